@@ -1,0 +1,46 @@
+// Package signer signs the challenges of Lightspark Grid's embedded wallets
+// with a session private key, and drives the two-step signed retry that they
+// belong to. It does no I/O and has no clock: it is the part of gridsigner that
+// decides, and the same code decides in the browser, in the bridge and in a Go
+// program.
+//
+// Start with [SignChallenge] for one signature, or [NewRevocation] for the
+// whole exchange that ends a session.
+//
+// # What is signed
+//
+// ECDSA over SHA-256 of the exact UTF-8 bytes of payloadToSign, as the JSON
+// string decodes (contract 3.2). The payload is parsed to judge it, and what
+// was parsed is thrown away: text that was read and written again can differ in
+// the order of names, in escapes or in blanks, and would not verify.
+//
+// # What is refused
+//
+// A payload is relayed by a backend that this package does not trust. Each
+// signature is bound to an [Intent], checked before signing; what is not
+// understood completely is refused. See [ParsePayload] and [Intent.Accept].
+//
+// # Signatures
+//
+// secp256k1 signatures, and P-256 signatures made in this process, are
+// deterministic (RFC 6979). secp256k1 signatures have the lower s. P-256
+// signatures may have either: half of WebCrypto's have the upper one, Grid
+// accepts both, and so does [PublicKey.Verify].
+//
+// Signing on secp256k1 takes a time that varies a little with the nonce: the
+// library's multiplication by the base point is not constant-time. That matters
+// to an attacker who can time single signatures closely; P-256 has no such gap.
+//
+// # Memory
+//
+// Neither Go nor WebAssembly can promise that a secret is gone from memory: the
+// garbage collector may have copied it, stacks grow by copying, and the memory
+// of a WebAssembly instance is one block that never shrinks. [Key.Destroy]
+// overwrites what it can reach. To be sure, end the process or the worker.
+//
+// # Errors
+//
+// Every error that a caller can act on is an [*Error] with a [Kind]. Use
+// errors.Is(err, signer.ErrChallengeExpired) to tell them apart, never the
+// text. No error holds key bytes or payload text.
+package signer

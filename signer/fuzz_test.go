@@ -1,0 +1,200 @@
+package signer
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// seed adds the texts of a vector file to a fuzz corpus.
+func seed(f *testing.F, file, field string) {
+	for _, v := range readVectors[map[string]any](f, file) {
+		if s, ok := v[field].(string); ok {
+			f.Add(s)
+		}
+	}
+}
+
+// What decodes is what encodes: a signature has one form.
+func FuzzDER(f *testing.F) {
+	for _, v := range readVectors[struct{ DER string }](f, "der.json") {
+		f.Add(unhexText(f, v.DER))
+	}
+	f.Fuzz(func(t *testing.T, der []byte) {
+		for _, curve := range []Curve{P256, Secp256k1} {
+			rs, err := decodeDER(curve, der)
+			if err != nil {
+				wantKind(t, err, ErrSignatureMalformed)
+				continue
+			}
+			again, err := encodeDER(curve, rs[:])
+			if err != nil || !bytes.Equal(again, der) {
+				t.Errorf("%s: %x decodes, and encodes as %x, %v", curve, der, again, err)
+			}
+		}
+	})
+}
+
+// What parses, encodes to the same text but for the order of its members; and a
+// flipped bit never verifies.
+func FuzzStamp(f *testing.F) {
+	seed(f, "stamp.json", "header")
+	f.Fuzz(func(t *testing.T, header string) {
+		stamp, err := ParseStamp(header)
+		if err != nil {
+			wantKind(t, err, ErrStampMalformed)
+			return
+		}
+		raw, _ := base64.RawURLEncoding.DecodeString(header)
+		again, _ := base64.RawURLEncoding.DecodeString(stamp.encode())
+		if len(raw) != len(again) {
+			t.Errorf("%s parses, and encodes as %s", raw, again)
+		}
+		for _, member := range strings.Split(strings.Trim(string(raw), "{}"), ",") {
+			if !bytes.Contains(again, []byte(member)) {
+				t.Errorf("%s parses, and encodes as %s", raw, again)
+			}
+		}
+	})
+}
+
+func FuzzFlippedBit(f *testing.F) {
+	key := parseKey(f, Secp256k1, secretHex)
+	f.Add([]byte("payload"), uint16(3), true)
+	f.Fuzz(func(t *testing.T, payload []byte, bit uint16, inPayload bool) {
+		der, err := key.signDER(t.Context(), payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !key.Public().Verify(payload, der) {
+			t.Fatal("own signature does not verify")
+		}
+		target := der
+		if inPayload {
+			target = payload
+		}
+		if len(target) == 0 {
+			return
+		}
+		target[int(bit/8)%len(target)] ^= 1 << (bit % 8)
+		if key.Public().Verify(payload, der) {
+			t.Errorf("a flipped bit verifies: %x %x", payload, der)
+		}
+	})
+}
+
+// stricter lists what parseJSON refuses and encoding/json takes.
+var stricter = []string{"JSON is not valid UTF-8", "JSON object with a duplicate name", "JSON escape of a lone surrogate", "JSON is nested deeper than 16"}
+
+// parseJSON agrees with encoding/json on what is valid and what it says, and is
+// stricter only where the design says.
+func FuzzJSON(f *testing.F) {
+	seed(f, "payload.json", "payload")
+	seed(f, "challenge.json", "body")
+	f.Fuzz(func(t *testing.T, s string) {
+		v, err := parseJSON(s)
+		if err != nil {
+			e, _ := errors.AsType[*Error](err)
+			for _, msg := range stricter {
+				if e.Msg == msg {
+					return
+				}
+			}
+			if json.Valid([]byte(s)) {
+				t.Errorf("%q is valid, but: %v", s, err)
+			}
+			return
+		}
+		d := json.NewDecoder(strings.NewReader(s))
+		d.UseNumber()
+		var want any
+		if err := d.Decode(&want); err != nil {
+			t.Fatalf("%q parses, but encoding/json says: %v", s, err)
+		}
+		if got := v.any(); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q\nparses as %#v\nwant      %#v", s, got, want)
+		}
+		// Parse, encode, parse: nothing is lost.
+		again, err := json.Marshal(v.any())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := parseJSON(string(again))
+		if err != nil || !reflect.DeepEqual(w.any(), v.any()) {
+			t.Errorf("%q encodes as %q, which parses as %#v, %v", s, again, w.any(), err)
+		}
+	})
+}
+
+// any turns v into what encoding/json decodes to.
+func (v jsonValue) any() any {
+	switch v.kind {
+	case jsonBool:
+		return v.scalar == "true"
+	case jsonNumber:
+		return json.Number(v.scalar)
+	case jsonString:
+		return v.scalar
+	case jsonArray:
+		items := make([]any, len(v.items))
+		for i := range v.items {
+			items[i] = v.items[i].any()
+		}
+		return items
+	case jsonObject:
+		members := map[string]any{}
+		for _, m := range v.members {
+			members[m.name] = m.value.any()
+		}
+		return members
+	}
+	return nil
+}
+
+// No text panics, and no text but an activity is taken for one.
+func FuzzPayload(f *testing.F) {
+	seed(f, "payload.json", "payload")
+	seed(f, "intent.json", "payload")
+	key := parseKey(f, Secp256k1, secretHex).Public()
+	f.Fuzz(func(t *testing.T, s string) {
+		p, err := ParsePayload(s)
+		if err != nil {
+			wantKind(t, err, ErrPayloadMalformed)
+			return
+		}
+		var activity struct{ Type string }
+		isObject := json.Unmarshal([]byte(s), &activity) == nil && strings.HasPrefix(strings.TrimSpace(s), "{")
+		if isObject != (p.Kind == KindActivity) {
+			t.Errorf("%q is taken for %s", s, p.Kind)
+		}
+		if isObject && activity.Type != p.ActivityType {
+			t.Errorf("%q: type %q, but encoding/json reads %q", s, p.ActivityType, activity.Type)
+		}
+		if err := (Intent{}).Accept(p, key); err == nil && isObject && activity.Type != activityDeleteAPIKeys {
+			t.Errorf("%q passes for a revocation", s)
+		}
+	})
+}
+
+// rfc3339 is the grammar of RFC 3339 section 5.6, which [time.Parse] widens: it
+// takes an hour of one digit, a comma before the fraction, an offset of 24 h.
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+func FuzzTime(f *testing.F) {
+	for _, s := range []string{"2026-08-22T10:05:00Z", "2026-02-28T23:59:59.999999999+23:59", "0000-01-01T00:00:00-00:00", "2024-02-29T00:00:00.1234567891Z", "2026-02-29T00:00:00Z", "0000-01-01T0:00:00Z"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got, ok := parseTime(s)
+		want, err := time.Parse(time.RFC3339, s)
+		if valid := err == nil && rfc3339.MatchString(s); ok != valid || ok && !got.Equal(want) {
+			t.Errorf("parseTime(%q) = %v, %v, want %v, %v", s, got, ok, want, valid)
+		}
+	})
+}

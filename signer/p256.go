@@ -1,0 +1,83 @@
+package signer
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+)
+
+// The functions that sign and verify here are for Go programs. The WASM module
+// must call none of them: there WebCrypto makes P-256 keys and keeps them from
+// everybody, and crypto/ecdsa would add 100 kB.
+
+// GenerateP256 makes a P-256 key from crypto/rand.
+func GenerateP256() (*Key, error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, &Error{Kind: ErrInternal, Msg: "no randomness for a P-256 key", Err: err}
+	}
+	return newP256(private)
+}
+
+// ParseP256 makes a P-256 key from a 32-byte big-endian scalar, which it
+// copies: the caller should zero its own bytes. The error is [ErrKeyMalformed]
+// unless the scalar is in 1..n-1.
+func ParseP256(scalar []byte) (*Key, error) {
+	private, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar)
+	if err != nil { // its text says no more than this one
+		return nil, fail(ErrKeyMalformed, "a P-256 private key is 32 bytes, in 1..n-1")
+	}
+	return newP256(private)
+}
+
+// newP256 signs deterministically (RFC 6979), as secp256k1 keys do. s may be in
+// either half: RFC 6979 A.2.5 has one in the upper.
+func newP256(private *ecdsa.PrivateKey) (*Key, error) {
+	uncompressed, err := private.PublicKey.Bytes()
+	if err != nil {
+		return nil, &Error{Kind: ErrInternal, Msg: "P-256 key without a public half", Err: err}
+	}
+	sign := func(_ context.Context, message []byte) ([]byte, error) {
+		digest := sha256.Sum256(message)
+		der, err := private.Sign(nil, digest[:], crypto.SHA256) // nil: RFC 6979
+		if err != nil {
+			return nil, &Error{Kind: ErrInternal, Msg: "P-256 signing failed", Err: err}
+		}
+		rs, err := decodeDER(P256, der)
+		return rs[:], err
+	}
+	return NewKey(PublicKey{P256, compress(uncompressed)}, sign, nil), nil
+}
+
+// ParseUncompressedP256 reads a P-256 public key of 65 bytes, 04 x y: the raw
+// form of WebCrypto. The error is [ErrKeyMalformed] unless it is on the curve.
+func ParseUncompressedP256(uncompressed []byte) (PublicKey, error) {
+	if _, err := ecdh.P256().NewPublicKey(uncompressed); err != nil {
+		return PublicKey{}, fail(ErrKeyMalformed, "not an uncompressed P-256 public key")
+	}
+	return PublicKey{P256, compress(uncompressed)}, nil
+}
+
+// uncompressP256 returns the 65-byte form, or nil for what is not a point.
+func uncompressP256(compressed []byte) []byte {
+	x, y := elliptic.UnmarshalCompressed(elliptic.P256(), compressed)
+	if x == nil {
+		return nil
+	}
+	uncompressed := make([]byte, 65)
+	uncompressed[0] = 4
+	x.FillBytes(uncompressed[1:33])
+	y.FillBytes(uncompressed[33:])
+	return uncompressed
+}
+
+func onP256(compressed []byte) bool { return uncompressP256(compressed) != nil }
+
+func verifyP256(public PublicKey, digest, der []byte) bool {
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), uncompressP256(public.sec1[:]))
+	return err == nil && ecdsa.VerifyASN1(key, digest, der)
+}

@@ -1,0 +1,180 @@
+package signer
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+const sessionID = "Session:019542f5-b3e7-1d02-0000-000000000009"
+
+var okChallenge = Response{Status: 202, Body: []byte(`{"type":"OAUTH","payloadToSign":"cGF5bG9hZA==","requestId":"` + requestID + `","expiresAt":"2026-08-22T12:05:00Z"}`)}
+
+func envelope(status int, code string) Response {
+	return Response{Status: status, Body: fmt.Appendf(nil, `{"status":%d,"code":%q,"message":"m"}`, status, code)}
+}
+
+var errLost = errors.New("lost")
+
+// run plays a revocation against a script of answers, one for each request: a
+// Response, or an error for no answer. It returns the story, one word a step.
+func run(t *testing.T, deadline time.Time, script ...any) (story string, done Done) {
+	t.Helper()
+	now := noon
+	r, err := NewRevocation(sessionID, deadline, func() float64 { return 0.5 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := parseKey(t, Secp256k1, secretHex)
+	var words []string
+	for range 200 {
+		switch s := r.Next().(type) {
+		case Send:
+			if len(script) == 0 {
+				t.Fatalf("a request more than expected after: %s", strings.Join(words, " "))
+			}
+			if s.Method != "DELETE" || s.Path != "/auth/sessions/"+strings.Replace(sessionID, ":", "%3A", 1) {
+				t.Errorf("request = %s %s", s.Method, s.Path)
+			}
+			if (s.Signature == "") != (s.RequestID == "") {
+				t.Errorf("only one of the two headers: %+v", s)
+			}
+			words = append(words, map[bool]string{false: "ask", true: "signed"}[s.Signed()])
+			switch answer := script[0].(type) {
+			case Response:
+				r.Answered(now, answer)
+			case error:
+				r.Failed(now, answer)
+			}
+			script = script[1:]
+		case Sign:
+			words = append(words, "sign")
+			r.Signed(SignChallenge(t.Context(), key, s.Challenge, SignOptions{Intent: s.Intent}, now))
+		case Wait:
+			words = append(words, s.For.String())
+			now = now.Add(s.For)
+			r.Waited()
+		case Done:
+			if len(script) != 0 {
+				t.Errorf("%d answers were not asked for", len(script))
+			}
+			return strings.Join(words, " "), s
+		}
+	}
+	t.Fatal("the revocation does not end")
+	return "", Done{}
+}
+
+func TestRetry(t *testing.T) {
+	gone := envelope(404, "REFERENCE_NOT_FOUND")
+	stale := envelope(401, "UNAUTHORIZED")
+	busy := envelope(503, "X")
+	processing := Response{Status: 200, Body: []byte(`{"status":"PROCESSING"}`)}
+	expired := okChallenge
+	expired.Body = []byte(strings.Replace(string(expired.Body), "2026", "2025", 1))
+	payment := okChallenge
+	payment.Body = []byte(strings.Replace(string(payment.Body), "cGF5bG9hZA==", strings.ReplaceAll(strings.Replace(revokePayload, "DELETE_API_KEYS", "SIGN_TRANSACTION_V2", 1), `"`, `\"`), 1))
+
+	for _, test := range []struct {
+		name   string
+		script []any
+		story  string
+		status Status
+		fail   Kind
+	}{
+		{"revoked", []any{okChallenge, Response{Status: 204}}, "ask sign signed", Revoked, ""},
+		{"dead before the first leg", []any{gone}, "ask", Inactive, ""},
+		{"dead before the second leg", []any{okChallenge, gone}, "ask sign signed", Inactive, ""},
+
+		{"challenge used or out: a new one", []any{okChallenge, stale, okChallenge, Response{Status: 204}}, "ask sign signed ask sign signed", Revoked, ""},
+		{"challenge forgotten by the bridge: a new one", []any{okChallenge, envelope(401, "BRIDGE_CHALLENGE_UNKNOWN"), okChallenge, Response{Status: 204}}, "ask sign signed 125ms ask sign signed", Revoked, ""},
+		{"resent by a proxy: a new one, and the session is gone", []any{okChallenge, envelope(409, "BRIDGE_SIGNATURE_REPLAYED"), gone}, "ask sign signed ask", Inactive, ""},
+		{"another conflict is final", []any{okChallenge, envelope(409, "CONFLICT")}, "ask sign signed", "", ErrUpstreamRefused},
+		{"at most twice", []any{okChallenge, stale, okChallenge, stale, okChallenge, stale}, "ask sign signed ask sign signed ask sign signed", "", ErrUpstreamRefused},
+		{"a 401 that blames the signature is final", []any{okChallenge, envelope(401, "WALLET_SIGNATURE_INVALID")}, "ask sign signed", "", ErrUpstreamRefused},
+		{"a 401 to the first leg is final", []any{stale}, "ask", "", ErrUpstreamRefused},
+		{"any other 4xx is final", []any{okChallenge, envelope(403, "FORBIDDEN")}, "ask sign signed", "", ErrUpstreamRefused},
+
+		{"lost signed answer, session gone", []any{okChallenge, errLost, gone}, "ask sign signed 125ms ask", Inactive, ""},
+		{"lost signed answer, session there", []any{okChallenge, errLost, okChallenge, Response{Status: 204}}, "ask sign signed 125ms ask sign signed", Revoked, ""},
+		{"a 502 to the signed leg is a lost answer", []any{okChallenge, envelope(502, "X"), gone}, "ask sign signed 125ms ask", Inactive, ""},
+		{"back-off doubles, then gives up", []any{busy, busy, busy, busy, busy}, "ask 125ms ask 250ms ask 500ms ask 1s ask", "", ErrUpstreamUnavailable},
+		{"network gives up", []any{errLost, errLost, errLost, errLost, errLost}, "ask 125ms ask 250ms ask 500ms ask 1s ask", "", ErrNetworkFailed},
+		{"Retry-After is honoured", []any{Response{Status: 429, RetryAfter: "3", Body: envelope(429, "RATE_LIMITED").Body}, gone}, "ask 3s ask", Inactive, ""},
+		{"Retry-After past the deadline ends it", []any{Response{Status: 429, RetryAfter: "60"}}, "ask", "", ErrUpstreamUnavailable},
+		{"Retry-After without bounds", []any{Response{Status: 429, RetryAfter: "9999999999999999999"}}, "ask", "", ErrUpstreamUnavailable},
+		{"Retry-After that is not a number", []any{Response{Status: 503, RetryAfter: "-1"}, gone}, "ask 125ms ask", Inactive, ""},
+		{"500 is final", []any{envelope(500, "INTERNAL_ERROR")}, "ask", "", ErrUpstreamUnavailable},
+
+		{"processing: the identical request again", []any{okChallenge, processing, processing, Response{Status: 204}}, "ask sign signed 500ms signed 500ms signed", Revoked, ""},
+		{"processing, then gone", []any{okChallenge, processing, gone}, "ask sign signed 500ms signed", Inactive, ""},
+		{"processing without end", append([]any{okChallenge}, repeat(processing, 31)...), "ask sign signed" + strings.Repeat(" 500ms signed", 30), "", ErrUpstreamUnavailable},
+
+		{"204 without a signature proves nothing", []any{Response{Status: 204}}, "ask", "", ErrResponseMalformed},
+		{"200 without a signature", []any{processing}, "ask", "", ErrResponseMalformed},
+		{"200 that is not processing", []any{okChallenge, Response{Status: 200, Body: []byte(`{}`)}}, "ask sign signed", "", ErrResponseMalformed},
+		{"202 to the signed leg", []any{okChallenge, okChallenge}, "ask sign signed", "", ErrResponseMalformed},
+		{"404 of a server that is not a bridge", []any{Response{Status: 404, Body: []byte("<html>")}}, "ask", "", ErrResponseMalformed},
+		{"404 with a body of another status", []any{Response{Status: 404, Body: envelope(403, "X").Body}}, "ask", "", ErrResponseMalformed},
+		{"404 of a bridge without that route", []any{envelope(404, "BRIDGE_ROUTE_NOT_FOUND")}, "ask", "", ErrResponseMalformed},
+		{"redirect", []any{Response{Status: 0}}, "ask", "", ErrResponseMalformed},
+		{"garbage challenge", []any{Response{Status: 202, Body: []byte("hello")}}, "ask", "", ErrChallengeMalformed},
+
+		{"expired challenge is not signed", []any{expired}, "ask sign", "", ErrChallengeExpired},
+		{"payment is not signed", []any{payment}, "ask sign", "", ErrIntentMismatch},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			story, done := run(t, noon.Add(30*time.Second), test.script...)
+			if story != test.story {
+				t.Errorf("story = %s\nwant    %s", story, test.story)
+			}
+			if done.Status != test.status {
+				t.Errorf("status = %q, want %q", done.Status, test.status)
+			}
+			wantKind(t, done.Err, test.fail)
+		})
+	}
+}
+
+func repeat(r Response, n int) (all []any) {
+	for range n {
+		all = append(all, r)
+	}
+	return all
+}
+
+func TestRetryErrorsCarryTheAnswer(t *testing.T) {
+	_, done := run(t, noon.Add(time.Minute), okChallenge, envelope(401, "WALLET_SIGNATURE_INVALID"))
+	e, ok := errors.AsType[*Error](done.Err)
+	if !ok || e.Status != 401 || e.UpstreamCode != "WALLET_SIGNATURE_INVALID" || e.RequestID != requestID {
+		t.Errorf("error = %+v", done.Err)
+	}
+	// What an upstream says may be shown to people: no more than a code of it.
+	_, done = run(t, noon.Add(time.Minute), envelope(403, "<script>"))
+	if e, _ := errors.AsType[*Error](done.Err); e.UpstreamCode != "" || strings.Contains(e.Error(), "script") {
+		t.Errorf("error = %+v", done.Err)
+	}
+}
+
+func TestRetryKeepsTheRequestIDExactly(t *testing.T) {
+	r, err := NewRevocation(sessionID, noon.Add(time.Minute), func() float64 { return 0 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare := "019542F5-b3e7-1d02-0000-00000000000A"
+	r.Answered(noon, Response{Status: 202, Body: []byte(strings.Replace(string(okChallenge.Body), requestID, bare, 1))})
+	s := r.Next().(Sign)
+	r.Signed(SignChallenge(t.Context(), parseKey(t, P256, secretHex), s.Challenge, SignOptions{Intent: s.Intent}, noon))
+	if got := r.Next().(Send).RequestID; got != bare {
+		t.Errorf("Request-Id = %q, want %q", got, bare)
+	}
+}
+
+func TestRevocationIDs(t *testing.T) {
+	for _, id := range []string{"", "Session:", "Session:xyz", strings.TrimPrefix(sessionID, "Session:"), strings.Replace(sessionID, "Session", "AuthMethod", 1), sessionID + "/..", sessionID + "\r\n", "Session:" + strings.Repeat("0", 10<<20)} {
+		_, err := NewRevocation(id, noon, nil)
+		wantKind(t, err, ErrArgumentInvalid)
+	}
+}

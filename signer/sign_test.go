@@ -1,0 +1,266 @@
+package signer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+var noon = time.Date(2026, 8, 22, 12, 0, 0, 0, time.UTC)
+
+const (
+	revokePayload = `{"organizationId":"org_sim","parameters":{"apiKeyIds":["key_sim"],"userId":"user_sim"},"timestampMs":"1775681700000","type":"ACTIVITY_TYPE_DELETE_API_KEYS"}`
+	requestID     = "Request:019542f5-b3e7-1d02-0000-000000000003"
+	secretHex     = "e91671c46231f833a6406ccbea0e3e392c76c167bac1cb013f6f1013980455c2"
+)
+
+func challengeFor(payload string) Challenge {
+	return Challenge{Payload: payload, RequestID: requestID, ExpiresAt: noon.Add(time.Minute)}
+}
+
+// countingKey is a secp256k1 key that counts how often it is used.
+func countingKey(t *testing.T) (*Key, *int) {
+	inner, used := parseKey(t, Secp256k1, secretHex), new(int)
+	return NewKey(inner.public, func(ctx context.Context, m []byte) ([]byte, error) {
+		*used++
+		return inner.sign(ctx, m)
+	}, nil), used
+}
+
+func TestSignChallengeFormats(t *testing.T) {
+	jwt := "eyJhbGciOiJFUzI1NiJ9.eyJwdWJsaWNfa2V5IjoiMDIifQ.c2ln"
+	for _, test := range []struct {
+		name, payload string
+		format, want  Format
+		fail          Kind
+	}{
+		{"activity", revokePayload, FormatAuto, FormatStamp, ""},
+		{"activity by default", revokePayload, "", FormatStamp, ""},
+		{"opaque", "cGxhY2Vob2xkZXI=", FormatAuto, FormatDER, ""},
+		{"activity as der", revokePayload, FormatDER, FormatDER, ""},
+		{"opaque as stamp", "cGxhY2Vob2xkZXI=", FormatStamp, FormatStamp, ""},
+		{"unknown", revokePayload, "raw", "", ErrArgumentInvalid},
+		{"jwt without an intent", jwt, FormatAuto, "", ErrIntentMismatch},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			key, used := countingKey(t)
+			s, err := SignChallenge(t.Context(), key, challengeFor(test.payload), SignOptions{Format: test.format}, noon)
+			wantKind(t, err, test.fail)
+			if test.fail != "" {
+				if *used != 0 {
+					t.Error("the key was used")
+				}
+				return
+			}
+			if s.Format != test.want || s.RequestID != requestID || s.Intent != RevokeSession {
+				t.Errorf("signed = %+v, want format %s", s, test.want)
+			}
+			var der []byte
+			if test.want == FormatStamp {
+				stamp, err := ParseStamp(s.Header)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if stamp.PublicKey != key.Public() {
+					t.Error("the stamp names another key")
+				}
+				der = stamp.Signature
+			} else if der, err = ParseDERHeader(Secp256k1, s.Header); err != nil {
+				t.Fatal(err)
+			}
+			if !key.Public().Verify([]byte(test.payload), der) {
+				t.Error("signature does not verify over the payload's bytes")
+			}
+		})
+	}
+}
+
+func TestSignChallengeRefusesBeforeSigning(t *testing.T) {
+	payment := strings.Replace(revokePayload, "DELETE_API_KEYS", "SIGN_TRANSACTION_V2", 1)
+	for _, test := range []struct {
+		name string
+		c    Challenge
+		opt  SignOptions
+		now  time.Time
+		want Kind
+	}{
+		{"expired", challengeFor(revokePayload), SignOptions{}, noon.Add(time.Minute), ErrChallengeExpired},
+		{"payment for a revocation", challengeFor(payment), SignOptions{}, noon, ErrIntentMismatch},
+		{"trailing data", challengeFor(revokePayload + "{}"), SignOptions{}, noon, ErrPayloadMalformed},
+		{"unknown intent", challengeFor(revokePayload), SignOptions{Intent: Intent{Name: "x"}}, noon, ErrArgumentInvalid},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			key, used := countingKey(t)
+			_, err := SignChallenge(t.Context(), key, test.c, test.opt, test.now)
+			wantKind(t, err, test.want)
+			if *used != 0 {
+				t.Error("the key was used")
+			}
+			if e, ok := errors.AsType[*Error](err); !ok || e.RequestID != requestID {
+				t.Errorf("error = %+v, want the request id in it", err)
+			}
+			if strings.Contains(err.Error(), "key_sim") {
+				t.Errorf("error %q quotes the payload", err)
+			}
+		})
+	}
+}
+
+func TestOrganizationIsRememberedPerKey(t *testing.T) {
+	other := strings.Replace(revokePayload, "org_sim", "org_other", 1)
+	key, used := countingKey(t)
+	sign := func(payload string) error {
+		_, err := SignChallenge(t.Context(), key, challengeFor(payload), SignOptions{}, noon)
+		return err
+	}
+	wantKind(t, sign("b3BhcXVl"), "") // names no organization
+	wantKind(t, sign(revokePayload), "")
+	wantKind(t, sign(other), ErrOrganizationMismatch)
+	wantKind(t, sign(revokePayload), "")
+	if *used != 3 {
+		t.Errorf("the key was used %d times, want 3", *used)
+	}
+	fresh, _ := countingKey(t)
+	if _, err := SignChallenge(t.Context(), fresh, challengeFor(other), SignOptions{}, noon); err != nil {
+		t.Errorf("another key is held to the same organization: %v", err)
+	}
+}
+
+// While a SignFunc waits for the browser, a second call may come in: it must be
+// held to the organization of the first.
+func TestOrganizationIsRememberedBeforeSigning(t *testing.T) {
+	other := strings.Replace(revokePayload, "org_sim", "org_other", 1)
+	inner := parseKey(t, Secp256k1, secretHex)
+	var key *Key
+	var second error
+	key = NewKey(inner.public, func(ctx context.Context, m []byte) ([]byte, error) {
+		_, second = SignChallenge(ctx, key, challengeFor(other), SignOptions{}, noon)
+		return inner.sign(ctx, m)
+	}, nil)
+	_, err := SignChallenge(t.Context(), key, challengeFor(revokePayload), SignOptions{}, noon)
+	wantKind(t, err, "")
+	wantKind(t, second, ErrOrganizationMismatch)
+}
+
+func TestKeyNeverShowsItsPrivateHalf(t *testing.T) {
+	for _, curve := range []Curve{P256, Secp256k1} {
+		key := parseKey(t, curve, secretHex)
+		secret := unhexText(t, secretHex)
+		quoted, err := json.Marshal(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []string{
+			string(quoted), key.String(), fmt.Sprint(key), fmt.Sprintf("%v %+v %#v %s %q %x", key, key, key, key, key, key),
+		} {
+			if strings.Contains(s, secretHex) || strings.Contains(s, string(secret)) || strings.Contains(s, fmt.Sprint(secret)) {
+				t.Errorf("%s: the private key shows in %q", curve, s)
+			}
+		}
+	}
+}
+
+func TestDestroyedKeySignsNoMore(t *testing.T) {
+	for _, curve := range []Curve{P256, Secp256k1} {
+		key := parseKey(t, curve, secretHex)
+		key.Destroy()
+		key.Destroy()
+		_, err := SignChallenge(t.Context(), key, challengeFor(revokePayload), SignOptions{}, noon)
+		wantKind(t, err, ErrKeyNotFound)
+	}
+}
+
+func TestPrivateKeyRange(t *testing.T) {
+	orders := map[Curve]string{P256: orderP256, Secp256k1: orderSecp256k1}
+	parse := map[Curve]func([]byte) (*Key, error){P256: ParseP256, Secp256k1: ParseSecp256k1}
+	for curve, order := range orders {
+		last := []byte(order)
+		last[31]--
+		over := []byte(order)
+		over[31]++
+		one := append(make([]byte, 31), 1)
+		for name, test := range map[string]struct {
+			scalar []byte
+			want   Kind
+		}{
+			"zero": {make([]byte, 32), ErrKeyMalformed}, "one": {one, ""}, "n-1": {last, ""},
+			"n": {[]byte(order), ErrKeyMalformed}, "n+1": {over, ErrKeyMalformed},
+			"all ones": {bytes.Repeat([]byte{0xff}, 32), ErrKeyMalformed},
+			"empty":    {nil, ErrKeyMalformed}, "31 bytes": {one[1:], ErrKeyMalformed}, "33 bytes": {append([]byte{0}, one...), ErrKeyMalformed},
+		} {
+			t.Run(string(curve)+" "+name, func(t *testing.T) {
+				_, err := parse[curve](test.scalar)
+				wantKind(t, err, test.want)
+			})
+		}
+	}
+}
+
+// A SignFunc may be anything: a browser, a card, a bug. What it returns is
+// checked before it is sent.
+func TestSignFuncIsNotTrusted(t *testing.T) {
+	public := parseKey(t, P256, secretHex).Public()
+	for name, rs := range map[string][]byte{
+		"nothing": nil, "too short": make([]byte, 63), "too long": make([]byte, 65), "zero": make([]byte, 64),
+		"r over n": append(bytes.Repeat([]byte{0xff}, 32), append(make([]byte, 31), 1)...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			key := NewKey(public, func(context.Context, []byte) ([]byte, error) { return rs, nil }, nil)
+			_, err := SignChallenge(t.Context(), key, challengeFor(revokePayload), SignOptions{}, noon)
+			wantKind(t, err, ErrSignatureMalformed)
+		})
+	}
+}
+
+func TestGeneratedKeysSign(t *testing.T) {
+	p256, err := GenerateP256()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A reader that ends early must not make a weak key.
+	if _, err := GenerateSecp256k1(strings.NewReader("short")); err == nil {
+		t.Error("GenerateSecp256k1 took 5 bytes of randomness")
+	}
+	secp, err := GenerateSecp256k1(strings.NewReader(strings.Repeat("randomness", 10)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []*Key{p256, secp} {
+		der, err := key.signDER(t.Context(), []byte("m"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !key.Public().Verify([]byte("m"), der) {
+			t.Errorf("%s: signature does not verify", key)
+		}
+	}
+}
+
+func BenchmarkSignChallenge(b *testing.B) {
+	for _, curve := range []Curve{P256, Secp256k1} {
+		b.Run(string(curve), func(b *testing.B) {
+			b.ReportAllocs()
+			key := parseKey(b, curve, secretHex)
+			c := challengeFor(revokePayload)
+			for b.Loop() {
+				if _, err := SignChallenge(b.Context(), key, c, SignOptions{}, noon); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkParsePayload(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParsePayload(revokePayload); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,272 @@
+package signer
+
+import (
+	"context"
+	"embed"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The corpus is embedded, so that the same tests run in a browser, which has
+// no file system: see "make test".
+//
+//go:embed testdata/vectors/*.json
+var corpus embed.FS
+
+func readVectors[T any](t testing.TB, file string) []T {
+	t.Helper()
+	data, err := corpus.ReadFile("testdata/vectors/" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vectors []T
+	if err := json.Unmarshal(data, &vectors); err != nil {
+		t.Fatal(err)
+	}
+	if len(vectors) == 0 {
+		t.Fatal("no vectors in " + file)
+	}
+	return vectors
+}
+
+func unhexText(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// wantKind fails the test unless err is of that kind, "" meaning no error.
+func wantKind(t *testing.T, err error, want Kind) {
+	t.Helper()
+	if want == "" && err != nil || want != "" && !errors.Is(err, want) {
+		t.Fatalf("error = %v, want %q", err, string(want))
+	}
+}
+
+func parseKey(t testing.TB, curve Curve, scalar string) *Key {
+	t.Helper()
+	parse := map[Curve]func([]byte) (*Key, error){P256: ParseP256, Secp256k1: ParseSecp256k1}[curve]
+	key, err := parse(unhexText(t, scalar))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func TestSignVectors(t *testing.T) {
+	for _, v := range readVectors[struct {
+		Name, PrivateKey, PublicKey, Payload, DER string
+		Curve                                     Curve
+	}](t, "sign.json") {
+		t.Run(v.Name, func(t *testing.T) {
+			key := parseKey(t, v.Curve, v.PrivateKey)
+			if got := key.Public().String(); got != v.PublicKey {
+				t.Errorf("public key = %s, want %s", got, v.PublicKey)
+			}
+			der, err := key.signDER(context.Background(), []byte(v.Payload))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := hex.EncodeToString(der); got != v.DER {
+				t.Errorf("signature = %s\nwant        %s", got, v.DER)
+			}
+		})
+	}
+}
+
+func TestVerifyVectors(t *testing.T) {
+	for _, v := range readVectors[struct {
+		Name, PublicKey, Payload, RS, DER string
+		Curve                             Curve
+		Valid                             bool
+	}](t, "verify.json") {
+		t.Run(v.Name, func(t *testing.T) {
+			key, err := ParsePublicKey(v.Curve, unhexText(t, v.PublicKey))
+			if err != nil {
+				t.Fatal(err)
+			}
+			der, err := encodeDER(v.Curve, unhexText(t, v.RS))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := hex.EncodeToString(der); got != v.DER {
+				t.Errorf("DER = %s\nwant  %s", got, v.DER)
+			}
+			if got := key.Verify([]byte(v.Payload), der); got != v.Valid {
+				t.Errorf("Verify = %v, want %v", got, v.Valid)
+			}
+		})
+	}
+}
+
+func TestDERVectors(t *testing.T) {
+	for _, v := range readVectors[struct {
+		Name, DER, RS string
+		Curve         Curve
+		Fail          Kind
+	}](t, "der.json") {
+		t.Run(v.Name, func(t *testing.T) {
+			rs, err := decodeDER(v.Curve, unhexText(t, v.DER))
+			wantKind(t, err, v.Fail)
+			if got := hex.EncodeToString(rs[:]); v.Fail == "" && got != v.RS {
+				t.Errorf("r||s = %s\nwant   %s", got, v.RS)
+			}
+		})
+	}
+}
+
+func TestStampVectors(t *testing.T) {
+	for _, v := range readVectors[struct {
+		Name, Header, PublicKey, Scheme, Signature, Payload string
+		Canonical                                           bool
+		Fail                                                Kind
+	}](t, "stamp.json") {
+		t.Run(v.Name, func(t *testing.T) {
+			stamp, err := ParseStamp(v.Header)
+			wantKind(t, err, v.Fail)
+			if v.Fail != "" {
+				return
+			}
+			if got := stamp.PublicKey.String(); got != v.PublicKey {
+				t.Errorf("public key = %s, want %s", got, v.PublicKey)
+			}
+			if got := stamp.PublicKey.Curve().Scheme(); got != v.Scheme {
+				t.Errorf("scheme = %s, want %s", got, v.Scheme)
+			}
+			if got := hex.EncodeToString(stamp.Signature); got != v.Signature {
+				t.Errorf("signature = %s, want %s", got, v.Signature)
+			}
+			if !stamp.PublicKey.Verify([]byte(v.Payload), stamp.Signature) {
+				t.Error("signature does not verify over the payload")
+			}
+			if v.Canonical && stamp.encode() != v.Header {
+				t.Errorf("encoded again = %s\nwant            %s", stamp.encode(), v.Header)
+			}
+		})
+	}
+}
+
+func TestDERHeaderVectors(t *testing.T) {
+	for _, v := range readVectors[struct {
+		Name, Header, DER, PublicKey, Payload string
+		Curve                                 Curve
+		Fail                                  Kind
+	}](t, "der_header.json") {
+		t.Run(v.Name, func(t *testing.T) {
+			der, err := ParseDERHeader(v.Curve, v.Header)
+			wantKind(t, err, v.Fail)
+			if v.Fail != "" {
+				return
+			}
+			if got := hex.EncodeToString(der); got != v.DER {
+				t.Errorf("DER = %s, want %s", got, v.DER)
+			}
+			if got := encodeDERHeader(der); got != v.Header {
+				t.Errorf("encoded again = %s, want %s", got, v.Header)
+			}
+			key, err := ParsePublicKey(v.Curve, unhexText(t, v.PublicKey))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !key.Verify([]byte(v.Payload), der) {
+				t.Error("signature does not verify over the payload")
+			}
+		})
+	}
+}
+
+func TestChallengeVectors(t *testing.T) {
+	for _, v := range readVectors[struct {
+		Name, Body, RequestID, Payload string
+		RepeatAt                       string // in Body, stands for Repeat letters
+		Repeat                         int
+		Now                            time.Time
+		Fail                           Kind
+	}](t, "challenge.json") {
+		t.Run(v.Name, func(t *testing.T) {
+			if v.Repeat > 0 {
+				v.Body = strings.Replace(v.Body, v.RepeatAt, strings.Repeat("x", v.Repeat), 1)
+			}
+			c, err := ParseChallenge([]byte(v.Body))
+			if err == nil {
+				err = c.checkExpiry(v.Now)
+			}
+			wantKind(t, err, v.Fail)
+			if v.Fail != "" {
+				return
+			}
+			if c.RequestID != v.RequestID {
+				t.Errorf("RequestID = %q, want %q", c.RequestID, v.RequestID)
+			}
+			if v.Payload != "" && c.Payload != v.Payload {
+				t.Errorf("Payload = %q, want %q", c.Payload, v.Payload)
+			}
+		})
+	}
+}
+
+func TestPayloadVectors(t *testing.T) {
+	for _, v := range readVectors[struct {
+		Name, Payload, ActivityType, OrganizationID string
+		Kind                                        PayloadKind
+		Fail                                        Kind
+	}](t, "payload.json") {
+		t.Run(v.Name, func(t *testing.T) {
+			p, err := ParsePayload(v.Payload)
+			wantKind(t, err, v.Fail)
+			if p.Kind != v.Kind || p.ActivityType != v.ActivityType || p.OrganizationID != v.OrganizationID {
+				t.Errorf("payload = %s %q %q, want %s %q %q", p.Kind, p.ActivityType, p.OrganizationID, v.Kind, v.ActivityType, v.OrganizationID)
+			}
+		})
+	}
+}
+
+func TestIntentVectors(t *testing.T) {
+	for _, v := range readVectors[struct {
+		Name, PublicKey, Payload string
+		Intent                   struct {
+			Name                                        IntentName
+			TargetPublicKey                             string
+			Type                                        CredentialType
+			Email, PhoneNumber, OIDCToken, CredentialID string
+		}
+		Fail Kind
+	}](t, "intent.json") {
+		t.Run(v.Name, func(t *testing.T) {
+			key, err := ParsePublicKey(P256, unhexText(t, v.PublicKey))
+			if err != nil {
+				t.Fatal(err)
+			}
+			payload, err := ParsePayload(v.Payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in := v.Intent
+			err = Intent{
+				Name: in.Name, TargetPublicKey: in.TargetPublicKey, Credential: in.Type,
+				Submitted: in.Email + in.PhoneNumber + in.OIDCToken + in.CredentialID,
+			}.Accept(payload, key)
+			wantKind(t, err, v.Fail)
+		})
+	}
+}
+
+func TestIDVectors(t *testing.T) {
+	for _, v := range readVectors[struct {
+		Name, Kind, ID string
+		Valid          bool
+	}](t, "id.json") {
+		t.Run(v.Name, func(t *testing.T) {
+			if got := ValidID(v.Kind, v.ID); got != v.Valid {
+				t.Errorf("ValidID(%q, %q) = %v, want %v", v.Kind, v.ID, got, v.Valid)
+			}
+		})
+	}
+}
