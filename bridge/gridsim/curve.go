@@ -1,0 +1,95 @@
+package gridsim
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"encoding/hex"
+	"math/big"
+
+	"github.com/decred/dcrd/dcrec/secp256k1/v4"
+	secpecdsa "github.com/decred/dcrd/dcrec/secp256k1/v4/ecdsa"
+)
+
+// compressedKey is a public key as SEC 1 compresses it: 02 or 03 for the parity
+// of y, then x. It does not say which curve it is on; see the package comment.
+type compressedKey [33]byte
+
+// curve is what the simulator must know of a curve.
+type curve struct {
+	scheme string // in a stamp
+	order  *big.Int
+
+	// contains tells whether the key is a point of the curve.
+	contains func(compressedKey) bool
+
+	// verify tells whether sig, which is in range, is one of the digest by the
+	// key, which the curve contains. High s is as good as low s.
+	verify func(key compressedKey, digest []byte, sig derSignature) bool
+}
+
+var p256 = &curve{
+	scheme: "SIGNATURE_SCHEME_TK_API_P256",
+	order:  elliptic.P256().Params().N,
+	contains: func(key compressedKey) bool {
+		return parseP256(key) != nil
+	},
+	verify: func(key compressedKey, digest []byte, sig derSignature) bool {
+		return ecdsa.VerifyASN1(parseP256(key), digest, sig.raw)
+	},
+}
+
+var k256 = &curve{
+	scheme: "SIGNATURE_SCHEME_TK_API_SECP256K1",
+	order:  secp256k1.Params().N,
+	contains: func(key compressedKey) bool {
+		_, err := secp256k1.ParsePubKey(key[:])
+		return err == nil
+	},
+	verify: func(key compressedKey, digest []byte, sig derSignature) bool {
+		public, err := secp256k1.ParsePubKey(key[:])
+		if err != nil {
+			return false
+		}
+		// Made from scalars, because dcrd's DER parser is not ours; its Verify
+		// does not mind a high s.
+		var r, s secp256k1.ModNScalar
+		r.SetByteSlice(sig.r.Bytes())
+		s.SetByteSlice(sig.s.Bytes())
+		return secpecdsa.NewSignature(&r, &s).Verify(digest, public)
+	},
+}
+
+// parseP256 returns nil if the key is not on P-256.
+func parseP256(key compressedKey) *ecdsa.PublicKey {
+	x, y := elliptic.UnmarshalCompressed(elliptic.P256(), key[:])
+	if x == nil {
+		return nil
+	}
+	point := make([]byte, 65)
+	point[0] = 4
+	x.FillBytes(point[1:33])
+	y.FillBytes(point[33:])
+	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		return nil
+	}
+	return public
+}
+
+// parseClientKey reads a clientPublicKey. Grid allows upper-case hex in it.
+func (s *Sim) parseClientKey(text string) (key compressedKey, err error) {
+	raw, err := hex.DecodeString(text)
+	switch {
+	case err == nil && len(raw) == 65 && raw[0] == 4:
+		return key, clientKeySealed
+	case err != nil || len(raw) != len(key) || raw[0] != 2 && raw[0] != 3:
+		return key, clientKeyMalformed
+	}
+	key = compressedKey(raw)
+	for _, c := range s.curves {
+		if c.contains(key) {
+			return key, nil
+		}
+	}
+	return key, clientKeyOffCurve
+}

@@ -1,0 +1,220 @@
+package gridsim
+
+import (
+	"errors"
+	"net/http"
+)
+
+// The codes of Grid's error envelope that occur here.
+const (
+	codeInvalidInput      = "INVALID_INPUT"
+	codeUnauthorized      = "UNAUTHORIZED"
+	codeSignatureMissing  = "WALLET_SIGNATURE_MISSING"
+	codeMalformed         = "WALLET_SIGNATURE_MALFORMED"
+	codeBodyMismatch      = "WALLET_SIGNATURE_BODY_MISMATCH"
+	codeInvalid           = "WALLET_SIGNATURE_INVALID"
+	codeRequestIDMissing  = "REQUEST_ID_MISSING"
+	codeReferenceNotFound = "REFERENCE_NOT_FOUND"
+	codeMethodNotAllowed  = "METHOD_NOT_ALLOWED"
+	codeRateLimited       = "RATE_LIMITED"
+	codeInternal          = "INTERNAL_ERROR"
+)
+
+// reason is one cause of a refusal. It is an error, and its text is the reason
+// in the envelope. Grid's codes are few; a reason tells which check failed.
+type reason string
+
+func (r reason) Error() string { return string(r) }
+
+const (
+	pathUnknown      reason = "path_unknown"
+	methodNotAllowed reason = "method_not_allowed"
+
+	credentialsMissing   reason = "credentials_missing"
+	credentialsMalformed reason = "credentials_malformed"
+	credentialsWrong     reason = "credentials_wrong"
+
+	bodyUnreadable     reason = "body_unreadable"
+	bodyTooLarge       reason = "body_too_large"
+	bodyNotObject      reason = "body_not_json_object"
+	bodyFieldDuplicate reason = "body_field_duplicate"
+	contentTypeWrong   reason = "content_type_not_json"
+	queryMalformed     reason = "query_malformed"
+	accountIDMissing   reason = "account_id_missing"
+	accountIDRepeated  reason = "account_id_repeated"
+	accountIDMalformed reason = "account_id_malformed"
+	advanceInvalid     reason = "advance_seconds_invalid"
+
+	sessionIDMalformed    reason = "session_id_malformed"
+	sessionNotActive      reason = "session_not_active"
+	credentialIDMalformed reason = "credential_id_malformed"
+	credentialUnknown     reason = "credential_unknown"
+
+	typeMissing         reason = "type_missing"
+	typeUnknown         reason = "type_unknown"
+	typeMismatch        reason = "type_mismatch"
+	clientKeyMissing    reason = "client_public_key_missing"
+	clientKeyMalformed  reason = "client_public_key_malformed"
+	clientKeySealed     reason = "client_public_key_uncompressed"
+	clientKeyOffCurve   reason = "client_public_key_off_curve"
+	tokenMissing        reason = "oidc_token_missing"
+	tokenMalformed      reason = "oidc_token_malformed"
+	tokenClaimMalformed reason = "oidc_claim_malformed"
+	issuerUnsupported   reason = "oidc_issuer_unsupported"
+	issuerMismatch      reason = "oidc_issuer_mismatch"
+	audienceMismatch    reason = "oidc_audience_mismatch"
+	subjectMismatch     reason = "oidc_subject_mismatch"
+	tokenStale          reason = "oidc_iat_too_old"
+	tokenFromFuture     reason = "oidc_iat_in_future"
+	tokenExpired        reason = "oidc_expired"
+	nonceMissing        reason = "oidc_nonce_missing"
+	nonceMismatch       reason = "oidc_nonce_mismatch"
+	sessionsExhausted   reason = "too_many_sessions"
+
+	requestIDRepeated     reason = "request_id_repeated"
+	requestIDMissing      reason = "request_id_missing"
+	signatureMissing      reason = "wallet_signature_missing"
+	signatureRepeated     reason = "wallet_signature_repeated"
+	signatureTooLong      reason = "wallet_signature_too_long"
+	stampNotBase64        reason = "stamp_not_base64url"
+	stampNotObject        reason = "stamp_not_json_object"
+	stampNotCompact       reason = "stamp_not_compact"
+	stampFieldDuplicate   reason = "stamp_field_duplicate"
+	stampFieldMissing     reason = "stamp_field_missing_or_not_string"
+	stampFieldExtra       reason = "stamp_field_extra"
+	stampSchemeUnknown    reason = "stamp_scheme_unknown"
+	stampKeyMalformed     reason = "stamp_key_malformed"
+	stampKeyOffCurve      reason = "stamp_key_off_curve"
+	stampSignatureNotHex  reason = "stamp_signature_not_hex"
+	derNotBase64          reason = "signature_not_base64"
+	derMalformed          reason = "signature_not_der"
+	derOutOfRange         reason = "signature_out_of_range"
+	challengeUnknown      reason = "challenge_unknown"
+	challengeElsewhere    reason = "challenge_of_another_request"
+	challengeConsumed     reason = "challenge_consumed"
+	challengeExpired      reason = "challenge_expired"
+	processingOther       reason = "another_challenge_processing"
+	processingOtherStamp  reason = "another_signature_processing"
+	boundBodyDiffers      reason = "body_differs_from_challenge"
+	signerNotEligible     reason = "signer_not_eligible"
+	signatureInvalid      reason = "signature_does_not_verify"
+	signatureMatchesNoKey reason = "signature_matches_no_eligible_key"
+)
+
+// refusal is the rest of an envelope. Field is set where one input is at fault.
+type refusal struct {
+	status               int
+	code, field, message string
+}
+
+// refusals holds every reason once: a second entry would not compile. Messages
+// never quote the request, which may hold tokens and signatures.
+var refusals = map[reason]refusal{
+	pathUnknown:      {404, codeReferenceNotFound, "", "There is nothing at this path."},
+	methodNotAllowed: {405, codeMethodNotAllowed, "", "This path does not take this method; Allow lists those it does."},
+
+	credentialsMissing:   {401, codeUnauthorized, "", "Basic credentials are missing."},
+	credentialsMalformed: {401, codeUnauthorized, "", "Authorization is not one well-formed Basic header."},
+	credentialsWrong:     {401, codeUnauthorized, "", "The client id or the client secret is wrong."},
+
+	bodyUnreadable:     {400, codeInvalidInput, "", "The request body could not be read."},
+	bodyTooLarge:       {400, codeInvalidInput, "", "The request body is over 64 KiB."},
+	bodyNotObject:      {400, codeInvalidInput, "", "The request body is not a JSON object in UTF-8."},
+	bodyFieldDuplicate: {400, codeInvalidInput, "", "A field occurs twice in the request body."},
+	contentTypeWrong:   {400, codeInvalidInput, "", "Content-Type must be application/json."},
+	queryMalformed:     {400, codeInvalidInput, "", "The query string is malformed."},
+	accountIDMissing:   {400, codeInvalidInput, "accountId", "accountId is required."},
+	accountIDRepeated:  {400, codeInvalidInput, "accountId", "accountId must occur once."},
+	accountIDMalformed: {400, codeInvalidInput, "accountId", "accountId must read InternalAccount:<uuid>."},
+	advanceInvalid:     {400, codeInvalidInput, "advanceSeconds", "advanceSeconds must be a positive integer, ten years in all."},
+
+	sessionIDMalformed:    {400, codeInvalidInput, "id", "A session id must read Session:<uuid>."},
+	sessionNotActive:      {404, codeReferenceNotFound, "", "There is no active session with this id."},
+	credentialIDMalformed: {400, codeInvalidInput, "id", "A credential id must read AuthMethod:<uuid>."},
+	credentialUnknown:     {404, codeReferenceNotFound, "", "There is no credential with this id."},
+
+	typeMissing:         {400, codeInvalidInput, "type", "type is required and must be a string."},
+	typeUnknown:         {400, codeInvalidInput, "type", "type must be EMAIL_OTP, SMS_OTP, OAUTH or PASSKEY."},
+	typeMismatch:        {400, codeInvalidInput, "type", "type is not the type of this credential."},
+	clientKeyMissing:    {400, codeInvalidInput, "clientPublicKey", "clientPublicKey is required and must be a string."},
+	clientKeyMalformed:  {400, codeInvalidInput, "clientPublicKey", "clientPublicKey must be a compressed public key: 66 hex digits, first 02 or 03."},
+	clientKeySealed:     {400, codeInvalidInput, "clientPublicKey", "clientPublicKey is uncompressed: sealed session keys are not simulated, send the compressed key."},
+	clientKeyOffCurve:   {400, codeInvalidInput, "clientPublicKey", "clientPublicKey is not a point of an accepted curve."},
+	tokenMissing:        {400, codeInvalidInput, "oidcToken", "oidcToken is required and must be a string."},
+	tokenMalformed:      {400, codeInvalidInput, "oidcToken", "oidcToken is not a JWT."},
+	tokenClaimMalformed: {400, codeInvalidInput, "oidcToken", "oidcToken needs aud (a string or a list of one), sub, and numeric iat and exp."},
+	issuerUnsupported:   {400, codeInvalidInput, "oidcToken", "oidcToken is of an issuer that is not supported."},
+	issuerMismatch:      {401, codeUnauthorized, "", "The token is of another issuer than the credential."},
+	audienceMismatch:    {401, codeUnauthorized, "", "The token is for another audience than the credential."},
+	subjectMismatch:     {401, codeUnauthorized, "", "The token is of another subject than the credential."},
+	tokenStale:          {401, codeUnauthorized, "", "The token was issued more than 60 seconds ago."},
+	tokenFromFuture:     {401, codeUnauthorized, "", "The token was issued in the future."},
+	tokenExpired:        {401, codeUnauthorized, "", "The token has expired."},
+	nonceMissing:        {401, codeUnauthorized, "", "The token has no nonce."},
+	nonceMismatch:       {401, codeUnauthorized, "", "The nonce is not the lower-case hex SHA-256 of clientPublicKey as sent."},
+	sessionsExhausted:   {429, codeRateLimited, "", "The account has too many active sessions."},
+
+	requestIDRepeated: {400, codeInvalidInput, "", "Request-Id must occur once."},
+	requestIDMissing:  {401, codeRequestIDMissing, "", "Grid-Wallet-Signature was sent without Request-Id."},
+	signatureMissing:  {401, codeSignatureMissing, "", "Request-Id was sent without Grid-Wallet-Signature."},
+
+	signatureRepeated:    {401, codeMalformed, "", "Grid-Wallet-Signature must occur once."},
+	signatureTooLong:     {401, codeMalformed, "", "The signature header is over 4 KiB."},
+	stampNotBase64:       {401, codeMalformed, "", "The stamp is not unpadded base64url."},
+	stampNotObject:       {401, codeMalformed, "", "The stamp is not a JSON object in UTF-8."},
+	stampNotCompact:      {401, codeMalformed, "", "The stamp has white space in its JSON."},
+	stampFieldDuplicate:  {401, codeMalformed, "", "The stamp has a field twice."},
+	stampFieldMissing:    {401, codeMalformed, "", "The stamp needs publicKey, scheme and signature, all strings."},
+	stampFieldExtra:      {401, codeMalformed, "", "The stamp has a field too many."},
+	stampSchemeUnknown:   {401, codeMalformed, "", "The scheme of the stamp is not accepted."},
+	stampKeyMalformed:    {401, codeMalformed, "", "The public key of the stamp is not a compressed key in lower-case hex."},
+	stampKeyOffCurve:     {401, codeMalformed, "", "The public key of the stamp is not on the curve of its scheme."},
+	stampSignatureNotHex: {401, codeMalformed, "", "The signature of the stamp is not lower-case hex."},
+	derNotBase64:         {401, codeMalformed, "", "The signature is not standard base64."},
+	derMalformed:         {401, codeMalformed, "", "The signature is not a DER ECDSA signature."},
+	derOutOfRange:        {401, codeMalformed, "", "r or s is zero or not below the order of the curve."},
+
+	challengeUnknown:     {401, codeUnauthorized, "", "Request-Id is of no challenge."},
+	challengeElsewhere:   {401, codeUnauthorized, "", "Request-Id is of a challenge for another request."},
+	challengeConsumed:    {401, codeUnauthorized, "", "The challenge was already used."},
+	challengeExpired:     {401, codeUnauthorized, "", "The challenge has expired."},
+	processingOther:      {401, codeUnauthorized, "", "A request with another Request-Id is being processed."},
+	processingOtherStamp: {401, codeInvalid, "", "This request is being processed with another signature."},
+	boundBodyDiffers:     {401, codeBodyMismatch, "", "The body is not the one that the challenge was issued for."},
+
+	signerNotEligible:     {401, codeInvalid, "", "The key is not of an active session that may sign this."},
+	signatureInvalid:      {401, codeInvalid, "", "The signature is not one of the payload by this key."},
+	signatureMatchesNoKey: {401, codeInvalid, "", "The signature is not one of the payload by any key that may sign this."},
+}
+
+// envelope is the answer to a failed request.
+func (s *Sim) envelope(err error) reply {
+	why, ok := errors.AsType[reason](err)
+	if !ok {
+		return reply{http.StatusInternalServerError, map[string]any{
+			"status": http.StatusInternalServerError, "code": codeInternal, "message": "Internal error.",
+		}}
+	}
+	r := refusals[why]
+	switch {
+	case r.status == http.StatusNotFound:
+		r.code = s.cfg.NotFoundCode
+	case r.status == http.StatusUnauthorized && s.cfg.Profile == Legacy202604:
+		r.code = codeUnauthorized // the finer codes are of May 2026
+	}
+	body := map[string]any{"status": r.status, "code": r.code, "message": r.message}
+	details := make(map[string]any)
+	if r.field != "" {
+		details["errors"] = []map[string]string{{"field": r.field, "message": r.message}}
+	}
+	if s.cfg.ReasonAt != ReasonAtTop {
+		details["reason"] = why
+	}
+	if s.cfg.ReasonAt != ReasonInDetails {
+		body["reason"] = why
+	}
+	if len(details) > 0 {
+		body["details"] = details
+	}
+	return reply{r.status, body}
+}

@@ -1,0 +1,262 @@
+// Package gridsim is a strict simulator of Lightspark Grid's auth endpoints,
+// so that everything that talks to Grid can be run and tested with no network
+// and no account.
+//
+// It serves, below Grid's version prefix:
+//
+//	GET    /auth/sessions?accountId=
+//	DELETE /auth/sessions/{id}                 two-step signed retry
+//	GET    /auth/credentials?accountId=
+//	POST   /auth/credentials/{id}/verify       OAUTH only
+//	POST   /_sim/clock                         only with [Config.Control]
+//
+// # Independence
+//
+// The simulator decides by itself what a valid signature is: it has its own
+// stamp and DER parsers and calls crypto/ecdsa and dcrd's secp256k1 directly.
+// It imports nothing of this module, so that one mistake cannot hide on both
+// sides of a test.
+//
+// # Order of checks
+//
+// The first failing check answers, always in this order: route and method;
+// Basic credentials; body, Content-Type, JSON and header shape; grammar of the
+// id in the path; existence; pairing of the two signature headers; form of the
+// signature; the Request-Id; the body bound to it; the signer and the
+// signature. Every refusal is Grid's error envelope and carries a reason that
+// no other cause shares (errors.go is the list).
+//
+// # Which curve a key is on
+//
+// A compressed P-256 key and a compressed secp256k1 key look alike: 33 bytes,
+// an x and a parity. A client key is accepted if its x lies on an allowed
+// curve. About half of all keys have an x that lies on both; both readings then
+// stay open, and the scheme of a stamp picks one. A legacy signature names no
+// key and no scheme: it is tried against every eligible key on every curve that
+// the key can be on. This gives nothing away, because whoever owns the key on
+// one curve does not know the private key of its namesake on the other. It does
+// mean that a stamp with the other curve's scheme is
+// WALLET_SIGNATURE_MALFORMED when x is off that curve and
+// WALLET_SIGNATURE_INVALID when it is not.
+//
+// # Not simulated
+//
+// Sealed session keys: a clientPublicKey must be compressed, which makes its
+// private key the session's signing key; an uncompressed one is refused with
+// 400. OTP and passkey credentials, adding and removing credentials, refresh
+// and export are not served. OIDC tokens follow Grid's sandbox rules, which
+// check every claim and leave the token's own signature unchecked: never mistake
+// this for authentication.
+package gridsim
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Profile selects the generation of Grid's contract that is simulated.
+type Profile string
+
+const (
+	// Modern is Grid since May 2026: the payload is a JSON activity, request
+	// ids read Request:<uuid>, signatures are stamps and a 401 says what was
+	// wrong with them in its code.
+	Modern Profile = "modern"
+
+	// Legacy202604 is Grid in April 2026: the payload is opaque base64, request
+	// ids are bare UUIDs, signatures are base64 DER, and every 401 has the code
+	// UNAUTHORIZED.
+	Legacy202604 Profile = "legacy-2026-04"
+)
+
+// ReasonPlace says where an error envelope carries its reason. Grid documents
+// that there is one, but no schema has a place for it.
+type ReasonPlace string
+
+const (
+	ReasonInDetails ReasonPlace = "details"   // details.reason
+	ReasonAtTop     ReasonPlace = "top-level" // reason
+	ReasonInBoth    ReasonPlace = "both"
+)
+
+// Config describes a simulator. The zero value is a strict one of today's
+// contract, with random credentials.
+type Config struct {
+	Profile Profile // empty: Modern
+
+	// ClientID and ClientSecret are the API credentials that requests must
+	// carry. Whichever is empty is made up by New; see [Sim.Seed].
+	ClientID, ClientSecret string
+
+	// P256Only refuses secp256k1 client keys and their scheme, as Grid's guides,
+	// which know P-256 only, suggest that Grid does.
+	P256Only bool
+
+	ChallengeTTL time.Duration // zero: 5 minutes
+	SessionTTL   time.Duration // zero: 15 minutes
+
+	// Now is the clock. It must be safe for concurrent use. Nil: time.Now.
+	Now func() time.Time
+
+	// AllowMagic accepts the sandbox value "sandbox-valid-signature" in place of
+	// a signature.
+	AllowMagic bool
+
+	// LenientStamp accepts padding, upper-case hex and extra fields in a stamp.
+	LenientStamp bool
+
+	// AcceptLegacyDER accepts a base64 DER signature besides a stamp in the
+	// Modern profile.
+	AcceptLegacyDER bool
+
+	// NotFoundCode is the code of every 404. Empty: REFERENCE_NOT_FOUND. Grid
+	// documents no code for a missing session; clients must not depend on it.
+	NotFoundCode string
+
+	ReasonAt ReasonPlace // empty: ReasonInDetails
+
+	// ProcessingReplies is how often a valid signed request is answered with
+	// 200 {"status":"PROCESSING"} before it takes effect.
+	ProcessingReplies int
+
+	// ConsumeOnFailure spends a challenge also on a signed request that names it
+	// and then fails on its body, signer or signature.
+	ConsumeOnFailure bool
+
+	// Control enables POST /_sim/clock {"advanceSeconds":N}, behind the same
+	// credentials: it moves the simulator's clock forward, so that tests of other
+	// processes can expire challenges and sessions without waiting.
+	Control bool
+}
+
+// OIDCIdentity is what an OAUTH credential is registered for. A token signs in
+// only if all three of its claims are equal.
+type OIDCIdentity struct {
+	Issuer   string `json:"iss"`
+	Audience string `json:"aud"`
+	Subject  string `json:"sub"`
+}
+
+// Seed is what a client must know to use the simulator. It holds the client
+// secret: print it for the person who started the simulator, and nowhere else.
+type Seed struct {
+	ClientID     string       `json:"clientId"`
+	ClientSecret string       `json:"clientSecret"`
+	AccountID    string       `json:"accountId"`
+	CredentialID string       `json:"credentialId"`
+	OIDC         OIDCIdentity `json:"oidc"`
+}
+
+// The seeded account and credential have the same ids in every simulator, so
+// that a test, a script or a page in the README can spell them out.
+const (
+	seedAccountID    = "InternalAccount:019542f5-b3e7-7d02-8000-000000000001"
+	seedCredentialID = "AuthMethod:019542f5-b3e7-7d02-8000-000000000002"
+)
+
+var seedIdentity = OIDCIdentity{
+	Issuer:   "https://accounts.google.com",
+	Audience: "gridsim.apps.example.com",
+	Subject:  "100000000000000000001",
+}
+
+// Sim is the simulator: an [http.Handler] for the paths below Grid's version
+// prefix. It keeps everything in memory, in bounded space, and is safe for
+// concurrent use. Make one with [New].
+type Sim struct {
+	cfg    Config
+	curves []*curve
+
+	// Hashes, so that comparing takes the same time whatever the lengths are.
+	clientID, clientSecret [sha256.Size]byte
+
+	mu          sync.Mutex // guards what follows
+	offset      time.Duration
+	accounts    map[string]*account
+	credentials map[string]*credential
+	sessions    map[string]*session
+	challenges  challengeBook
+	lastStampMs int64
+}
+
+// New makes a simulator with one account and one OAUTH credential. It fails if
+// the configuration cannot work. Given the same configuration it makes the same
+// simulator, except for credentials that it has to make up.
+func New(cfg Config) (*Sim, error) {
+	if cfg.Profile == "" {
+		cfg.Profile = Modern
+	}
+	if cfg.ChallengeTTL == 0 {
+		cfg.ChallengeTTL = 5 * time.Minute
+	}
+	if cfg.SessionTTL == 0 {
+		cfg.SessionTTL = 15 * time.Minute
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.NotFoundCode == "" {
+		cfg.NotFoundCode = codeReferenceNotFound
+	}
+	if cfg.ReasonAt == "" {
+		cfg.ReasonAt = ReasonInDetails
+	}
+	if cfg.ClientID == "" {
+		cfg.ClientID = "sim-" + rand.Text()
+	}
+	if cfg.ClientSecret == "" {
+		cfg.ClientSecret = rand.Text()
+	}
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("gridsim: %w", err)
+	}
+	s := &Sim{
+		cfg:          cfg,
+		curves:       []*curve{p256, k256},
+		clientID:     sha256.Sum256([]byte(cfg.ClientID)),
+		clientSecret: sha256.Sum256([]byte(cfg.ClientSecret)),
+		accounts:     make(map[string]*account),
+		credentials:  make(map[string]*credential),
+		sessions:     make(map[string]*session),
+		challenges:   newChallengeBook(),
+	}
+	if cfg.P256Only {
+		s.curves = []*curve{p256}
+	}
+	seeded := s.addAccount(seedAccountID, "org_sim", "user_sim")
+	s.addCredential(seeded, seedCredentialID, "ada@example.com", seedIdentity)
+	return s, nil
+}
+
+func (c Config) validate() error {
+	switch {
+	case c.Profile != Modern && c.Profile != Legacy202604:
+		return fmt.Errorf("unknown profile %q", c.Profile)
+	case c.ChallengeTTL < 0 || c.SessionTTL < 0:
+		return errors.New("a lifetime is negative")
+	case c.ReasonAt != ReasonInDetails && c.ReasonAt != ReasonAtTop && c.ReasonAt != ReasonInBoth:
+		return fmt.Errorf("unknown place %q for the reason", c.ReasonAt)
+	case c.ProcessingReplies < 0:
+		return errors.New("the number of processing replies is negative")
+	case strings.ContainsRune(c.ClientID, ':'):
+		return errors.New("the client id has a colon, which Basic authentication cannot carry")
+	}
+	return nil
+}
+
+// Seed returns the credentials, the account and the OAUTH credential that the
+// simulator was made with.
+func (s *Sim) Seed() Seed {
+	return Seed{
+		ClientID:     s.cfg.ClientID,
+		ClientSecret: s.cfg.ClientSecret,
+		AccountID:    seedAccountID,
+		CredentialID: seedCredentialID,
+		OIDC:         seedIdentity,
+	}
+}

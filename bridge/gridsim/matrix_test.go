@@ -1,0 +1,338 @@
+package gridsim
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// profiles are the ways in which a revocation can be signed.
+var profiles = []struct {
+	name   string
+	cfg    Config
+	newKey func(testing.TB) key
+	sign   func(k key, payload string) string
+}{
+	{"modern-P256", Config{}, newP256, key.stamp},
+	{"modern-secp256k1", Config{}, newK256, key.stamp},
+	{"modern-P256Only", Config{P256Only: true}, newP256, key.stamp},
+	{"modern-accepting-DER-P256", Config{AcceptLegacyDER: true}, newP256, key.legacy},
+	{"modern-accepting-DER-secp256k1", Config{AcceptLegacyDER: true}, newK256, key.legacy},
+	{"legacy-P256", Config{Profile: Legacy202604}, newP256, key.legacy},
+	{"legacy-secp256k1", Config{Profile: Legacy202604}, newK256, key.legacy},
+}
+
+func TestRevoke(t *testing.T) {
+	for _, p := range profiles {
+		t.Run(p.name, func(t *testing.T) {
+			w := newWorld(t, p.cfg)
+			k1, k2 := p.newKey(t), p.newKey(t)
+			s1, s2, s3 := w.signIn(credential1, k1), w.signIn(credential2, k2), w.signIn(credential1, p.newKey(t))
+
+			t.Run("by-another-session", func(t *testing.T) {
+				payload, id := w.challenge(s3)
+				w.revoke(s3, p.sign(k2, payload), id).want(t, 204, "")
+				w.revoke(s3, p.sign(k2, payload), id).want(t, 404, "REFERENCE_NOT_FOUND")
+				if got := w.listed(seedAccountID); !slices.Equal(got, []string{s1, s2}) {
+					t.Errorf("sessions left: %v, want %v", got, []string{s1, s2})
+				}
+			})
+			t.Run("by-itself", func(t *testing.T) {
+				payload, id := w.challenge(s1)
+				w.revoke(s1, p.sign(k1, payload), id).want(t, 204, "")
+				w.send("DELETE", sessionPath(s1), "").want(t, 404, "REFERENCE_NOT_FOUND")
+				if got := w.listed(seedAccountID); !slices.Equal(got, []string{s2}) {
+					t.Errorf("sessions left: %v, want %v", got, []string{s2})
+				}
+			})
+			t.Run("a-revoked-session-signs-nothing", func(t *testing.T) {
+				payload, id := w.challenge(s2)
+				a := w.revoke(s2, p.sign(k1, payload), id)
+				if a.status != 401 || a.reason() != signerNotEligible && a.reason() != signatureMatchesNoKey {
+					t.Errorf("got %d %s", a.status, a.raw)
+				}
+				w.revoke(s2, p.sign(k2, payload), id).want(t, 204, "")
+			})
+			t.Run("the-credential-lives-on", func(t *testing.T) {
+				w.signIn(credential1, k1)
+			})
+		})
+	}
+}
+
+func TestChallenge(t *testing.T) {
+	const uuidText = `[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`
+	t.Run("modern", func(t *testing.T) {
+		w := newWorld(t, Config{})
+		a := w.send("DELETE", sessionPath(w.signIn(credential1, newP256(t))), "")
+		a.want(t, 202, "")
+		if got := len(a.body); got != 4 || a.text("type") != "OAUTH" || a.text("expiresAt") != "2026-08-22T10:05:00Z" {
+			t.Errorf("challenge = %s", a.raw)
+		}
+		if got := a.text("requestId"); !regexp.MustCompile(`^Request:` + uuidText + `$`).MatchString(got) {
+			t.Errorf("requestId = %q", got)
+		}
+		want := regexp.MustCompile(`^\{"organizationId":"org_sim","parameters":\{"apiKeyIds":\["api_key_[0-9a-f]{32}"\],"userId":"user_sim"\},` +
+			`"timestampMs":"1787392800000","type":"ACTIVITY_TYPE_DELETE_API_KEYS"\}$`)
+		if got := a.text("payloadToSign"); !want.MatchString(got) {
+			t.Errorf("payloadToSign = %s", got)
+		}
+	})
+	t.Run("legacy", func(t *testing.T) {
+		w := newWorld(t, Config{Profile: Legacy202604})
+		payload, id := w.challenge(w.signIn(credential1, newP256(t)))
+		if !regexp.MustCompile(`^` + uuidText + `$`).MatchString(id) {
+			t.Errorf("requestId = %q", id)
+		}
+		if raw, err := base64.StdEncoding.DecodeString(payload); err != nil || len(raw) != 32 || json.Valid(raw) {
+			t.Errorf("payloadToSign = %q", payload)
+		}
+	})
+	t.Run("announced-expiry-is-enforced", func(t *testing.T) {
+		w := newWorld(t, Config{ChallengeTTL: 1500 * time.Millisecond})
+		a := w.send("DELETE", sessionPath(w.signIn(credential1, newP256(t))), "")
+		if got := a.text("expiresAt"); got != "2026-08-22T10:00:02Z" {
+			t.Errorf("expiresAt = %s", got)
+		}
+	})
+}
+
+// TestSignedRetry goes through what leg 2 may look like. Every row starts with
+// k1 signed in as S1 and k2 as S2 on the account, kX on another one, and with a
+// challenge to revoke S1.
+func TestSignedRetry(t *testing.T) {
+	type state struct {
+		*world
+		k1, k2, kX  key
+		s1, s2, sX  string
+		payload, id string
+	}
+	leg2 := func(signature func(state) string) func(state) answer {
+		return func(s state) answer { return s.revoke(s.s1, signature(s), s.id) }
+	}
+	withID := func(id func(state) string) func(state) answer {
+		return func(s state) answer { return s.revoke(s.s1, s.k1.stamp(s.payload), id(s)) }
+	}
+	der := func(change func(string) string) func(state) answer {
+		return leg2(func(s state) string {
+			return encodeStamp(s.k1.public, s.k1.scheme, change(hex.EncodeToString(s.k1.der(s.payload))))
+		})
+	}
+	lenient, magic := Config{LenientStamp: true}, Config{AllowMagic: true}
+	tests := []struct {
+		name   string
+		cfg    Config
+		status int
+		code   string
+		send   func(state) answer
+	}{
+		{"valid", Config{}, 204, "", leg2(func(s state) string { return s.k1.stamp(s.payload) })},
+		{"percent-encoded-colon", Config{}, 204, "", func(s state) answer {
+			return s.revoke(strings.Replace(s.s1, ":", "%3A", 1), s.k1.stamp(s.payload), s.id)
+		}},
+		{"empty-headers-are-absent", Config{}, 202, "", func(s state) answer { return s.revoke(s.s1, "", "") }},
+		{"empty-signature-is-absent", Config{}, 401, "WALLET_SIGNATURE_MISSING", func(s state) answer { return s.revoke(s.s1, "", s.id) }},
+		{"empty-request-id-is-absent", Config{}, 401, "REQUEST_ID_MISSING", func(s state) answer { return s.revoke(s.s1, "x", "") }},
+
+		{"request-id-unknown", Config{}, 401, "UNAUTHORIZED", withID(func(state) string { return "Request:00000000-0000-0000-0000-000000000000" })},
+		{"request-id-upper-case", Config{}, 401, "UNAUTHORIZED", withID(func(s state) string { return strings.ToUpper(s.id) })},
+		{"request-id-of-another-account", Config{}, 401, "UNAUTHORIZED", withID(func(s state) string { _, id := s.challenge(s.sX); return id })},
+		{"one-nanosecond-before-expiry", Config{}, 204, "", leg2(func(s state) string {
+			s.clock.advance(5*time.Minute - 1)
+			return s.k1.stamp(s.payload)
+		})},
+		{"at-expiry", Config{}, 401, "UNAUTHORIZED", leg2(func(s state) string {
+			s.clock.advance(5 * time.Minute)
+			return s.k1.stamp(s.payload)
+		})},
+		{"session-expires-between-legs", Config{SessionTTL: time.Minute}, 404, "REFERENCE_NOT_FOUND", leg2(func(s state) string {
+			s.clock.advance(time.Minute)
+			return s.k1.stamp(s.payload)
+		})},
+		{"session-revoked-between-legs", Config{}, 404, "REFERENCE_NOT_FOUND", leg2(func(s state) string {
+			payload, id := s.challenge(s.s1)
+			s.revoke(s.s1, s.k2.stamp(payload), id).want(t, 204, "")
+			return s.k1.stamp(s.payload)
+		})},
+
+		{"payload-of-another-challenge", Config{}, 401, "WALLET_SIGNATURE_INVALID", leg2(func(s state) string {
+			payload, _ := s.challenge(s.s1)
+			return s.k1.stamp(payload)
+		})},
+		{"payload-re-serialised", Config{}, 401, "WALLET_SIGNATURE_INVALID", leg2(func(s state) string {
+			return s.k1.stamp(strings.Replace(s.payload, ":", ": ", 1))
+		})},
+		{"payload-with-newline", Config{}, 401, "WALLET_SIGNATURE_INVALID", leg2(func(s state) string { return s.k1.stamp(s.payload + "\n") })},
+		{"signer-of-another-account", Config{}, 401, "WALLET_SIGNATURE_INVALID", leg2(func(s state) string { return s.kX.stamp(s.payload) })},
+		{"signer-revoked", Config{}, 401, "WALLET_SIGNATURE_INVALID", leg2(func(s state) string {
+			payload, id := s.challenge(s.s2)
+			s.revoke(s.s2, s.k2.stamp(payload), id).want(t, 204, "")
+			return s.k2.stamp(s.payload)
+		})},
+		{"public-key-replaced-by-an-eligible-one", Config{}, 401, "WALLET_SIGNATURE_INVALID", leg2(func(s state) string {
+			return encodeStamp(s.k2.public, s.k2.scheme, hex.EncodeToString(s.k1.der(s.payload)))
+		})},
+
+		{"first-generation", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string { return s.k1.legacy(s.payload) })},
+		{"first-generation-as-base64url", Config{AcceptLegacyDER: true}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string {
+			return strings.TrimRight(base64.URLEncoding.EncodeToString(s.k1.der(s.payload)), "=")
+		})},
+		{"standard-base64", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string { return encode("x") + "+/" })},
+		{"unused-bits-set", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string { return "eyJ9" + "Qf" })},
+		{"not-utf8", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string { return encode("{\"publicKey\":\"\xff\"}") })},
+		{"trailing-json", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string { return encode("{}{}") })},
+		{"null-field", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string {
+			return encode(`{"publicKey":"` + s.k1.public + `","scheme":"` + s.k1.scheme + `","signature":null}`)
+		})},
+		{"uncompressed-key", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string {
+			return encodeStamp("04"+s.k1.public[2:]+s.k1.public[2:], s.k1.scheme, hex.EncodeToString(s.k1.der(s.payload)))
+		})},
+		{"upper-case-key", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string {
+			return encodeStamp(strings.ToUpper(s.k1.public), s.k1.scheme, hex.EncodeToString(s.k1.der(s.payload)))
+		})},
+		{"upper-case-signature", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", der(strings.ToUpper)},
+		{"truncated-der", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", der(func(der string) string { return der[:len(der)-2] })},
+		{"trailing-der", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", der(func(der string) string { return der + "00" })},
+		{"no-der", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", der(func(string) string { return "" })},
+		{"secp256k1-scheme-when-P256Only", Config{P256Only: true}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string {
+			return encodeStamp(s.k1.public, k256.scheme, hex.EncodeToString(s.k1.der(s.payload)))
+		})},
+
+		{"permuted-fields", Config{}, 204, "", leg2(func(s state) string {
+			return encode(`{"signature":"` + hex.EncodeToString(s.k1.der(s.payload)) + `","publicKey":"` + s.k1.public + `","scheme":"` + s.k1.scheme + `"}`)
+		})},
+		{"lenient-padding", lenient, 204, "", leg2(func(s state) string {
+			stamp := s.k1.stamp(s.payload)
+			return stamp + strings.Repeat("=", -len(stamp)&3)
+		})},
+		{"lenient-upper-case", lenient, 204, "", leg2(func(s state) string {
+			return encodeStamp(strings.ToUpper(s.k1.public), s.k1.scheme, strings.ToUpper(hex.EncodeToString(s.k1.der(s.payload))))
+		})},
+		{"lenient-extra-field-and-space", lenient, 204, "", leg2(func(s state) string {
+			return encode(`{ "x":1,"publicKey":"` + s.k1.public + `","scheme":"` + s.k1.scheme + `","signature":"` + hex.EncodeToString(s.k1.der(s.payload)) + `"}`)
+		})},
+		{"lenient-is-not-blind", lenient, 401, "WALLET_SIGNATURE_INVALID", leg2(func(s state) string { return s.k1.stamp(s.payload + " ") })},
+		{"magic", magic, 204, "", leg2(func(state) string { return "sandbox-valid-signature" })},
+		{"magic-needs-its-challenge", magic, 401, "UNAUTHORIZED", func(s state) answer {
+			return s.revoke(s.s1, "sandbox-valid-signature", "Request:x")
+		}},
+		{"magic-off", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(state) string { return "sandbox-valid-signature" })},
+
+		{"failure-then-success", Config{}, 204, "", func(s state) answer {
+			s.revoke(s.s1, "x", s.id).want(t, 401, "WALLET_SIGNATURE_MALFORMED")
+			s.revoke(s.s1, s.kX.stamp(s.payload), s.id).want(t, 401, "WALLET_SIGNATURE_INVALID")
+			return s.revoke(s.s1, s.k1.stamp(s.payload), s.id)
+		}},
+		{"parallel-challenges-earlier-first", Config{}, 404, "REFERENCE_NOT_FOUND", func(s state) answer {
+			payload, id := s.challenge(s.s1)
+			s.revoke(s.s1, s.k1.stamp(s.payload), s.id).want(t, 204, "")
+			return s.revoke(s.s1, s.k1.stamp(payload), id)
+		}},
+		{"parallel-challenges-later-first", Config{}, 404, "REFERENCE_NOT_FOUND", func(s state) answer {
+			payload, id := s.challenge(s.s1)
+			s.revoke(s.s1, s.k1.stamp(payload), id).want(t, 204, "")
+			return s.revoke(s.s1, s.k1.stamp(s.payload), s.id)
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := state{world: newWorld(t, test.cfg), k1: newP256(t), k2: newP256(t), kX: newP256(t)}
+			s.s1, s.s2, s.sX = s.signIn(credential1, s.k1), s.signIn(credential2, s.k2), s.signIn(credentialX, s.kX)
+			s.payload, s.id = s.challenge(s.s1)
+			test.send(s).want(t, test.status, test.code)
+		})
+	}
+
+	// Over HTTP a leading space is not part of a header's value; another server
+	// may hand it on.
+	t.Run("request-id-with-leading-space", func(t *testing.T) {
+		w, k := newWorld(t, Config{}), newP256(t)
+		session := w.signIn(credential1, k)
+		payload, id := w.challenge(session)
+		r := httptest.NewRequest("DELETE", sessionPath(session), nil)
+		r.SetBasicAuth(clientID, secret)
+		r.Header.Set(headerSignature, k.stamp(payload))
+		r.Header.Set(headerRequestID, " "+id)
+		recorder := httptest.NewRecorder()
+		w.sim.ServeHTTP(recorder, r)
+		w.decode(recorder.Code, recorder.Header(), recorder.Body.Bytes()).want(t, 401, "UNAUTHORIZED")
+	})
+}
+
+// TestExpiredSession tests that a session past its expiry neither signs nor is
+// found or listed, even while its credential signs in again.
+func TestExpiredSession(t *testing.T) {
+	w, old, fresh := newWorld(t, Config{SessionTTL: time.Minute}), newP256(t), newP256(t)
+	expired := w.signIn(credential1, old)
+	w.clock.advance(time.Minute)
+	live := w.signIn(credential1, fresh)
+
+	w.send("DELETE", sessionPath(expired), "").want(t, 404, "REFERENCE_NOT_FOUND")
+	if got := w.listed(seedAccountID); !slices.Equal(got, []string{live}) {
+		t.Errorf("listed %v, want %v", got, []string{live})
+	}
+	payload, id := w.challenge(live)
+	w.revoke(live, old.stamp(payload), id).want(t, 401, "WALLET_SIGNATURE_INVALID")
+	w.revoke(live, fresh.stamp(payload), id).want(t, 204, "")
+}
+
+// TestHighAndLowS tests both twins of signatures on both curves, in both
+// generations.
+func TestHighAndLowS(t *testing.T) {
+	for _, newKey := range []func(testing.TB) key{newP256, newK256} {
+		for _, profile := range []Profile{Modern, Legacy202604} {
+			w, signer := newWorld(t, Config{Profile: profile}), newKey(t)
+			w.signIn(credential1, signer)
+			seen := make(map[bool]int)
+			for i := range 40 {
+				session := w.signIn(credential2, newKey(t))
+				payload, id := w.challenge(session)
+				der := signer.der(payload)
+				flipped, high := signer.flipS(t, der)
+				if i%2 == 0 {
+					der = flipped
+				} else {
+					high = !high
+				}
+				seen[high]++
+				value := encodeStamp(signer.public, signer.scheme, hex.EncodeToString(der))
+				if profile == Legacy202604 {
+					value = base64.StdEncoding.EncodeToString(der)
+				}
+				w.revoke(session, value, id).want(t, 204, "")
+			}
+			if seen[true] == 0 || seen[false] == 0 {
+				t.Errorf("%s: high and low s: %v", signer.scheme, seen)
+			}
+		}
+	}
+}
+
+// TestKeyOnBothCurves holds what the package comment says about keys whose x is
+// on both curves.
+func TestKeyOnBothCurves(t *testing.T) {
+	for _, newKey := range []func(testing.TB) key{newP256, newK256} {
+		other := k256
+		if newKey(t).scheme == k256.scheme {
+			other = p256
+		}
+		for _, both := range []bool{true, false} {
+			w, k := newWorld(t, Config{}), newKeyOn(t, newKey, other, both)
+			session := w.signIn(credential1, k)
+			payload, id := w.challenge(session)
+			code := "WALLET_SIGNATURE_MALFORMED"
+			if both {
+				code = "WALLET_SIGNATURE_INVALID"
+			}
+			stamp := encodeStamp(k.public, other.scheme, hex.EncodeToString(k.der(payload)))
+			w.revoke(session, stamp, id).want(t, 401, code)
+			w.revoke(session, k.stamp(payload), id).want(t, 204, "")
+		}
+	}
+}
