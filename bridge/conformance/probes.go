@@ -1,0 +1,198 @@
+package conformance
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+const (
+	marker  = "made-up-51f2c0de" // in what a client makes up; no answer may repeat it
+	nowhere = "00000000-0000-4000-8000-000000000000"
+	evil    = "https://evil.example"
+	app     = "X-Gridsigner: 1" // our bridge wants it, others do not mind it
+	isJSON  = "Content-Type: application/json"
+)
+
+// probe is a request and what is wanted of its answer.
+type probe struct {
+	group, name string
+	request     string
+	want        func(reply) string // what is wrong, "" if nothing
+	mayHangUp   bool               // no answer is an answer, too
+	elsewhere   bool               // it may be answered by a server in front, which knows nothing of Grid
+}
+
+// gridCodes are the codes of Grid's own refusals (contract 1.5) that a probe
+// can cause. They tell who refused: what Grid had to refuse got through the
+// bridge, with its credentials, and only Grid's own care made it harmless.
+var gridCodes = []string{
+	"INVALID_INPUT", "INVALID_REQUEST_FORMAT", "UNAUTHORIZED", "INVALID_SIGNATURE", "WALLET_SIGNATURE_MISSING",
+	"WALLET_SIGNATURE_MALFORMED", "WALLET_SIGNATURE_BODY_MISMATCH", "WALLET_SIGNATURE_INVALID", "REQUEST_ID_MISSING", "FORBIDDEN",
+	"USER_NOT_FOUND", "TOKEN_NOT_FOUND", "REFERENCE_NOT_FOUND", "METHOD_NOT_ALLOWED", "RATE_LIMITED", "INTERNAL_ERROR", "NOT_IMPLEMENTED",
+}
+
+// refused wants one of the statuses, or any 4xx if there are none, and not from
+// Grid.
+func refused(statuses ...int) func(reply) string {
+	return func(r reply) string {
+		switch code := r.code(); {
+		case slices.Contains(gridCodes, code):
+			return fmt.Sprintf("answered %d %s, which is Grid's: the request got through", r.status, code)
+		case slices.Contains(statuses, r.status) || len(statuses) == 0 && r.status >= 400 && r.status < 500:
+			return ""
+		case len(statuses) == 0:
+			return fmt.Sprintf("answered %d, want a 4xx", r.status)
+		}
+		return fmt.Sprintf("answered %d, want one of %v", r.status, statuses)
+	}
+}
+
+// stopped wants a refusal that is not a 404, which a bridge may have from Grid
+// and put into words of its own: it has to come before Grid was asked.
+var stopped = refused(400, 401, 403, 405, 413, 415, 421, 431)
+
+// unread is stopped for what is no HTTP.
+var unread = refused(400, 401, 403, 405, 413, 414, 415, 421, 431, 501)
+
+// ignored wants the request to be what its first line says, or to be refused.
+func ignored(r reply) string {
+	if r.status == 200 {
+		return ""
+	}
+	return refused(400, 403)(r)
+}
+
+// shows wants that there is no page with text.
+func shows(text string) func(reply) string {
+	return func(r reply) string {
+		if r.status == 200 && strings.Contains(r.body, text) {
+			return "it is there"
+		}
+		return ""
+	}
+}
+
+// probes lists all checks that are one request and one answer.
+func (t *target) probes() (list []probe) {
+	add := func(group, name, request string, want func(reply) string) {
+		list = append(list, probe{group: group, name: name, request: request, want: want})
+	}
+	// with is the user's headers and more.
+	with := func(lines ...string) []string { return append(slices.Clone(t.headers), lines...) }
+	session, credential := "/auth/sessions/Session:"+nowhere, "/auth/credentials/AuthMethod:"+nowhere+"/verify"
+	query := "?accountId=" + t.Account
+	get := func(path string, lines ...string) string { return t.request("GET", path, "", with(lines...)...) }
+	remove := func(lines ...string) string { return t.request("DELETE", session, "", with(lines...)...) }
+	verify := func(body string, lines ...string) string {
+		return t.request("POST", credential, body, with(lines...)...)
+	}
+
+	for name, lines := range map[string][]string{
+		"nobody": nil, "a made-up token": {"Authorization: Bearer " + marker}, "a made-up cookie": {"Cookie: session=" + marker},
+		"Basic": {"Authorization: Basic YTpi"}, "an empty token": {"Authorization: Bearer "},
+		"a user named by the client": {"X-Gridsigner-User: admin", "X-Gridsigner-Accounts: " + t.Account, "X-Forwarded-User: admin", "X-Remote-User: admin", "Remote-User: admin"},
+	} {
+		add("users", name, t.list(lines...), refused(401, 403))
+		add("users", name+", deleting", t.request("DELETE", session, "", append(lines, app)...), refused(401, 403))
+	}
+	add("ownership", "somebody else's account", get("/auth/sessions?accountId=InternalAccount:"+nowhere), refused(401, 403, 404))
+	add("ownership", "two accounts, own first", get("/auth/sessions"+query+"&accountId=InternalAccount:"+nowhere), refused())
+	add("ownership", "two accounts, own last", get("/auth/sessions?accountId=InternalAccount:"+nowhere+"&accountId="+t.Account), refused())
+	add("ownership", "two accounts, one escaped", get("/auth/sessions"+query+"&account%49d=InternalAccount:"+nowhere), refused())
+	add("ownership", "no account", get("/auth/sessions"), refused())
+
+	for _, path := range []string{
+		"/auth/x/../sessions", "/auth/./sessions", "/auth//sessions", "//auth/sessions", "/auth/sessions/", "/auth/sessions/.", "/x/../auth/sessions",
+		"/auth/x/..%2fsessions", "/auth/x%2f..%2fsessions", "/auth/%2e/sessions", "/auth/x/%2e%2e/sessions", "/auth/x/%252e%252e/sessions", "/auth/%73essions",
+		"/auth%2fsessions", "/auth%5csessions", "/auth\\sessions", "/auth/sessions;a=b", "/auth/sessions%3b", "/auth/sessions%00", "/auth/sessions%20", "/AUTH/SESSIONS",
+		"/auth/sessions%0d%0aX-Injected:%20" + marker, "/auth/..%c0%afsessions",
+	} {
+		add("traversal", path, get(path+query), refused())
+	}
+	for _, path := range []string{
+		"/auth/sessions/..%2f..%2fcustomers", "/auth/sessions/" + "Session:" + nowhere + "%2f..%2f..%2fcustomers", "/auth/sessions/%2e%2e",
+		"/auth/sessions/Session:" + nowhere + "?accountId=" + t.Account, "/auth/sessions/Session%253A" + nowhere, "/auth/sessions/Session:" + nowhere + "%0d%0aX-Injected:%20" + marker,
+	} {
+		add("traversal", "DELETE "+path, t.request("DELETE", path, "", with(app)...), refused())
+	}
+	for _, path := range []string{"/customers", "/quotes", "/tokens", "/config", "/webhooks", "/internal-accounts", "/_sim/clock", "/auth/delegated-keys", "/" + marker} {
+		add("allow-list", path, get(path), refused(403, 404, 405))
+	}
+
+	for name, lines := range map[string][]string{
+		"another site": {app, "Sec-Fetch-Site: cross-site", "Origin: " + evil}, "another site without Origin": {app, "Sec-Fetch-Site: cross-site"},
+		"a sibling site": {app, "Sec-Fetch-Site: same-site", "Origin: https://blog." + t.base.Hostname()}, "another site, old browser": {app, "Origin: " + evil},
+		"a sandboxed frame": {app, "Origin: null"}, "a look-alike": {app, "Origin: https://" + t.base.Hostname() + ".evil.example"},
+		"no header of the app": nil, "a form's DELETE": {"Content-Type: application/x-www-form-urlencoded"},
+	} {
+		add("cross-site", name, remove(lines...), stopped)
+		add("cross-site", name+", POST", verify("{}", append([]string{isJSON}, lines...)...), stopped)
+	}
+	for _, contentType := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=a", "application/json, text/plain", "text/json"} {
+		add("cross-site", "body as "+contentType, verify("{}", app, "Content-Type: "+contentType), stopped)
+	}
+
+	for _, origin := range []string{evil, "null", "https://" + t.base.Hostname() + ".evil.example", "https://evil" + t.base.Hostname(), "file://"} {
+		reflects := func(r reply) string {
+			if v := r.header.Get("Access-Control-Allow-Origin"); v == "*" || v == origin {
+				return "Access-Control-Allow-Origin: " + v
+			}
+			return ""
+		}
+		add("CORS", "reading from "+origin, get("/auth/sessions"+query, "Origin: "+origin), reflects)
+		add("CORS", "preflight from "+origin, t.request("OPTIONS", session, "", "Origin: "+origin, "Access-Control-Request-Method: DELETE",
+			"Access-Control-Request-Headers: "+strings.ToLower(app[:12])), reflects)
+	}
+
+	// Both ways, because either alone may end in a refusal for another reason.
+	for _, name := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"} {
+		add("method", "GET with "+name+": DELETE", get("/auth/sessions"+query, app, name+": DELETE"), ignored)
+		add("method", "POST with "+name+": GET", t.request("POST", "/auth/sessions"+query, "", with(app, name+": GET")...), refused())
+	}
+	add("method", "POST with _method=GET", t.request("POST", "/auth/sessions"+query+"&_method=GET", "", with(app)...), refused())
+	for _, method := range []string{"TRACE", "PUT", "PATCH", "PROPFIND", "get"} {
+		add("method", method, t.request(method, "/auth/sessions"+query, "", with(app, "X-Probe: "+marker)...), refused(400, 403, 404, 405, 501))
+	}
+
+	const pair, id = "Grid-Wallet-Signature: AAAA", "Request-Id: Request:" + nowhere
+	add("headers", "signature without request id", remove(app, pair), stopped)
+	add("headers", "request id without signature", remove(app, id), stopped)
+	add("headers", "two signatures", remove(app, pair, pair, id), stopped)
+	add("headers", "two request ids", remove(app, pair, id, id), stopped)
+	add("headers", "a list of signatures", remove(app, pair+", BBBB", id), stopped)
+	add("headers", "a signature on two lines", remove(app, pair+"\r\n X-Injected: "+marker, id), stopped)
+	add("headers", "a request id with a tab", remove(app, pair, id+"\tX-Injected: "+marker), stopped)
+	add("headers", "two content types", verify("{}", app, isJSON, "Content-Type: text/plain"), stopped)
+	add("headers", "a signature of 8 KiB", remove(app, pair+strings.Repeat("A", 8<<10), id), stopped)
+	add("headers", "body where none belongs", t.request("DELETE", session, "{}", with(app, isJSON)...), stopped)
+
+	add("size", "body that is not JSON", verify(`{"a":`, app, isJSON), stopped)
+	list = append(list, probe{group: "size", name: "body of 2 MiB", request: verify(`{"a":"`+strings.Repeat("a", 2<<20)+`"}`, app, isJSON),
+		want: refused(400, 413), mayHangUp: true, elsewhere: true})
+	for name, request := range map[string]string{
+		"headers of 256 KiB":       t.list(with("X-Probe: " + strings.Repeat("a", 256<<10))...),
+		"path of 256 KiB":          get("/auth/sessions/" + strings.Repeat("a", 256<<10)),
+		"two lengths":              t.list(with("Content-Length: 0", "Content-Length: 3")...) + "abc",
+		"length and chunks":        t.request("DELETE", session, "", with(app, "Content-Length: 4", "Transfer-Encoding: chunked")...) + "0\r\n\r\n",
+		"chunks of another name":   t.list(with("Transfer-Encoding: xchunked")...) + "0\r\n\r\n",
+		"a header name with space": t.list(with("X-Probe : a", "Transfer-Encoding : chunked")...),
+		"a header with NUL":        t.list(with("X-Probe: a\x00b")...),
+		"a header with a bare CR":  t.list(with("X-Probe: a\rX-Injected: " + marker)...),
+		"an escape that is none":   get("/auth/%u002e%u002e/sessions" + query),
+		"two Hosts":                t.list(with("Host: evil.example")...),
+	} {
+		list = append(list, probe{group: "malformed", name: name, request: request, want: unread, mayHangUp: true, elsewhere: true})
+	}
+	for path, text := range map[string]string{
+		"/debug/pprof/": "goroutine", "/debug/vars": "memstats", "/metrics": "# HELP", "/actuator/env": "propertySources", "/server-status": "Server Status", "/.env": "GRID_",
+	} {
+		list = append(list, probe{group: "operators' pages", name: path, request: t.root("GET", path), want: shows(text), elsewhere: true})
+	}
+	// Maps have no order: the report has one.
+	slices.SortStableFunc(list, func(a, b probe) int {
+		return cmp.Or(cmp.Compare(a.group, b.group), cmp.Compare(a.name, b.name))
+	})
+	return list
+}

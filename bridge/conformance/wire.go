@@ -1,0 +1,139 @@
+package conformance
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	answerTimeout = 30 * time.Second
+	maxAnswer     = 1 << 20
+	maxWait       = 15 * time.Second // that a Retry-After is obeyed
+)
+
+// reply is an answer read whole.
+type reply struct {
+	status int
+	header http.Header
+	head   string // all header lines
+	body   string
+}
+
+// code is the code of an error envelope, "" if the body is none.
+func (r reply) code() string {
+	var e struct{ Code string }
+	json.Unmarshal([]byte(r.body), &e)
+	return e.Code
+}
+
+// isEnvelope reports whether the body is Grid's error envelope (contract 1.5).
+func (r reply) isEnvelope() bool {
+	var e struct {
+		Status        int
+		Code, Message string
+	}
+	return strings.HasPrefix(r.header.Get("Content-Type"), "application/json") &&
+		json.Unmarshal([]byte(r.body), &e) == nil && e.Status == r.status && e.Code != "" && e.Message != ""
+}
+
+// basicHeader is the credential of HTTP Basic (RFC 7617) of some length.
+var basicHeader = regexp.MustCompile(`Basic [A-Za-z0-9+/]{16,}`)
+
+// forms are the spellings in which a secret might come out. Without padding
+// base64 is found in a text with padding, too.
+func forms(secret string) []string {
+	b := []byte(secret)
+	return []string{secret, url.QueryEscape(secret), url.PathEscape(secret),
+		base64.RawStdEncoding.EncodeToString(b), base64.RawURLEncoding.EncodeToString(b), hex.EncodeToString(b)}
+}
+
+// connect opens a connection to the target.
+func (t *target) connect(ctx context.Context) (net.Conn, error) {
+	port := t.base.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[t.base.Scheme]
+	}
+	address := net.JoinHostPort(t.base.Hostname(), port)
+	tcp := &net.Dialer{Timeout: answerTimeout}
+	if t.base.Scheme == "https" {
+		// HTTP/1.1, because only there a request can be malformed at will.
+		dialer := &tls.Dialer{NetDialer: tcp, Config: &tls.Config{NextProtos: []string{"http/1.1"}}}
+		return dialer.DialContext(ctx, "tcp", address)
+	}
+	return tcp.DialContext(ctx, "tcp", address)
+}
+
+// send sends text as it is, and waits out a rate limit.
+func (t *target) send(ctx context.Context, text string) (reply, error) {
+	for attempt := 1; ; attempt++ {
+		got, err := t.once(ctx, text)
+		wait, errWait := strconv.Atoi(got.header.Get("Retry-After"))
+		if err != nil || got.status != http.StatusTooManyRequests || errWait != nil || attempt == 4 {
+			return got, err
+		}
+		select {
+		case <-ctx.Done():
+			return got, ctx.Err()
+		case <-time.After(min(time.Duration(wait)*time.Second, maxWait)):
+		}
+	}
+}
+
+func (t *target) once(ctx context.Context, text string) (r reply, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	conn, err := t.connect(ctx)
+	if err != nil {
+		return r, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	// A bridge may refuse and hang up before it has read everything.
+	go io.WriteString(conn, text)
+	method, _, _ := strings.Cut(text, " ")
+	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	if err != nil {
+		return r, errors.New("the connection ended")
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what is there is judged
+	var head strings.Builder
+	resp.Header.Write(&head)
+	return reply{resp.StatusCode, resp.Header, head.String(), string(body)}, nil
+}
+
+// root is an HTTP/1.1 request of the host that the base URL is on.
+func (t *target) root(method, path string) string {
+	return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", method, path, t.base.Host)
+}
+
+// request is an HTTP/1.1 request below the base URL.
+func (t *target) request(method, path, body string, lines ...string) string {
+	text := strings.TrimSuffix(t.root(method, t.base.EscapedPath()+path), "\r\n")
+	for _, line := range lines {
+		text += line + "\r\n"
+	}
+	if body != "" {
+		text += "Content-Length: " + strconv.Itoa(len(body)) + "\r\n"
+	}
+	return text + "\r\n" + body
+}
+
+// list asks for the sessions of the user's own account.
+func (t *target) list(lines ...string) string {
+	return t.request("GET", "/auth/sessions?accountId="+t.Account, "", lines...)
+}
