@@ -1,0 +1,204 @@
+package bridge_test
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"gridsigner/bridge"
+)
+
+func TestOwnership(t *testing.T) {
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
+	c := newClient(t, u.URL)
+	line := func(account string) string { return "accountId=" + strings.ReplaceAll(account, ":", "%3A") }
+	trace := func() (lines []string) {
+		for text := range strings.SplitSeq(u.tap.received(), "\r\n") {
+			if request, ok := strings.CutSuffix(text, " HTTP/1.1"); ok {
+				lines = append(lines, strings.ReplaceAll(request, version+"/auth/", ""))
+			}
+		}
+		return lines
+	}
+	lookups := []string{"GET sessions?" + line(alice), "GET sessions?" + line(aliceToo)}
+
+	var refusals [2]reply
+	for i, id := range []string{foreign, missing} {
+		for range 2 { // the second time tells whether a negative answer was kept
+			refusals[i] = c.send("DELETE", "/auth/sessions/"+id, "")
+			if got := trace(); !slices.Equal(got, lookups) {
+				t.Errorf("upstream received %q, want %q", got, lookups)
+			}
+		}
+	}
+	for i := range refusals {
+		refusals[i].body = strings.ReplaceAll(refusals[i].body, refusals[i].header.Get("X-Correlation-Id"), "")
+	}
+	if refusals[0].status != 404 || refusals[0].code != "BRIDGE_NOT_FOUND" || refusals[0].body != refusals[1].body {
+		t.Errorf("another user's session = %+v\nno session = %+v\nwant the same 404", refusals[0], refusals[1])
+	}
+
+	for i, want := range [][]string{{lookups[0], lookups[1], "DELETE sessions/" + secondary}, {"DELETE sessions/" + secondary}} {
+		if got := c.send("DELETE", "/auth/sessions/"+secondary, ""); got.status != 204 {
+			t.Errorf("own session: answer %d = %d, want 204", i, got.status)
+		}
+		if got := trace(); !slices.Equal(got, want) {
+			t.Errorf("upstream received %q, want %q", got, want)
+		}
+	}
+}
+
+// TestOwnershipIsPerUser checks that what was learnt for one user is of no use
+// to another.
+func TestOwnershipIsPerUser(t *testing.T) {
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
+	c := newClient(t, u.URL, func(config *bridge.Config) {
+		config.Authenticate = func(r *http.Request) (bridge.User, error) {
+			if r.Header.Get("X-User") == "mallory" {
+				return bridge.User{ID: "user-mallory", Accounts: []string{mallory}}, nil
+			}
+			return bridge.User{ID: "user-alice", Accounts: []string{alice}}, nil
+		}
+	})
+	if got := c.send("DELETE", "/auth/sessions/"+session, ""); got.status != 204 {
+		t.Errorf("alice: answer = %d %s, want 204", got.status, got.body)
+	}
+	if got := c.send("DELETE", "/auth/sessions/"+session, "", "X-User: mallory"); got.status != 404 || got.code != "BRIDGE_NOT_FOUND" {
+		t.Errorf("mallory: answer = %d %s, want 404 BRIDGE_NOT_FOUND", got.status, got.code)
+	}
+}
+
+func TestOwnershipInBody(t *testing.T) {
+	tests := []struct {
+		name, body string
+		ok         bool
+	}{
+		{"own account", `{"accountId":"` + alice + `"}`, true},
+		{"own second account", `{"accountId":"` + aliceToo + `"}`, true},
+		{"the credential of the path", `{"id":"` + method + `"}`, true},
+		{"no id", `{"type":"OAUTH","n":1.5,"a":[null,true]}`, true},
+		{"text about an account", `{"note":"see ` + mallory + `"}`, true},
+		{"another user's account", `{"accountId":"` + mallory + `"}`, false},
+		{"by another name", `{"AccountID":"` + mallory + `"}`, false},
+		{"second of two", `{"accountId":"` + alice + `","accountId":"` + mallory + `"}`, false},
+		{"first of two", `{"accountId":"` + mallory + `","accountId":"` + alice + `"}`, false},
+		{"nested", `{"a":[{"b":["` + mallory + `"]}]}`, false},
+		{"by escape", `{"accountId":"\u0049` + mallory[1:] + `"}`, false},
+		{"as a name", `{"` + mallory + `":1}`, false},
+		{"another credential", `{"id":"AuthMethod:019542f5-b3e7-1d02-0000-000000000009"}`, false},
+		{"a session", `{"id":"` + session + `"}`, false},
+	}
+	u := newUpstream(t, respondJSON(200, `{}`))
+	c := newClient(t, u.URL)
+	for _, v := range tests {
+		t.Run(v.name, func(t *testing.T) {
+			c.t = t
+			got := c.send("POST", "/auth/credentials/"+method+"/verify", v.body)
+			if v.ok && got.status != 200 || !v.ok && (got.status != 404 || got.code != "BRIDGE_NOT_FOUND") {
+				t.Errorf("answer = %d %s, want ok %t", got.status, got.code, v.ok)
+			}
+			if sent := u.tap.received(); strings.Contains(sent, "POST") != v.ok {
+				t.Errorf("upstream received\n%s", sent)
+			}
+		})
+	}
+}
+
+func TestOwnershipLookupFails(t *testing.T) {
+	tests := []struct {
+		name, body string
+		upstream   int
+		status     int
+		code       string
+	}{
+		{"wrong credentials", `{"status":401,"code":"UNAUTHORIZED"}`, 401, 502, "BRIDGE_UPSTREAM_CREDENTIALS"},
+		{"rate limit", `{"status":429,"code":"RATE_LIMITED"}`, 429, 429, "RATE_LIMITED"},
+		{"fault", `{"status":503,"code":"INTERNAL_ERROR"}`, 503, 503, "INTERNAL_ERROR"},
+		{"other refusal", `{"status":403,"code":"FORBIDDEN"}`, 403, 502, "BRIDGE_UPSTREAM_INVALID"},
+		{"other success", `{"data":[]}`, 202, 502, "BRIDGE_UPSTREAM_INVALID"},
+		{"no list", `{"data":{}}`, 200, 502, "BRIDGE_UPSTREAM_INVALID"},
+		{"filter ignored", `{"data":[{"id":"` + session + `","accountId":"` + mallory + `"}]}`, 200, 404, "BRIDGE_NOT_FOUND"},
+	}
+	for _, v := range tests {
+		t.Run(v.name, func(t *testing.T) {
+			u := newUpstream(t, nil)
+			u.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				w.Header().Set("Retry-After", "3")
+				w.WriteHeader(v.upstream)
+				io.WriteString(w, v.body)
+			})
+			got := newClient(t, u.URL).send("DELETE", "/auth/sessions/"+session, "",
+				"Grid-Wallet-Signature: "+signature, "Request-Id: "+requestID)
+			if got.status != v.status || got.code != v.code {
+				t.Errorf("answer = %d %s, want %d %s", got.status, got.code, v.status, v.code)
+			}
+			if relayed := !strings.HasPrefix(v.code, "BRIDGE_"); relayed != (got.header.Get("Retry-After") == "3") {
+				t.Errorf("Retry-After = %q", got.header.Get("Retry-After"))
+			}
+			if sent := u.tap.received(); strings.Contains(sent, "DELETE") {
+				t.Errorf("upstream received\n%s", sent)
+			}
+		})
+	}
+}
+
+// TestListsAreOfTheAccount asks for a list of a Grid that ignores its filter.
+func TestListsAreOfTheAccount(t *testing.T) {
+	own, other := `{"id":"`+session+`","accountId":"`+alice+`"}`, `{"id":"`+foreign+`","accountId":"`+mallory+`"}`
+	for body, ok := range map[string]bool{
+		`{"data":[]}`: true, `{"data":[` + own + `],"more":1}`: true, `{"data":[` + own + `,` + other + `]}`: false, `{"data":[{"id":"` + foreign + `"}]}`: false,
+		`{"rows":[` + other + `]}`: false, `[` + other + `]`: false, `{"data":{}}`: false,
+	} {
+		u := newUpstream(t, nil)
+		u.Config.Handler = respondJSON(200, body)
+		got := newClient(t, u.URL).send("GET", anyGet, "")
+		if ok && (got.status != 200 || got.body != body) || !ok && (got.status != 502 || got.code != "BRIDGE_UPSTREAM_INVALID") {
+			t.Errorf("%s: answer = %d %s, want it relayed: %t", body, got.status, got.body, ok)
+		}
+	}
+}
+
+// TestCredentialsRefusedLater has Grid refuse the bridge's credentials once the
+// owners of all ids are known, so that nothing is looked up before the user's
+// own request: that must not look like the user's fault.
+func TestCredentialsRefusedLater(t *testing.T) {
+	refused := respondJSON(401, `{"status":401,"code":"UNAUTHORIZED","message":"m"}`)
+	for name, later := range map[string]struct {
+		listing http.HandlerFunc // of the lists, later
+		status  int
+		code    string
+	}{
+		"the bridge's": {refused, 502, "BRIDGE_UPSTREAM_CREDENTIALS"},
+		"the user's":   {nil, 401, "UNAUTHORIZED"},
+		"nobody knows": {respondJSON(503, `{"status":503,"code":"X"}`), 401, "UNAUTHORIZED"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUpstream(t, refused)
+			c := newClient(t, u.URL)
+			signed := c.firstLeg(u, requestID)
+			c.send("POST", "/auth/credentials/"+method+"/verify", `{}`)
+			if handler := u.Config.Handler; later.listing != nil {
+				u.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.Method == "GET" {
+						later.listing(w, r)
+						return
+					}
+					handler.ServeHTTP(w, r)
+				})
+			}
+			for _, got := range []reply{
+				c.send("POST", "/auth/credentials/"+method+"/verify", `{}`), c.send("DELETE", "/auth/sessions/"+session, "", signed...),
+			} {
+				if got.status != later.status || got.code != later.code {
+					t.Errorf("answer = %d %s, want %d %s", got.status, got.code, later.status, later.code)
+				}
+			}
+			if sent := u.tap.received(); strings.Count(sent, "DELETE ") != 1 {
+				t.Errorf("upstream received\n%s\nwant one DELETE", sent)
+			}
+		})
+	}
+}

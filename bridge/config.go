@@ -1,0 +1,145 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Defaults of [Config].
+const (
+	DefaultUpstream = "https://api.lightspark.com/grid/2025-10-13"
+	DefaultPrefix   = "/api/grid"
+	DefaultTimeout  = 15 * time.Second
+)
+
+// Config is what a bridge needs to know.
+type Config struct {
+	// Upstream is Grid's base URL with its version path, "" for
+	// [DefaultUpstream]. Plain http is accepted on loopback only.
+	Upstream string
+
+	// ClientID and ClientSecret are the API credentials. They are added to
+	// every request to Grid and appear nowhere else.
+	ClientID     string
+	ClientSecret Secret
+
+	// Credentials is asked for them instead, now and then, so that they can
+	// be changed without a restart. While it fails the last ones stay.
+	Credentials func() (id string, secret Secret, err error)
+
+	// Authenticate says who is calling. Required; [NewOIDC] and
+	// [NewForwardAuth] make one. An error is answered with 401, or with 503 if
+	// it wraps [ErrAuthUnavailable], and never shown to the client.
+	Authenticate func(*http.Request) (User, error)
+
+	// Prefix is the path under which Grid's own paths appear, "" for
+	// [DefaultPrefix].
+	Prefix string
+
+	// AllowOrigins are the origins, beside the bridge's own, whose pages may
+	// call it with the user's cookies: https://host or https://host:port.
+	AllowOrigins []string
+
+	// Limits are the limits on clients.
+	Limits Limits
+
+	// TrustedProxies are those whose X-Forwarded-For is believed. From all
+	// others it is ignored: any client can write one.
+	TrustedProxies []netip.Prefix
+
+	// Redis shares limits and marks with other replicas, nil for one replica.
+	Redis *Redis
+
+	// Timeout bounds all that one request does at Grid, 0 for [DefaultTimeout].
+	Timeout time.Duration
+
+	// Log gets one line a request, nil for none. What it may hold is listed
+	// at the one place that writes it.
+	Log *slog.Logger
+
+	// Metrics is where metrics are registered, nil for nowhere.
+	Metrics prometheus.Registerer
+
+	// Tracer makes OpenTelemetry spans: one of each request, and below it one
+	// of each request to Grid. nil for none: a client's trace context is then
+	// passed on as it came.
+	Tracer trace.TracerProvider
+
+	// Now is the clock, nil for [time.Now].
+	Now func() time.Time
+}
+
+// complete fills in the defaults and reports every error at once.
+func (c *Config) complete() error {
+	if c.Upstream == "" {
+		c.Upstream = DefaultUpstream
+	}
+	if c.Prefix == "" {
+		c.Prefix = DefaultPrefix
+	}
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	var errs []error
+	if u, err := parseURL(c.Upstream); err != nil {
+		errs = append(errs, fmt.Errorf("bridge: upstream: %w", err))
+	} else if u.RawQuery != "" || u.ForceQuery {
+		errs = append(errs, errors.New("bridge: upstream: a base URL with a query"))
+	} else {
+		c.Upstream = strings.TrimSuffix(u.String(), "/")
+	}
+	errs = append(errs, c.Limits.complete())
+	if c.Credentials != nil {
+		var err error
+		c.ClientID, c.ClientSecret, err = c.Credentials()
+		errs = append(errs, err)
+	}
+	errs = append(errs, checkCredentials(c.ClientID, c.ClientSecret))
+	if c.Authenticate == nil {
+		errs = append(errs, errors.New("bridge: no way to know the users: Authenticate is nil"))
+	}
+	if u, err := url.Parse(c.Prefix); err != nil || u.EscapedPath() != c.Prefix ||
+		!strings.HasPrefix(c.Prefix, "/") || strings.HasSuffix(c.Prefix, "/") {
+		errs = append(errs, errors.New("bridge: the prefix is not a path that begins, and does not end, with a slash"))
+	}
+	if c.Timeout < 0 {
+		errs = append(errs, errors.New("bridge: the timeout is negative"))
+	}
+	return errors.Join(errs...)
+}
+
+// parseURL checks a URL that the bridge will call. Its errors do not quote it:
+// it may hold a password.
+func parseURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Host == "" || u.Opaque != "":
+		return nil, errors.New("not an absolute URL")
+	case u.User != nil || u.Fragment != "":
+		return nil, errors.New("a URL with credentials or a fragment")
+	case u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())):
+		return nil, errors.New("must be https, or http on loopback")
+	}
+	return u, nil
+}
+
+// isLoopback reports whether host, without a port, is this machine.
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}

@@ -1,0 +1,91 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// HeaderClient must be sent, as "1", with every request that is not a GET. It
+// is no secret: its use is that a page of another site cannot set it without
+// asking first (a CORS preflight), and that no form, link or image can set it.
+const HeaderClient = "X-Gridsigner"
+
+// corsHeaders are the request headers that a page of an allowed origin may set.
+const corsHeaders = "Authorization, Content-Type, Grid-Wallet-Signature, Request-Id, Traceparent, Tracestate, " + HeaderClient
+
+// origins says which pages may call the bridge: those of its own origin, and
+// those of the allowed origins, compared exactly.
+type origins struct {
+	allowed    []string
+	protection *http.CrossOriginProtection
+}
+
+// newOrigins checks the allowed origins. None is a pattern: "*" and "null" are
+// not origins of an app.
+func newOrigins(allowed []string) (*origins, error) {
+	o := &origins{allowed: allowed, protection: http.NewCrossOriginProtection()}
+	var errs []error
+	for _, origin := range allowed {
+		u, err := parseURL(origin)
+		if err != nil || strings.Contains(origin, "*") || origin != (&url.URL{Scheme: u.Scheme, Host: u.Host}).String() || origin != strings.ToLower(origin) {
+			errs = append(errs, fmt.Errorf("bridge: %q is not an origin: want https://host or https://host:port, lower case", origin))
+			continue
+		}
+		errs = append(errs, o.protection.AddTrustedOrigin(origin))
+	}
+	return o, errors.Join(errs...)
+}
+
+// check refuses a request with side effects that did not come from the app:
+// one that a browser says is of another site, and one without [HeaderClient].
+// The two are independent: old browsers do not say, and a header can be
+// allowed by mistake in a proxy's CORS rules.
+func (o *origins) check(r *http.Request) error {
+	if r.Method == http.MethodGet {
+		return nil // no route's GET has side effects
+	}
+	if o.protection.Check(r) != nil {
+		return errCrossOrigin
+	}
+	if v := r.Header[HeaderClient]; len(v) != 1 || v[0] != "1" {
+		return errHeaderMissing
+	}
+	return nil
+}
+
+// allow sets the CORS headers of an answer to r. An origin that is not allowed
+// gets none, and learns nothing of what is.
+func (o *origins) allow(w http.ResponseWriter, r *http.Request) bool {
+	w.Header().Set("Vary", "Origin")
+	v := r.Header["Origin"]
+	if len(v) != 1 || !slices.Contains(o.allowed, v[0]) {
+		return false
+	}
+	w.Header().Set("Access-Control-Allow-Origin", v[0])
+	w.Header().Set("Access-Control-Allow-Credentials", "true")
+	w.Header().Set("Access-Control-Expose-Headers", "Date, Retry-After, X-Correlation-Id")
+	return true
+}
+
+// preflight reports whether r asks, for a page of an allowed origin, whether it
+// may send a request, and which method that would have.
+func (o *origins) preflight(r *http.Request, allowed bool) (method string, ok bool) {
+	v := r.Header["Access-Control-Request-Method"]
+	if !allowed || r.Method != http.MethodOptions || len(v) != 1 {
+		return "", false
+	}
+	return v[0], true
+}
+
+// permit is the answer to a preflight of rt.
+func (o *origins) permit(w http.ResponseWriter, rt *route) *answer {
+	w.Header().Set("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
+	w.Header().Set("Access-Control-Allow-Methods", rt.method)
+	w.Header().Set("Access-Control-Allow-Headers", corsHeaders)
+	w.Header().Set("Access-Control-Max-Age", "600")
+	return &answer{status: http.StatusNoContent}
+}

@@ -1,0 +1,92 @@
+package bridge
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// refusal is an answer of the bridge's own, in Grid's error envelope. Its code
+// is stable: clients branch on it and the README lists it. Its message is
+// fixed, so that nothing of a request, a token or an upstream can be reflected.
+type refusal struct {
+	status  int
+	code    string
+	message string
+
+	retryAfter int // seconds, 0 for not said
+}
+
+// refusals is the list below, for the README's table of it.
+var refusals []*refusal
+
+func refuse(status int, code, message string) *refusal {
+	e := &refusal{status: status, code: code, message: message}
+	refusals = append(refusals, e)
+	return e
+}
+
+func (e *refusal) Error() string { return e.code }
+
+// after is e with the advice to come back when wait is over.
+func (e refusal) after(wait time.Duration) *refusal {
+	e.retryAfter = int(wait/time.Second) + 1 // whole seconds, rounded up (RFC 9110, 10.2.3)
+	return &e
+}
+
+// The one list of refusals. Every code begins with BRIDGE_, which Grid's never
+// do, so that a client can tell who refused.
+var (
+	errInputInvalid       = refuse(400, "BRIDGE_INPUT_INVALID", "the path, query, headers or body are not what this route takes")
+	errHeadersIncomplete  = refuse(400, "BRIDGE_HEADERS_INCOMPLETE", "Grid-Wallet-Signature and Request-Id must be sent together")
+	errUnauthenticated    = refuse(401, "BRIDGE_UNAUTHENTICATED", "sign in to the application first")
+	errSignatureMalformed = refuse(400, "BRIDGE_SIGNATURE_MALFORMED", "Grid-Wallet-Signature has neither of its two forms")
+	errChallengeUnknown   = refuse(401, "BRIDGE_CHALLENGE_UNKNOWN", "the challenge was not issued to this user for this request, or is too old: ask for a new one")
+	errSignatureInvalid   = refuse(401, "BRIDGE_SIGNATURE_INVALID", "the signature is not of the challenge's payload by the key in the stamp")
+	errCrossOrigin        = refuse(403, "BRIDGE_CROSS_ORIGIN", "the request comes from a page of an origin that is not allowed")
+	errHeaderMissing      = refuse(403, "BRIDGE_HEADER_MISSING", "requests other than GET must carry X-Gridsigner: 1")
+	errRouteNotFound      = refuse(404, "BRIDGE_ROUTE_NOT_FOUND", "the bridge has no such route")
+	errNotFound           = refuse(404, "BRIDGE_NOT_FOUND", "no such thing among the user's accounts")
+	errMethodNotAllowed   = refuse(405, "BRIDGE_METHOD_NOT_ALLOWED", "the route does not take this method")
+	errSignatureReplayed  = refuse(409, "BRIDGE_SIGNATURE_REPLAYED", "this signature was passed on before: ask for a new challenge")
+	errBodyTooLarge       = refuse(413, "BRIDGE_BODY_TOO_LARGE", "the body is larger than this route takes")
+	errContentType        = refuse(415, "BRIDGE_CONTENT_TYPE_UNSUPPORTED", "the body must be application/json")
+	errRateLimited        = refuse(429, "BRIDGE_RATE_LIMITED", "too many requests: wait for as long as Retry-After says")
+	errClientGone         = refuse(499, "BRIDGE_CLIENT_GONE", "the client went away") // only ever seen in the log
+	errInternal           = refuse(500, "BRIDGE_INTERNAL", "the bridge failed")
+	errUpstreamFailed     = refuse(502, "BRIDGE_UPSTREAM_FAILED", "Grid could not be reached, or closed the connection")
+	errUpstreamInvalid    = refuse(502, "BRIDGE_UPSTREAM_INVALID", "Grid's answer is not one that the bridge relays")
+	errUpstreamCredential = refuse(502, "BRIDGE_UPSTREAM_CREDENTIALS", "Grid refused the bridge's own credentials")
+	errChallengeRefused   = refuse(502, "BRIDGE_CHALLENGE_REFUSED", "Grid's challenge does not ask for what this route is for")
+	errOverloaded         = refuse(503, "BRIDGE_OVERLOADED", "the bridge has too many requests in flight")
+	errAuthUnavailable    = refuse(503, "BRIDGE_AUTH_UNAVAILABLE", "the application cannot say at the moment who is calling")
+	errUpstreamTimeout    = refuse(504, "BRIDGE_UPSTREAM_TIMEOUT", "Grid did not answer in time")
+)
+
+// write sends e in Grid's flat error envelope (contract 1.5). requestID is the
+// correlation id: what a user can quote to an operator, who finds it in the log.
+func (e *refusal) write(w http.ResponseWriter, requestID string) {
+	type details struct {
+		RequestID string `json:"requestId"`
+	}
+	body, err := json.Marshal(struct {
+		Status  int     `json:"status"`
+		Code    string  `json:"code"`
+		Message string  `json:"message"`
+		Details details `json:"details"`
+	}{e.status, e.code, e.message, details{requestID}})
+	if err != nil {
+		panic("bridge: " + err.Error()) // four strings and a number always marshal
+	}
+	if e == errUnauthenticated {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	if e.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(e.retryAfter))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(e.status)
+	w.Write(body) // the client may be gone: nothing to do about it
+}

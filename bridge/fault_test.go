@@ -1,0 +1,257 @@
+package bridge_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"gridsigner/bridge"
+	"gridsigner/signer"
+)
+
+// TestMain fails the package if a test leaves a goroutine behind.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// faulty is a Grid that answers look-ups of owners and spoils all else.
+type faulty struct {
+	net.Listener
+	mu      sync.Mutex
+	deletes int // signed legs that arrived
+	open    int // connections
+}
+
+// newFaulty lets spoil have every connection on which a signed leg arrived.
+func newFaulty(t *testing.T, spoil func(net.Conn)) *faulty {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &faulty{Listener: ln}
+	challenge := challengeOf(payload, requestID)
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			f.count(&f.open, 1)
+			all.Go(func() {
+				defer f.count(&f.open, -1)
+				defer conn.Close()
+				buffer := make([]byte, 8<<10)
+				for {
+					n, err := conn.Read(buffer)
+					request := string(buffer[:n])
+					switch {
+					case err != nil:
+						return
+					case strings.HasPrefix(request, "GET"):
+						body := `{"data":[{"id":"` + session + `","accountId":"` + alice + `"}]}`
+						io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "+itoa(len(body))+"\r\n\r\n"+body)
+					case !strings.Contains(request, "Request-Id"):
+						id := "Request:" + request[strings.Index(request, "Traceparent: 00-")+16:][:8] + "-0000-4000-8000-000000000000"
+						body := strings.Replace(challenge, requestID, id, 1)
+						io.WriteString(conn, "HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: "+itoa(len(body))+"\r\n\r\n"+body)
+					default:
+						f.count(&f.deletes, 1)
+						spoil(conn)
+						return
+					}
+				}
+			})
+		}
+	})
+	t.Cleanup(func() { ln.Close(); all.Wait() })
+	return f
+}
+
+func (f *faulty) count(n *int, by int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	*n += by
+}
+
+func (f *faulty) counted() (deletes, open int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.deletes, f.open
+}
+
+// TestFaults sends many revocations at once to a Grid that fails in one way,
+// and then looks for what is left: each signed leg went out once, was answered
+// by a code that says what is known, and holds no memory, no goroutine (see
+// TestMain) and, where Grid hung up, no connection.
+func TestFaults(t *testing.T) {
+	const users = 16
+	text := func(s string) func(net.Conn) { return func(c net.Conn) { io.WriteString(c, s) } }
+	waits := func(c net.Conn) { io.Copy(io.Discard, c) } // until the bridge hangs up
+	head := "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+	tests := []struct {
+		name   string
+		spoil  func(net.Conn)
+		status int
+		code   string
+	}{
+		{"silent", waits, 504, "BRIDGE_UPSTREAM_TIMEOUT"},
+		{"slow header", func(c net.Conn) { io.WriteString(c, "HTTP/1.1 2"); waits(c) }, 504, "BRIDGE_UPSTREAM_TIMEOUT"},
+		{"slow body", func(c net.Conn) { io.WriteString(c, head+"Content-Length: 9\r\n\r\n{"); waits(c) }, 504, "BRIDGE_UPSTREAM_TIMEOUT"},
+		{"drips", func(c net.Conn) {
+			io.WriteString(c, head+"Transfer-Encoding: chunked\r\n\r\n")
+			for {
+				if _, err := io.WriteString(c, "1\r\n \r\n"); err != nil {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}, 504, "BRIDGE_UPSTREAM_TIMEOUT"},
+		{"half-closes", func(c net.Conn) { c.(*net.TCPConn).CloseWrite(); waits(c) }, 502, "BRIDGE_UPSTREAM_FAILED"},
+		{"resets", func(c net.Conn) { c.(*net.TCPConn).SetLinger(0) }, 502, "BRIDGE_UPSTREAM_FAILED"},
+		{"resets within the body", func(c net.Conn) {
+			io.WriteString(c, head+"Content-Length: 9\r\n\r\n{")
+			c.(*net.TCPConn).SetLinger(0)
+		}, 502, "BRIDGE_UPSTREAM_FAILED"},
+		{"garbage", text(strings.Repeat("\x00\xff\r\n", 1000)), 502, "BRIDGE_UPSTREAM_FAILED"},
+		{"endless body", func(c net.Conn) {
+			io.WriteString(c, head+"\r\n")
+			for {
+				if _, err := c.Write(make([]byte, 64<<10)); err != nil {
+					return
+				}
+			}
+		}, 502, "BRIDGE_UPSTREAM_INVALID"},
+		{"429", text("HTTP/1.1 429 Many\r\nConnection: close\r\nRetry-After: 9\r\nContent-Type: application/json\r\nContent-Length: 29\r\n\r\n{\"status\":429,\"code\":\"LIMIT\"}"), 429, "LIMIT"},
+		{"503", text("HTTP/1.1 503 Busy\r\nConnection: close\r\nRetry-After: 9\r\nContent-Type: application/json\r\nContent-Length: 28\r\n\r\n{\"status\":503,\"code\":\"BUSY\"}"), 503, "BUSY"},
+	}
+	for _, v := range tests {
+		t.Run(v.name, func(t *testing.T) {
+			f := newFaulty(t, v.spoil)
+			c := newClient(t, "http://"+f.Addr().String(), func(config *bridge.Config) {
+				if v.status == 504 { // elsewhere a machine that is busy must not be taken for a slow Grid
+					config.Timeout = time.Second
+				}
+			})
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			var challenges [users]string // made one by one: not what is timed
+			for i := range challenges {
+				first := c.send("DELETE", "/auth/sessions/"+session, "", fmt.Sprintf("Traceparent: 00-%08xcd43dd8448eb211c80319cff-b7ad6b7169203331-01", i))
+				if first.status != 202 {
+					t.Fatalf("first leg = %d %s", first.status, first.body)
+				}
+				challenges[i] = first.body
+			}
+			var all sync.WaitGroup
+			for _, challenge := range challenges {
+				all.Go(func() {
+					got := c.send("DELETE", "/auth/sessions/"+session, "", sign(t, challenge, "auto")...)
+					if got.status != v.status || got.code != v.code {
+						t.Errorf("answer = %d %s, want %d %s", got.status, got.code, v.status, v.code)
+					}
+				})
+			}
+			all.Wait()
+			c.server.Close()
+			if deletes, _ := f.counted(); deletes != users {
+				t.Errorf("%d signed legs reached Grid, want %d: each once", deletes, users)
+			}
+			c.closeIdle()
+			for deadline := time.Now().Add(5 * time.Second); ; runtime.Gosched() {
+				if _, open := f.counted(); open == 0 {
+					break
+				} else if time.Now().After(deadline) {
+					t.Errorf("%d connections are left open", open)
+					break
+				}
+			}
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 8<<20 {
+				t.Errorf("the heap grew by %d bytes", grown)
+			}
+		})
+	}
+}
+
+// TestNeverSendsTwice kills a kept-alive connection after a request was written
+// to it, which is when net/http resends what it takes to be safe. Once for each
+// request with a side effect.
+func TestNeverSendsTwice(t *testing.T) {
+	challenge := challengeOf(payload, requestID)
+	signed := sign(t, challenge, signer.FormatAuto)
+	tests := []struct {
+		name, method, path, body string
+		lines                    []string
+	}{
+		{"first leg", "DELETE", "/auth/sessions/" + session, "", nil},
+		{"signed leg", "DELETE", "/auth/sessions/" + session, "", signed},
+		{"signed leg with an Idempotency-Key", "DELETE", "/auth/sessions/" + session, "",
+			append([]string{"Idempotency-Key: 1", "X-Idempotency-Key: 1"}, signed...)},
+		{"verify", "POST", "/auth/credentials/" + method + "/verify", `{"type":"OAUTH"}`, []string{"Idempotency-Key: 1"}},
+	}
+	for _, v := range tests {
+		t.Run(v.name, func(t *testing.T) {
+			var connections, requests atomic.Int32
+			hasFirstLeg := strings.HasPrefix(v.name, "signed")
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			go func() {
+				for {
+					conn, err := ln.Accept()
+					if err != nil {
+						return
+					}
+					connections.Add(1)
+					go func() {
+						defer conn.Close()
+						in := bufio.NewReader(conn)
+						for {
+							r, err := http.ReadRequest(in)
+							if err != nil {
+								return
+							}
+							io.Copy(io.Discard, r.Body)
+							if hasFirstLeg && r.Method == "DELETE" && r.Header.Get("Request-Id") == "" {
+								io.WriteString(conn, "HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: "+itoa(len(challenge))+"\r\n\r\n"+challenge)
+								continue
+							}
+							if r.Method == v.method {
+								requests.Add(1)
+								return // hang up without an answer
+							}
+							body := `{"data":[{"id":"` + session + `","accountId":"` + alice + `"},{"id":"` + method + `","accountId":"` + alice + `"}]}`
+							io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "+itoa(len(body))+"\r\n\r\n"+body)
+						}
+					}()
+				}
+			}()
+			c := newClient(t, "http://"+ln.Addr().String())
+			if hasFirstLeg {
+				c.send(v.method, v.path, "")
+			}
+			got := c.send(v.method, v.path, v.body, v.lines...)
+			if got.status != 502 || got.code != "BRIDGE_UPSTREAM_FAILED" {
+				t.Errorf("answer = %d %s, want 502 BRIDGE_UPSTREAM_FAILED", got.status, got.code)
+			}
+			// One connection: the look-up's, reused. Otherwise nothing was proven.
+			if c, r := connections.Load(), requests.Load(); c != 1 || r != 1 {
+				t.Errorf("%d requests on %d connections, want 1 on 1", r, c)
+			}
+		})
+	}
+}

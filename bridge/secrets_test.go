@@ -1,0 +1,176 @@
+package bridge_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"runtime/pprof"
+	"runtime/trace"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gridsigner/bridge"
+)
+
+// TestProfilesHoldNoSecret takes every profile that Go can make, and an
+// execution trace, while a request with the credentials is under way.
+func TestProfilesHoldNoSecret(t *testing.T) {
+	runtime.SetBlockProfileRate(1)
+	defer runtime.SetBlockProfileRate(0)
+	defer runtime.SetMutexProfileFraction(runtime.SetMutexProfileFraction(1))
+	reached, proceed := make(chan struct{}), make(chan struct{})
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		close(reached)
+		<-proceed
+		w.WriteHeader(204)
+	})
+	c := newClient(t, u.URL, func(config *bridge.Config) { config.Timeout = time.Minute }) // profiles take their time
+	var traced, cpu bytes.Buffer
+	if err := trace.Start(&traced); err != nil {
+		t.Skip(err) // go test -trace
+	}
+	errCPU := pprof.StartCPUProfile(&cpu) // fails under go test -cpuprofile
+	answer := make(chan int)
+	go func() { answer <- c.send("DELETE", "/auth/sessions/"+session, "").status }()
+	<-reached
+	for _, profile := range pprof.Profiles() {
+		for debug := range 3 {
+			var out bytes.Buffer
+			if err := profile.WriteTo(&out, debug); err != nil {
+				t.Fatal(err)
+			}
+			assertNoCanary(t, "profile "+profile.Name(), unpacked(t, out.Bytes()))
+		}
+	}
+	close(proceed)
+	if got := <-answer; got != 204 {
+		t.Errorf("answer = %d, want 204", got)
+	}
+	trace.Stop()
+	if errCPU == nil {
+		pprof.StopCPUProfile()
+	}
+	assertNoCanary(t, "the execution trace", traced.String())
+	assertNoCanary(t, "the CPU profile", unpacked(t, cpu.Bytes()))
+}
+
+// unpacked is b without its compression, if it has one.
+func unpacked(t *testing.T, b []byte) string {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return string(b)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestPanicsHoldNoSecret has everything panic that an app plugs into the
+// bridge, with the secret in its hand: the client gets an answer, and what is
+// printed of the panic is only where it was.
+func TestPanicsHoldNoSecret(t *testing.T) {
+	for name, change := range map[string]func(*bridge.Config){
+		"Authenticate": func(c *bridge.Config) {
+			c.Authenticate = func(*http.Request) (bridge.User, error) { panic("secret " + canary) }
+		},
+		"Credentials": func(c *bridge.Config) {
+			var now clock
+			asked := false
+			c.Now = func() time.Time { now.advance(time.Hour); return now.time() }
+			c.Credentials = func() (string, bridge.Secret, error) {
+				if asked {
+					panic("secret " + canary)
+				}
+				asked = true
+				return clientID, bridge.NewSecret(canary), nil
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUpstream(t, nil)
+			c := newClient(t, u.URL, change)
+			c.server.Config.ErrorLog = slog.NewLogLogger(slog.NewJSONHandler(c.log, nil), slog.LevelWarn)
+			assertRefused(t, u, c.send("GET", anyGet, ""), 500, "BRIDGE_INTERNAL")
+			if !strings.Contains(c.log.String(), `"msg":"panic"`) {
+				t.Errorf("the log says nothing of a panic:\n%s", c.log.String())
+			}
+		})
+	}
+}
+
+// TestRedirectsAreNotRelayed has Grid and the app redirect to an address with
+// the secret in it.
+func TestRedirectsAreNotRelayed(t *testing.T) {
+	redirect := func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "https://elsewhere.example/?secret="+canary, http.StatusTemporaryRedirect)
+	}
+	app := httptest.NewServer(http.HandlerFunc(redirect))
+	defer app.Close()
+	authenticate, err := bridge.NewForwardAuth(bridge.ForwardAuth{URL: app.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, v := range map[string]struct {
+		change func(*bridge.Config)
+		status int
+	}{"Grid": {func(*bridge.Config) {}, 502}, "the app": {func(c *bridge.Config) { c.Authenticate = authenticate }, 401}} {
+		t.Run(name, func(t *testing.T) {
+			c := newClient(t, newUpstream(t, redirect).URL, v.change)
+			if got := c.send("DELETE", "/auth/sessions/"+session, ""); got.status != v.status || got.header.Get("Location") != "" { // client looks for the secret
+				t.Errorf("answer = %d with Location %q, want %d and none", got.status, got.header.Get("Location"), v.status)
+			}
+		})
+	}
+}
+
+// FuzzSecrets sends arbitrary requests and looks for the secret, which some of
+// them hold, in whatever comes back, is logged or is counted.
+func FuzzSecrets(f *testing.F) {
+	f.Add("GET", anyGet, "Authorization: Bearer alice", "")
+	f.Add("DELETE", "/auth/sessions/"+session, "X-Gridsigner: 1", "")
+	f.Add("POST", "/auth/credentials/"+method+"/verify", "Content-Type: application/json", `{"a":1}`)
+	f.Add("GET", "/%2e%2e/%00\r\nHost: "+canary, "Cookie: "+canary[:8], "\x00")
+	f.Add(canary, "/"+canary+"?"+canary, canary+": "+canary, canary)
+	f.Add("DELETE", "/auth/sessions/"+canary, "Origin: https://"+canary, "")
+	f.Add("POST", "/auth/credentials/"+method+"/verify", "Traceparent: "+canary, `{"a":"`+canary+`"}`)
+	u := newUpstream(f, respondJSON(200, `{}`))
+	registry := prometheus.NewRegistry()
+	c := newClient(f, u.URL, func(config *bridge.Config) { config.Metrics = registry })
+	handler := c.server.Config.Handler
+	f.Fuzz(func(t *testing.T, methodName, path, line, body string) {
+		r := httptest.NewRequest("GET", "/", strings.NewReader(body))
+		r.Method = methodName
+		r.URL.Path, r.URL.RawQuery, _ = strings.Cut("/api/grid"+path, "?")
+		r.Header.Set("Authorization", "Bearer alice")
+		r.Header.Set("X-Gridsigner", "1")
+		name, value, _ := strings.Cut(line, ":")
+		r.Header.Set(name, strings.TrimSpace(value))
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		var headers strings.Builder
+		w.Header().Write(&headers)
+		assertNoCanary(t, "an answer", headers.String()+w.Body.String())
+		assertNoCanary(t, "the log", c.log.take())
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			assertNoCanary(t, "a metric", family.String())
+		}
+		if w.Code < 200 || w.Code > 599 {
+			t.Errorf("status = %d", w.Code)
+		}
+		u.tap.received()
+	})
+}
