@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+
+	"gridsigner/bridge"
+)
+
+// demoAddress is where the demo listens unless told otherwise, or on any free
+// port if that one is taken.
+const demoAddress = "127.0.0.1:8787"
+
+// demo runs the whole system on loopback: the simulator on a listener of its
+// own, with real HTTP between it and the bridge; the bridge; an identity
+// provider that lets everybody in; and the demo page.
+func demo(ctx context.Context, sys system, args []string) error {
+	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
+	address := flags.String("listen", "", "loopback `address` to listen on; port 0 picks one (default "+demoAddress+", or a free port)")
+	web := flags.String("web", "", "`directory` of the built web files (default web/dist)")
+	var s simulator
+	s.register(flags)
+	if err := sys.parse(flags, args); err != nil {
+		return err
+	}
+	files, err := openSite(*web)
+	if err != nil {
+		return err
+	}
+	defer files.root.Close()
+	sim, simListener, err := s.open("127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer simListener.Close()
+	ln, err := listenDemo(*address)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+
+	log := slog.New(slog.NewTextHandler(sys.stderr, nil))
+	seed := sim.Seed()
+	idp, err := newIdentityProvider(origin(ln)+"/demo/", seed, sim.Now)
+	if err != nil {
+		return err
+	}
+	authenticate, err := bridge.NewOIDC(ctx, bridge.OIDC{
+		Issuer: idp.issuer, Audience: demoAudience, AccountsClaim: "grid_accounts", Keys: idp.keys, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	upstream := origin(simListener) + gridPath
+	api, err := bridge.New(bridge.Config{
+		Upstream: upstream, ClientID: seed.ClientID, ClientSecret: bridge.NewSecret(seed.ClientSecret),
+		Authenticate: authenticate, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	if err := sys.print(ready{URL: upstream, Seed: seed, Page: origin(ln) + "/demo/"}, s.json); err != nil {
+		return err
+	}
+	return serveAll(ctx, log, nil, simListener, listener{ln, demoHandler(api, idp, files)})
+}
+
+// listenDemo listens on address, or where it is free to choose if that is "".
+func listenDemo(address string) (net.Listener, error) {
+	if address != "" {
+		return listenLoopback(address)
+	}
+	ln, err := listenLoopback(demoAddress)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		ln, err = listenLoopback("127.0.0.1:0")
+	}
+	return ln, err
+}
+
+// demoHandler lays out the demo: the bridge, the login and the site.
+//
+// A page of another site can have its own name resolve to 127.0.0.1 (DNS
+// rebinding) and would then share an origin with the demo. It cannot change the
+// Host that the browser sends, so only names of this machine are served.
+func demoHandler(api, login, site http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch (&url.URL{Host: r.Host}).Hostname() {
+		case "localhost", "127.0.0.1", "::1":
+		default:
+			http.Error(w, "the demo answers on localhost only", http.StatusMisdirectedRequest)
+			return
+		}
+		switch path := r.URL.EscapedPath(); {
+		case path == bridge.DefaultPrefix || strings.HasPrefix(path, bridge.DefaultPrefix+"/"):
+			api.ServeHTTP(w, r)
+		case path == "/demo/login":
+			login.ServeHTTP(w, r)
+		default:
+			site.ServeHTTP(w, r)
+		}
+	})
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Limits on clients. A request is a few kilobytes, and the bridge gives Grid 15
+// seconds to answer it.
+const (
+	headerTimeout   = 5 * time.Second
+	readTimeout     = 15 * time.Second
+	writeTimeout    = 45 * time.Second // from the end of the headers: reading, Grid, writing
+	idleTimeout     = time.Minute
+	shutdownTimeout = writeTimeout // so that what is in flight is finished
+	maxHeader       = 32 << 10
+)
+
+// listenLoopback listens where no other machine can connect, and refuses an
+// address that is not such a place. It judges what a name resolves to.
+func listenLoopback(address string) (net.Listener, error) {
+	addr, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	if !addr.IP.IsLoopback() {
+		return nil, fmt.Errorf("--listen: %q is not a loopback address", address)
+	}
+	return net.ListenTCP("tcp", addr)
+}
+
+// listener is an open listener and what answers on it.
+type listener struct {
+	net.Listener
+	handler http.Handler
+}
+
+// origin is the listener's base URL.
+func origin(ln net.Listener) string {
+	return (&url.URL{Scheme: "http", Host: ln.Addr().String()}).String()
+}
+
+// newServer makes a server with a limit on everything that a client can do
+// slowly.
+func newServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		// "OPTIONS *" is for the handler to refuse, like all else.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// serveAll serves on all listeners until ctx ends, then lets the requests in
+// flight finish. It closes the listeners.
+//
+// If there is a drain it is waited for in between: requests are still taken, as
+// a load balancer goes on to send them until it has seen that /readyz says no,
+// but each connection is used for the last time. Otherwise those that a
+// balancer keeps would be closed under its next request, which it may not send
+// twice.
+func serveAll(ctx context.Context, log *slog.Logger, drain func(), listeners ...listener) error {
+	var servers []*http.Server
+	failed := make(chan error, len(listeners))
+	for _, ln := range listeners {
+		server := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if ctx.Err() != nil {
+				w.Header().Set("Connection", "close")
+			}
+			ln.handler.ServeHTTP(w, r)
+		}), log)
+		servers = append(servers, server)
+		go func() { failed <- server.Serve(ln) }()
+	}
+	var errs []error
+	select {
+	case <-ctx.Done():
+		if drain != nil {
+			drain()
+		}
+	case err := <-failed:
+		errs = append(errs, err)
+	}
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	for _, server := range servers {
+		errs = append(errs, server.Shutdown(patience))
+	}
+	return errors.Join(errs...)
+}

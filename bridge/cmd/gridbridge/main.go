@@ -1,0 +1,105 @@
+// Command gridbridge puts the API credentials of a company between its web app
+// and Lightspark Grid, or stands in for Grid where there is no network.
+//
+//	gridbridge serve     the bridge, for users known by a bearer token
+//	gridbridge simulate  a simulator of Grid's auth endpoints, on loopback
+//	gridbridge demo      simulator, bridge and demo page together, on loopback
+//	gridbridge check     a conformance suite, against this or any other bridge
+//
+// "gridbridge COMMAND -h" lists the flags of a command.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "gridbridge:", err)
+		os.Exit(1)
+	}
+}
+
+// system is what a command may touch of the process that it runs in.
+type system struct {
+	getenv         func(string) string
+	stdout, stderr io.Writer
+	sleep          func(time.Duration)
+}
+
+const usage = `usage: gridbridge COMMAND [flags]
+
+  serve     forward to Grid, for users known by a bearer token
+  simulate  simulate Grid's auth endpoints, on loopback
+  demo      run simulator, bridge and demo page together, on loopback
+  check     test from outside whether a bridge is safe: gridbridge check URL
+
+gridbridge COMMAND -h lists the flags of a command.
+`
+
+// run does what args say until ctx ends, and returns nil after an orderly stop.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	sys := system{getenv, stdout, stderr, time.Sleep}
+	var command string
+	if len(args) > 0 {
+		command, args = args[0], args[1:]
+	}
+	var err error
+	switch command {
+	case "serve":
+		err = serve(ctx, sys, args)
+	case "simulate":
+		err = simulate(ctx, sys, args)
+	case "demo":
+		err = demo(ctx, sys, args)
+	case "check":
+		err = check(ctx, sys, args)
+	case "-h", "-help", "--help", "help":
+		_, err = io.WriteString(stdout, usage)
+	default:
+		io.WriteString(stderr, usage)
+		err = fmt.Errorf("no command %q", command)
+	}
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	return err
+}
+
+// parse parses the flags of a command and then its arguments, all of which must
+// be there. Asked for help, it prints it and returns [flag.ErrHelp]. If all that
+// is wrong are values of flags, its error is [wrongValues], with all of them.
+func (sys system) parse(flags *flag.FlagSet, args []string, arguments ...*string) error {
+	flags.SetOutput(io.Discard) // errors are printed once, by main
+	values := postpone(flags)
+	err := flags.Parse(args)
+	errValues := values()
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintf(sys.stdout, "usage: gridbridge %s [flags]%s\n\n", flags.Name(), strings.Repeat(" URL", len(arguments)))
+		flags.SetOutput(sys.stdout)
+		flags.PrintDefaults()
+	case err == nil && flags.NArg() > len(arguments):
+		err = fmt.Errorf("%s takes no argument %q", flags.Name(), flags.Arg(len(arguments)))
+	case err == nil && flags.NArg() < len(arguments):
+		err = fmt.Errorf("%s needs a URL", flags.Name())
+	}
+	for i, argument := range arguments {
+		*argument = flags.Arg(i)
+	}
+	if err == nil && errValues != nil {
+		return wrongValues{errValues}
+	}
+	return err
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestReadmeCommands runs the README's block of commands as a reader would:
+// two processes, curl, and signatures made by OpenSSL.
+func TestReadmeCommands(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, ok := strings.Cut(string(readme), "<!-- run by bridge/cmd/gridbridge/readme_test.go -->\n```bash\n")
+	if !ok {
+		t.Fatal("the README has no such block")
+	}
+	script, _, _ := strings.Cut(after, "```")
+	for _, tool := range []string{"bash", "curl", "openssl"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Fatalf("this test needs %s: install it", tool)
+		}
+	}
+	root := t.TempDir()
+	program, err := os.Executable() // see TestMain
+	if err == nil {
+		err = errors.Join(os.Mkdir(filepath.Join(root, "bin"), 0o700), os.Symlink(program, filepath.Join(root, "bin", "gridbridge")))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", script)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "GRIDBRIDGE_TEST_MAIN=1")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s%s", err, out, &stderr)
+	}
+	if got, want := strings.Fields(string(out)), []string{"202", "204", "404"}; strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("status codes = %v, want %v\n%s", got, want, &stderr)
+	}
+}
