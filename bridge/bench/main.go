@@ -1,0 +1,307 @@
+// Command bench measures what the bridge costs: wrk, side by side in one run
+// and on one upstream, against the bridge with every check on and a thousand
+// users, a bare httputil.ReverseProxy that adds the header, nginx, and, where
+// its packages are installed, Express with http-proxy-middleware. Then what no
+// other has: revocations through the bridge, of two legs and a signature.
+//
+//	go run ./bridge/bench bin/gridbridge [seconds]
+//
+// It needs wrk and nginx (apt-get install wrk nginx-light).
+package main
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const (
+	users    = 1000
+	clientID = "bench"
+	secret   = "bench-secret"
+)
+
+func main() {
+	log.SetFlags(0)
+	if len(os.Args) == 3 && os.Args[1] == "bare" {
+		log.Fatal(bare(os.Args[2]))
+	}
+	if len(os.Args) < 2 {
+		log.Fatal("usage: bench PATH-OF-GRIDBRIDGE [seconds]")
+	}
+	seconds := "10"
+	if len(os.Args) > 2 {
+		seconds = os.Args[2]
+	}
+	if err := run(os.Args[1], seconds); err != nil {
+		log.Fatal("bench: ", err)
+	}
+}
+
+// bare is the proxy that does nothing but add the header.
+func bare(upstream string) error {
+	target, err := url.Parse(upstream)
+	if err != nil {
+		return err
+	}
+	proxy := &httputil.ReverseProxy{
+		Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Header.Set("Authorization", basic())
+		},
+	}
+	return http.ListenAndServe(os.Getenv("LISTEN"), http.StripPrefix("/api/grid", proxy))
+}
+
+func basic() string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(clientID+":"+secret))
+}
+
+// nginxConfig is the upstream, which answers out of its configuration, and the
+// proxy under test.
+const nginxConfig = `daemon off; master_process off; pid nginx.pid; error_log stderr crit; worker_rlimit_nofile 8192;
+events { worker_connections 4096; }
+http {
+	access_log off; keepalive_requests 1000000; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+	upstream grid { server %[1]s; keepalive 64; keepalive_requests 1000000; }
+	server { listen %[1]s; default_type application/json; location / { return 200 '{"data":[]}'; } }
+	server { listen %[2]s; location /api/grid/ {
+		proxy_pass http://grid/; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Authorization "%[3]s"; } }
+}
+`
+
+// script makes wrk take its requests in turn from a file, ready to send.
+const script = `
+local requests = {}
+function init()
+	local file = io.open(os.getenv("BENCH_REQUESTS"), "r")
+	local all = file:read("*a")
+	for line in all:gmatch("([^\n]+)\n") do requests[#requests + 1] = line:gsub("|", "\r\n") end
+end
+local next = 0
+function request()
+	next = next % #requests + 1
+	return requests[next]
+end
+`
+
+func run(gridbridge, seconds string) error {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	var addresses [6]string
+	for i := range addresses {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		addresses[i] = ln.Addr().String()
+		ln.Close()
+	}
+	upstream := "http://" + addresses[0]
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	requests, jwks, err := traffic(key)
+	if err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{
+		"requests": requests, "jwks.json": jwks, "wrk.lua": []byte(script),
+		"nginx.conf": fmt.Appendf(nil, nginxConfig, addresses[0], addresses[1], basic()),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			return err
+		}
+	}
+	os.Setenv("BENCH_REQUESTS", filepath.Join(dir, "requests"))
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	serve := func(address, upstream string) (env, args []string) {
+		return []string{"GRID_BASE_URL=" + upstream, "GRID_CLIENT_ID=" + clientID, "GRID_CLIENT_SECRET=" + secret}, []string{
+			gridbridge, "serve", "--listen", address, "--jwks", filepath.Join(dir, "jwks.json"), "--issuer", "bench", "--audience", "bench",
+			"--limit-user", "1000000/1s,1000000", "--limit-address", "1000000/1s,1000000"}
+	}
+	env, args := serve(addresses[3], upstream)
+	candidates := []struct {
+		name, address string
+		env           []string
+		args          []string
+	}{
+		{"nginx", addresses[1], nil, []string{"nginx", "-e", "stderr", "-p", dir, "-c", "nginx.conf"}},
+		{"bare Go", addresses[2], []string{"LISTEN=" + addresses[2]}, []string{program, "bare", upstream}},
+		{"gridbridge", addresses[3], env, args},
+		{"Express", addresses[4], []string{"LISTEN=" + addresses[4], "UPSTREAM=" + upstream, "AUTHORIZATION=" + basic()}, []string{"node", "web/bench/express.mjs"}},
+	}
+	fmt.Printf("%-12s %10s %10s %10s %12s %18s\n", "", "req/s", "p50", "p99", "resident", "with 1000 clients")
+	for _, c := range candidates {
+		if _, err := os.Stat("web/bench/node_modules"); c.name == "Express" && err != nil {
+			fmt.Printf("%-12s not installed: npm ci --prefix web/bench\n", c.name)
+			continue
+		}
+		cmd := exec.Command(c.args[0], c.args[1:]...)
+		cmd.Env = append(os.Environ(), c.env...)
+		if err := cmd.Start(); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		defer cmd.Process.Kill()
+		if err := wait(c.address); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		if _, err := wrk(c.address, dir, "1s"); err != nil { // warm up
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		figures, err := wrk(c.address, dir, seconds+"s")
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		busy := resident(cmd.Process.Pid)
+		first, _, _ := bytes.Cut(requests, []byte("\n"))
+		idle, err := residentWithClients(c.address, bytes.ReplaceAll(first, []byte("|"), []byte("\r\n")), cmd.Process.Pid)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		fmt.Printf("%-12s %10s %10s %10s %12s %18s\n", c.name, figures["Requests/sec:"], figures["50%"], figures["99%"], busy, idle)
+	}
+	grid := httptest.NewServer(revocable())
+	defer grid.Close()
+	env, args = serve(addresses[5], grid.URL)
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), env...)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	defer cmd.Process.Kill()
+	if err := wait(addresses[5]); err != nil {
+		return err
+	}
+	duration, err := time.ParseDuration(seconds + "s")
+	if err != nil {
+		return err
+	}
+	return revocations(key, "http://"+addresses[5], duration)
+}
+
+// wrk runs wrk and reads its figures. An answer other than 2xx is an error: a
+// refusal is fast.
+func wrk(address, dir, duration string) (map[string]string, error) {
+	out, err := exec.Command("wrk", "-t1", "-c64", "-d"+duration, "--latency", "-s", filepath.Join(dir, "wrk.lua"), "http://"+address).CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("wrk: %w: %s", err, out)
+	}
+	figures := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) == 2 {
+			figures[f[0]] = f[1]
+		}
+	}
+	if strings.Contains(string(out), "Non-2xx") {
+		return nil, fmt.Errorf("answers other than 2xx:\n%s", out)
+	}
+	return figures, nil
+}
+
+func wait(address string) error {
+	for range 500 {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			return conn.Close()
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return fmt.Errorf("nobody listens on %s", address)
+}
+
+// residentWithClients is what the process takes with a thousand connections open,
+// each of which has asked once and now waits.
+func residentWithClients(address string, request []byte, pid int) (string, error) {
+	for range 1000 {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			return "", err
+		}
+		defer conn.Close()
+		if _, err := conn.Write(request); err != nil {
+			return "", err
+		}
+		if _, err := conn.Read(make([]byte, 4096)); err != nil {
+			return "", err
+		}
+	}
+	return resident(pid), nil
+}
+
+// resident is what the system has of the process in memory.
+func resident(pid int) string {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range bytes.Lines(status) {
+		if rest, ok := bytes.CutPrefix(line, []byte("VmRSS:")); ok {
+			return string(bytes.TrimSpace(rest))
+		}
+	}
+	return "-"
+}
+
+// traffic makes a request of each user, one a line with "|" for a line end, and
+// the key set that their tokens are checked with.
+func traffic(key *ecdsa.PrivateKey) (requests, jwks []byte, err error) {
+	b64 := base64.RawURLEncoding
+	point, err := key.PublicKey.Bytes() // 0x04 || x || y
+	if err != nil {
+		return nil, nil, err
+	}
+	jwks = fmt.Appendf(nil, `{"keys":[{"kty":"EC","crv":"P-256","kid":"k","x":%q,"y":%q}]}`, b64.EncodeToString(point[1:33]), b64.EncodeToString(point[33:]))
+	for i := range users {
+		token, err := token(key, i)
+		if err != nil {
+			return nil, nil, err
+		}
+		requests = fmt.Appendf(requests, "GET /api/grid/auth/sessions?accountId=%s HTTP/1.1|Host: bench.example|Authorization: Bearer %s||\n", account(i), token)
+	}
+	return requests, jwks, nil
+}
+
+// account is the account of user i.
+func account(i int) string { return fmt.Sprintf("InternalAccount:00000000-0000-0000-0000-%012d", i) }
+
+// token is what user i shows the bridge.
+func token(key *ecdsa.PrivateKey, i int) (string, error) {
+	b64 := base64.RawURLEncoding
+	claims, err := json.Marshal(map[string]any{"iss": "bench", "aud": "bench", "sub": fmt.Sprint("user-", i),
+		"exp": time.Now().Add(time.Hour).Unix(), "grid_accounts": []string{account(i)}})
+	if err != nil {
+		return "", err
+	}
+	signed := b64.EncodeToString([]byte(`{"alg":"ES256","kid":"k"}`)) + "." + b64.EncodeToString(claims)
+	sum := sha256.Sum256([]byte(signed))
+	r, s, err := ecdsa.Sign(rand.Reader, key, sum[:])
+	if err != nil {
+		return "", err
+	}
+	var signature [64]byte
+	r.FillBytes(signature[:32])
+	s.FillBytes(signature[32:])
+	return signed + "." + b64.EncodeToString(signature[:]), nil
+}
