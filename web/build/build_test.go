@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// The codes are written down twice, in Go and in TypeScript. This is what keeps
+// the two lists one.
+func TestErrorCodesAreThoseOfSigner(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "../../signer/errors.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		if kind, ok := spec.Type.(*ast.Ident); ok && kind.Name == "Kind" {
+			for _, value := range spec.Values {
+				code, err := strconv.Unquote(value.(*ast.BasicLit).Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want = append(want, code)
+			}
+		}
+		return true
+	})
+
+	source, err := os.ReadFile("../src/types.ts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(source), "export type ErrorCode =")
+	union, _, _ := strings.Cut(after, ";\n")
+	var got []string
+	for _, match := range regexp.MustCompile(`\| "(\w+)"`).FindAllStringSubmatch(union, -1) {
+		got = append(got, match[1])
+	}
+
+	slices.Sort(want)
+	slices.Sort(got)
+	if len(want) == 0 || !slices.Equal(got, want) {
+		t.Errorf("ErrorCode of src/types.ts = %v\nsigner/errors.go has        %v", got, want)
+	}
+}
+
+func TestTwoBuildsGiveTheSameBytes(t *testing.T) {
+	first, second := build(t), build(t)
+	for name, content := range first {
+		if !bytes.Equal(content, second[name]) {
+			t.Errorf("%s differs between two builds", name)
+		}
+	}
+	if len(first) != len(second) {
+		t.Errorf("got %d files, then %d", len(first), len(second))
+	}
+}
+
+func TestBuildInfoDescribesEveryFile(t *testing.T) {
+	files := build(t)
+	var info buildInfo
+	if err := json.Unmarshal(files["build-info.json"], &info); err != nil {
+		t.Fatal(err)
+	}
+	delete(files, "build-info.json")
+	for name, content := range files {
+		if ext := filepath.Ext(name); ext == ".br" || ext == ".gz" {
+			continue
+		}
+		want := fileInfo{fmt.Sprintf("%x", sha256.Sum256(content)), len(content), len(files[name+".br"]), len(files[name+".gz"])}
+		if got := info.Files[name]; got != want {
+			t.Errorf("build-info.json on %s = %+v, want %+v", name, got, want)
+		}
+	}
+	if !strings.HasPrefix(info.Go, "go1.") || !strings.HasPrefix(info.Secp256k1, "v4.") {
+		t.Errorf("versions = %q, %q", info.Go, info.Secp256k1)
+	}
+}
+
+// A page of a wallet runs under script-src 'self'. No file may need more.
+func TestScriptsNeedNoLaxPolicy(t *testing.T) {
+	forbidden := regexp.MustCompile(`\beval\(|new Function\b|createObjectURL|document\.write|\.innerHTML`)
+	for name, content := range build(t) {
+		if filepath.Ext(name) != ".js" {
+			continue
+		}
+		if found := forbidden.Find(content); found != nil {
+			t.Errorf("%s holds %q", name, found)
+		}
+	}
+}
+
+func TestMissingModuleIsSaid(t *testing.T) {
+	err := run([]string{"-out", t.TempDir()}, io.Discard, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "which make builds first") {
+		t.Errorf("error = %v", err)
+	}
+}
+
+// build runs the program with a stand-in for the module, since its content does
+// not matter here and compressing the real one takes seconds.
+func build(t *testing.T) map[string][]byte {
+	t.Helper()
+	wasm, out := filepath.Join(t.TempDir(), "signer.wasm"), t.TempDir()
+	if err := os.WriteFile(wasm, []byte("\x00asm\x01\x00\x00\x00"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := run([]string{"-wasm", wasm, "-out", out}, io.Discard, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	err := filepath.WalkDir(out, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(out, path)
+		if err != nil {
+			return err
+		}
+		files[filepath.ToSlash(name)], err = os.ReadFile(path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}

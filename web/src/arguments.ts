@@ -1,0 +1,156 @@
+/**
+ * Reads what callers hand in. Each own property is read once, so that a getter
+ * or a proxy cannot show one value to a check and another to its use; inherited
+ * ones are not read, so that a polluted prototype sets nothing.
+ */
+import { isAborted, type Listener } from "./client.ts";
+import { GridSignerError } from "./errors.ts";
+import type { SessionBinding } from "./types.ts";
+
+/** A refusal of an argument. */
+export function invalid(message: string, cause?: unknown): GridSignerError {
+  return new GridSignerError("ARGUMENT_INVALID", message, cause === undefined ? {} : { cause });
+}
+
+/** Runs code of the caller's. Whatever it throws becomes the cause of a refusal. */
+function guarded<T>(what: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    throw invalid(`${what} could not be read`, cause);
+  }
+}
+
+/** The named own properties of an object, as they are now. Absent ones are undefined. */
+export function fields<K extends string>(what: string, value: unknown, names: readonly K[]): { [P in K]?: unknown } {
+  if (typeof value !== "object" || value === null) throw invalid(`${what} must be an object`);
+  return guarded(what, () => {
+    const copy: { [P in K]?: unknown } = Object.create(null);
+    for (const name of names) {
+      if (Object.hasOwn(value, name)) copy[name] = (value as Record<K, unknown>)[name];
+    }
+    return copy;
+  });
+}
+
+/** Like {@link fields}, for options, where a name that is not known is a mistake. */
+export function options<K extends string>(what: string, value: unknown, names: readonly K[]): { [P in K]?: unknown } {
+  const copy = fields(what, value, names);
+  refuseOthers(what, value as object, names);
+  return copy;
+}
+
+/** Refuses an object that has other properties than the named ones. */
+export function refuseOthers(what: string, value: object, names: readonly string[]): void {
+  for (const key of guarded(what, () => Reflect.ownKeys(value))) {
+    if (typeof key !== "string" || !names.includes(key)) throw invalid(`${what} has no option ${String(key)}`);
+  }
+}
+
+export function string(what: string, value: unknown): string {
+  if (typeof value !== "string") throw invalid(`${what} must be a string`);
+  return value;
+}
+
+/** Those of the fields that are there, each of which must be a string. */
+export function strings(what: string, values: Record<string, unknown>): Record<string, string> {
+  const copy: Record<string, string> = {};
+  for (const [name, value] of Object.entries(values)) {
+    if (value !== undefined) copy[name] = string(`${what}.${name}`, value);
+  }
+  return copy;
+}
+
+export function listener(what: string, value: unknown): Listener | undefined {
+  if (value !== undefined && typeof value !== "function") throw invalid(`${what} must be a function`);
+  return value as Listener | undefined;
+}
+
+/** A key's id, of the key or of the id itself. */
+export function keyId(value: unknown): string {
+  return string("key", typeof value === "string" ? value : fields("key", value, ["id"]).id);
+}
+
+/** What a key is bound to, of anything that has these fields: an AuthSession does. */
+export function session(value: unknown): SessionBinding {
+  const names = ["id", "accountId", "expiresAt"] as const;
+  const { id, accountId, expiresAt } = fields("session", value, names);
+  return {
+    id: matching("session.id", id, /^Session:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i),
+    accountId: matching("session.accountId", accountId, /^InternalAccount:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i),
+    expiresAt: matching("session.expiresAt", expiresAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/),
+  };
+}
+
+function matching(what: string, value: unknown, grammar: RegExp): string {
+  const text = string(what, value);
+  if (!grammar.test(text) || (what.endsWith("At") && Number.isNaN(Date.parse(text)))) throw invalid(`${what} is malformed`);
+  return text;
+}
+
+/** An intent by name, or with the facts that its payload must contain. The module knows which belong to which. */
+export function intent(value: unknown): string | Record<string, string> | undefined {
+  if (value === undefined || typeof value === "string") return value;
+  return strings("intent", options("intent", value, intentFields));
+}
+
+const intentFields = ["name", "targetPublicKey", "type", "email", "phoneNumber", "oidcToken", "credentialId"];
+
+/** A day. A delay past 2**31 ms would make setTimeout fire at once. */
+const maxTimeoutMs = 86_400_000;
+
+export function timeout(value: unknown, otherwise: number): number {
+  if (value === undefined) return otherwise;
+  if (typeof value !== "number" || !(value >= 1 && value <= maxTimeoutMs)) {
+    throw invalid(`timeoutMs must be a number from 1 to ${maxTimeoutMs}`);
+  }
+  return value;
+}
+
+export function signal(value: unknown): AbortSignal | undefined {
+  if (value === undefined) return undefined;
+  try {
+    isAborted(value as AbortSignal);
+  } catch (cause) {
+    throw invalid("signal must be an AbortSignal", cause);
+  }
+  return value as AbortSignal;
+}
+
+export function url(what: string, value: unknown, base: string | undefined): URL {
+  const text = guarded(what, () => (value instanceof URL ? value.href : value));
+  try {
+    return new URL(string(what, text), base);
+  } catch (cause) {
+    throw invalid(`${what} must be a URL`, cause);
+  }
+}
+
+/** The bridge's absolute URL, ready for the module to append paths to. */
+export function bridgeUrl(value: unknown, base: string | undefined): string {
+  const { protocol, username, password, href } = url("bridgeUrl", value, base);
+  if (protocol !== "https:" && protocol !== "http:") throw invalid("bridgeUrl must be http or https");
+  if (username || password || /[?#]/.test(href)) {
+    throw invalid("bridgeUrl must have no credentials, query or fragment");
+  }
+  return href.replace(/\/+$/, "");
+}
+
+/** Headers as plain data, checked by the platform's own rules. */
+export function headers(value: unknown): Record<string, string> {
+  return guarded("headers", () => Object.fromEntries(new Headers(value as HeadersInit)));
+}
+
+/** The name of a typed array's kind, by its internal slot: one of a frame passes, no proxy and no look-alike does. */
+const kindOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)!.get!;
+
+/**
+ * The bytes of a private key, moved: the caller's array is zeroed, even where
+ * its length is wrong.
+ */
+export function secret(what: string, value: unknown): Uint8Array<ArrayBuffer> {
+  if (kindOf.call(value) !== "Uint8Array") throw invalid(`${what} must be a Uint8Array`);
+  const copy = new Uint8Array(value as Uint8Array);
+  Uint8Array.prototype.fill.call(value, 0);
+  return copy;
+}

@@ -1,0 +1,448 @@
+/**
+ * The public API, as declarations only: this file is shipped verbatim as
+ * gridsigner.d.ts, and index.ts is checked against it.
+ *
+ * Three rules hold for everything below.
+ *
+ * - A function that fails rejects with a {@link GridSignerError}; `@throws`
+ *   lists its codes. Any of them may also be `ARGUMENT_INVALID` (a wrong type,
+ *   an unknown option, a getter that threw), `CLOSED` (after
+ *   {@link Signer.close}), `WORKER_FAILED` (the worker died), `LOAD_FAILED` (the
+ *   one to replace it did not start), `TIMEOUT` (no answer from the worker) and
+ *   `INTERNAL` (a bug of ours).
+ * - Arguments are copied before the function returns, each own property read
+ *   once, inherited ones never: what is changed later is not seen, and a
+ *   polluted `Object.prototype` sets no option.
+ * - What is returned is plain data. A key is named by its id; no object that
+ *   reaches the page can sign.
+ */
+
+/** The curve of a session key. `"P-256"` is what Grid's guides ask for. */
+export type Curve = "P-256" | "secp256k1";
+
+/**
+ * How the signature is written into the `Grid-Wallet-Signature` header:
+ * `"stamp"` is what Grid asks for today, `"der"` what it asked for until
+ * April 2026.
+ */
+export type SignatureFormat = "stamp" | "der";
+
+/** Why a call failed. The codes are stable; messages are for people. */
+export type ErrorCode =
+  /** An argument has the wrong type or shape, or is an option that does not exist. */
+  | "ARGUMENT_INVALID"
+  /** A private or public key of the wrong length, range or encoding. */
+  | "KEY_MALFORMED"
+  /** No key with this id is known to this signer. */
+  | "KEY_NOT_FOUND"
+  /**
+   * The normal end of a key: it was removed, here or in another tab, its
+   * session is over, or the browser dropped it. Sign in again. Retryable where
+   * the browser's storage cannot be read just now.
+   */
+  | "KEY_LOST"
+  /** A curve other than those of {@link Curve}. */
+  | "CURVE_UNSUPPORTED"
+  /** Bytes that are not a strictly encoded signature. */
+  | "SIGNATURE_MALFORMED"
+  /** A header value that is not a strictly encoded stamp. */
+  | "STAMP_MALFORMED"
+  /** A challenge without one of its fields, or with one of the wrong grammar. */
+  | "CHALLENGE_MALFORMED"
+  /** A challenge at or past its `expiresAt`. Ask for a new one. */
+  | "CHALLENGE_EXPIRED"
+  /** A payload that looks like an activity but is not strictly valid JSON of that shape. */
+  | "PAYLOAD_MALFORMED"
+  /** The payload is not what the intent says. Nothing was signed: do not retry, report it. */
+  | "INTENT_MISMATCH"
+  /** The payload names another organization than the one this key signed for before. */
+  | "ORGANIZATION_MISMATCH"
+  /** The bridge answered something that is neither a result nor an error of Grid's. */
+  | "RESPONSE_MALFORMED"
+  /** A final refusal; see {@link GridSignerError.status} and {@link GridSignerError.upstreamCode}. */
+  | "UPSTREAM_REFUSED"
+  /** Still 429 or 5xx when the retries were used up. Retryable. */
+  | "UPSTREAM_UNAVAILABLE"
+  /** The bridge could not be reached. Retryable. */
+  | "NETWORK_FAILED"
+  /** Not finished within the time allowed. Retryable. */
+  | "TIMEOUT"
+  /** The caller's `AbortSignal` fired. */
+  | "ABORTED"
+  /** {@link Signer.close} was called. */
+  | "CLOSED"
+  /** The worker or the module could not be loaded or started. */
+  | "LOAD_FAILED"
+  /**
+   * The worker died during the call. Retryable: the next call starts another
+   * one. Stored keys are still there; those in memory are `KEY_LOST`.
+   */
+  | "WORKER_FAILED"
+  /**
+   * This device's clock says that something has expired, the server does not,
+   * or cannot be asked. {@link GridSignerError.skewMs} tells by how much.
+   */
+  | "CLOCK_SKEW"
+  /** A content security policy forbids something that the signer needs; the message names it. */
+  | "CSP_BLOCKED"
+  /** A bug of ours; or, retryable, the browser did not remove a stored key. */
+  | "INTERNAL";
+
+/** What a {@link GridSignerError} knows besides its code and message. */
+export interface ErrorDetails {
+  /** Whether the same call may succeed when it is made again. Default `false`. */
+  retryable?: boolean;
+  /** The HTTP status of the answer that caused the error. */
+  status?: number;
+  /** The `code` of Grid's, or the bridge's, error envelope. */
+  upstreamCode?: string;
+  /** The challenge that the error is about. */
+  requestId?: string;
+  /** How far this device's clock is ahead, in ms, at least. */
+  skewMs?: number;
+  /** Until when a session may live on at Grid, though its key is destroyed here. RFC 3339. */
+  sessionExpiresAt?: string;
+  /** The underlying error, where there is one. */
+  cause?: unknown;
+}
+
+/** The only error that this package throws. Its message holds no key and no payload. */
+export declare class GridSignerError extends Error {
+  constructor(code: ErrorCode, message: string, details?: ErrorDetails);
+  readonly name: "GridSignerError";
+  readonly code: ErrorCode;
+  readonly retryable: boolean;
+  readonly status?: number;
+  readonly upstreamCode?: string;
+  readonly requestId?: string;
+  readonly skewMs?: number;
+  readonly sessionExpiresAt?: string;
+}
+
+/** How far {@link createSigner} has come. */
+export interface LoadProgress {
+  /** `"download"`, then `"compile"`, then `"ready"`; each is reported at least once. */
+  phase: "download" | "compile" | "ready";
+  /** Bytes of the module so far, after decompression. */
+  loaded: number;
+  /** Bytes of the whole module. Equals `loaded` once the download is over. */
+  total: number;
+}
+
+/** Request headers, as a plain object or a `Headers`. */
+export type BridgeHeaders = Headers | Record<string, string>;
+
+/** Options of {@link createSigner}. An option that is not listed here is an error. */
+export interface CreateSignerOptions {
+  /**
+   * Where the bridge is mounted, for example `"/api/grid"`. Relative URLs are
+   * resolved against the document; http or https, without credentials, query
+   * or fragment.
+   */
+  bridgeUrl: string | URL;
+  /** Where signer.wasm is. Default: beside gridsigner.js. */
+  wasmUrl?: string | URL;
+  /** Where worker.js is. Default: beside gridsigner.js. Must be of the page's own origin. */
+  workerUrl?: string | URL;
+  /**
+   * Whether the module runs in a dedicated worker. Default `true`. With
+   * `false` the same code runs on the page's own thread: page code can then
+   * read secp256k1 keys out of its memory, and signing blocks the page.
+   */
+  worker?: boolean;
+  /**
+   * Headers for every request to the bridge, such as `Authorization`. A
+   * function is called once before each call that reaches the bridge, so it
+   * can hand out a fresh token.
+   */
+  headers?: BridgeHeaders | (() => BridgeHeaders | Promise<BridgeHeaders>);
+  /** Whether cookies go to the bridge. Default `"same-origin"`. */
+  credentials?: "omit" | "same-origin" | "include";
+  /** How long loading may take, and each call that does not say otherwise, in ms. Default 30000. */
+  timeoutMs?: number;
+  /**
+   * Where keys are kept. Default `"indexeddb"`: they survive a reload and are
+   * shared by all tabs of the origin. Where the browser refuses to store them,
+   * or does not answer within 5 seconds, a key says `"memory"` and works until
+   * the page goes away.
+   */
+  persistence?: "indexeddb" | "memory";
+  /**
+   * Called with all keys when one came, went or was bound to a session, in this
+   * tab or another.
+   */
+  onKeysChanged?: (keys: SessionKey[]) => void;
+  /**
+   * Called while the module is loaded. Leave it out where nobody looks: only
+   * then the browser may cache the compiled code.
+   */
+  onProgress?: (progress: LoadProgress) => void;
+}
+
+/** Options of the calls that can take a while. */
+export interface CallOptions {
+  /** Rejects the call with `ABORTED` at once and stops what it was doing. */
+  signal?: AbortSignal;
+  /** How long the call may take, in ms, all its retries included. For a worker that no longer answers the page waits 2 s longer. */
+  timeoutMs?: number;
+}
+
+/** The session that a key signs for, as Grid issued it. */
+export interface SessionBinding {
+  /** `Session:<uuid>` */
+  readonly id: string;
+  /** `InternalAccount:<uuid>` */
+  readonly accountId: string;
+  /** RFC 3339. */
+  readonly expiresAt: string;
+}
+
+/** A key that this signer holds. The private part never reaches the page. */
+export interface SessionKey {
+  /** Names the key in other calls, in every tab of the origin if it is stored. */
+  readonly id: string;
+  readonly curve: Curve;
+  /** The compressed public key, 66 lower-case hex digits: Grid's `clientPublicKey`. */
+  readonly publicKey: string;
+  /**
+   * What keeps the private key from being read.
+   *
+   * - `"non-extractable"`: the browser itself, from everybody. Script on the
+   *   page can sign with a stored key, and cannot read it.
+   * - `"wasm-memory"`: that it is in the memory of a worker, which page code
+   *   cannot look into, and nowhere else.
+   * - `"encrypted-at-rest"`: the same while it is used, and stored as
+   *   ciphertext under a wrapping key that the browser does not export. Script
+   *   on the page cannot export that key, but could have the browser decrypt
+   *   with it. Where that matters more than surviving a reload, use
+   *   `persistence: "memory"`, or P-256.
+   *
+   * Browsers write non-extractable keys to the disk as they are: none of the
+   * three holds against somebody who reads the browser's profile there.
+   */
+  readonly protection: "non-extractable" | "wasm-memory" | "encrypted-at-rest";
+  /** `"indexeddb"`: survives a reload. `"memory"`: lives until the signer is closed or the page goes away. */
+  readonly persistence: "indexeddb" | "memory";
+  /** Set by {@link Signer.bindSession}. The key is destroyed when the session ends. */
+  readonly session?: SessionBinding;
+}
+
+/** A challenge as Grid sends it. Hand it over untouched; fields not listed here are ignored. */
+export interface Challenge {
+  /** What is signed: exactly these characters, as UTF-8. */
+  payloadToSign: string;
+  /** Echoed exactly in the `Request-Id` header. */
+  requestId: string;
+  /** RFC 3339. */
+  expiresAt: string;
+  /** The credential type, where Grid sends it. */
+  type?: string;
+}
+
+/** The credential that an `add-credential` challenge must add, as submitted to Grid. */
+export type NewCredential =
+  | { type: "EMAIL_OTP"; email: string }
+  | { type: "SMS_OTP"; phoneNumber: string }
+  | { type: "OAUTH"; oidcToken: string }
+  | { type: "PASSKEY"; credentialId: string };
+
+/**
+ * What the person agreed to. The payload must mean exactly this, or nothing is
+ * signed. Whatever adds a way in, takes one away, mints a session, exports a
+ * wallet or moves money is signed only when it is named here.
+ */
+export type Intent =
+  | "revoke-session"
+  | "remove-credential"
+  | "update-wallet"
+  | "send-payment"
+  /** An OTP sign-in token made out to the very key that signs it. */
+  | "sign-in"
+  /** `targetPublicKey`: the new session's public key, from {@link Signer.createKey}. */
+  | { name: "refresh-session"; targetPublicKey: string }
+  /** `targetPublicKey`: the public key that the export is encrypted to. */
+  | { name: "export-wallet"; targetPublicKey: string }
+  | ({ name: "add-credential" } & NewCredential);
+
+/** The name of an {@link Intent}. */
+export type IntentName = Extract<Intent, string> | Extract<Intent, { name: string }>["name"];
+
+/** Options of {@link Signer.signChallenge}. */
+export interface SignOptions extends CallOptions {
+  /** The key, or its id. */
+  key: SessionKey | string;
+  /** Default `"revoke-session"`. */
+  intent?: Intent;
+  /** Default `"auto"`: `"stamp"` for a JSON object or a JWT, else `"der"`. */
+  format?: "auto" | SignatureFormat;
+}
+
+/** A signed challenge: repeat the request that was challenged, with these headers added. */
+export interface SignedChallenge {
+  readonly headers: {
+    readonly "Grid-Wallet-Signature": string;
+    readonly "Request-Id": string;
+  };
+  /** The value of `Grid-Wallet-Signature`. */
+  readonly signature: string;
+  readonly requestId: string;
+  readonly format: SignatureFormat;
+  readonly intent: IntentName;
+}
+
+/** A step of {@link Signer.revokeSession}, for showing; `attempt` counts from 1 over the whole call. */
+export type RevokeEvent =
+  /** A request leaves: leg 1 asks for a challenge, leg 2 carries the signature. */
+  | { step: "request"; leg: 1 | 2; attempt: number }
+  | { step: "response"; leg: 1 | 2; attempt: number; status: number }
+  /** A challenge came. It has not been judged yet; without a `kind` it is about to be refused. */
+  | {
+      step: "challenge";
+      requestId: string;
+      expiresAt: string;
+      type?: string;
+      payload: string;
+      kind?: "activity" | "jwt" | "opaque";
+      activityType?: string;
+    }
+  | { step: "signed"; format: SignatureFormat; signature: string }
+  /** A pause before the next request. */
+  | { step: "wait"; ms: number; reason: string };
+
+/** Options of {@link Signer.revokeSession}. */
+export interface RevokeOptions extends CallOptions {
+  /** The key of any active session of the same account, or its id. */
+  key: SessionKey | string;
+  /** Called at each step, in order. What it throws is reported and changes nothing. */
+  onProgress?: (event: RevokeEvent) => void;
+}
+
+/** How a revocation ended. Either way the user whom the bridge knows has no such session any more. */
+export interface RevokeResult {
+  /** `"revoked"`: Grid ended it just now. `"inactive"`: it had ended before, never existed, or is another user's. */
+  readonly status: "revoked" | "inactive";
+  readonly sessionId: string;
+}
+
+/** What became of one session in {@link Signer.revokeOtherSessions}: a status, or why there is none. */
+export type SessionOutcome =
+  | (RevokeResult & { readonly error?: never })
+  | { readonly sessionId: string; readonly status?: never; readonly error: GridSignerError };
+
+/** An active session, as Grid lists it. Grid may add fields and types. */
+export interface AuthSession {
+  readonly id: string;
+  readonly accountId: string;
+  /** The type of the credential that issued it, such as `"OAUTH"`. */
+  readonly type: string;
+  readonly nickname: string;
+  readonly createdAt: string;
+  readonly updatedAt: string;
+  readonly expiresAt: string;
+  /** The WebAuthn credential, for a passkey's session. */
+  readonly credentialId?: string;
+}
+
+/** Holds keys and signs with them. Made by {@link createSigner}. */
+export interface Signer {
+  /**
+   * Makes a key and stores it, where that is possible. Send its `publicKey` to Grid as `clientPublicKey` when
+   * signing in; from then on it is that session's key. Then bind it: a stored
+   * key without a session goes after 30 days.
+   *
+   * @throws `CURVE_UNSUPPORTED`
+   */
+  createKey(options?: { curve?: Curve }): Promise<SessionKey>;
+
+  /**
+   * Takes over an existing private key: its 32 bytes, big-endian. The caller's
+   * array is overwritten with zeros before the call returns, whatever comes of
+   * it; copies made earlier are the caller's to erase.
+   *
+   * @throws `CURVE_UNSUPPORTED`, `KEY_MALFORMED`
+   */
+  importKey(options: { curve: Curve; privateKey: Uint8Array }): Promise<SessionKey>;
+
+  /** The keys of this origin and those in this signer's memory, oldest first. */
+  keys(): Promise<SessionKey[]>;
+
+  /**
+   * Destroys a key, in every tab. Says whether there was one. A retryable
+   * `INTERNAL` means that the browser would not remove it from storage: there
+   * it still is.
+   *
+   * WebAssembly cannot promise that no copy of a secp256k1 key is left in its
+   * memory. To be sure of that, {@link close} the signer too: it ends the worker.
+   */
+  removeKey(key: SessionKey | string): Promise<boolean>;
+
+  /**
+   * Tells a key which session it signs for. When that ends, by the server's
+   * clock, the key is destroyed in every tab. A later call replaces an earlier one.
+   *
+   * @throws `KEY_NOT_FOUND`; `KEY_LOST`, also for a session that is over already; `CLOCK_SKEW`
+   */
+  bindSession(key: SessionKey | string, session: SessionBinding): Promise<SessionKey>;
+
+  /**
+   * Signs a challenge, having checked that it is well formed, not expired, and
+   * that its payload means what `intent` says.
+   *
+   * @throws `KEY_NOT_FOUND`, `KEY_LOST`, `CLOCK_SKEW`, `CHALLENGE_MALFORMED`,
+   * `CHALLENGE_EXPIRED`, `PAYLOAD_MALFORMED`, `INTENT_MISMATCH`,
+   * `ORGANIZATION_MISMATCH`, `TIMEOUT`, `ABORTED`
+   */
+  signChallenge(challenge: Challenge, options: SignOptions): Promise<SignedChallenge>;
+
+  /**
+   * Ends a session at Grid, through the bridge: asks for the challenge, checks
+   * and signs it, sends it back, and retries where that is safe. Without an id
+   * it is the session that the key is bound to.
+   *
+   * A key's own session takes the key along: it is destroyed in every tab, even
+   * if Grid could not be reached. The rejection then has
+   * {@link GridSignerError.sessionExpiresAt}: until then the session may live on.
+   * A rejection without it leaves the key as it was; after a `TIMEOUT` of a
+   * worker that no longer answers, {@link keys} tells.
+   *
+   * @throws `KEY_NOT_FOUND`, every code of {@link signChallenge},
+   * `UPSTREAM_REFUSED`, `UPSTREAM_UNAVAILABLE`, `NETWORK_FAILED`,
+   * `RESPONSE_MALFORMED`. After `TIMEOUT`, `ABORTED` or `NETWORK_FAILED` the
+   * session may or may not be over: call again, which is safe as long as there
+   * is a key.
+   */
+  revokeSession(sessionId: string | undefined, options: RevokeOptions): Promise<RevokeResult>;
+
+  /**
+   * Ends every active session of an account but the key's own, one after the
+   * other, and tells of each what became of it. The key must be bound.
+   *
+   * @throws what {@link listSessions} throws, `KEY_NOT_FOUND`, `KEY_LOST`
+   */
+  revokeOtherSessions(accountId: string, options: CallOptions & { key: SessionKey | string }): Promise<SessionOutcome[]>;
+
+  /**
+   * The active sessions of an account, through the bridge.
+   *
+   * @throws `UPSTREAM_REFUSED`, `UPSTREAM_UNAVAILABLE`, `NETWORK_FAILED`,
+   * `RESPONSE_MALFORMED`, `TIMEOUT`, `ABORTED`
+   */
+  listSessions(accountId: string, options?: CallOptions): Promise<AuthSession[]>;
+
+  /**
+   * Ends the worker, and with it every key that is only in memory. Stored keys
+   * stay. Calls under way reject with `CLOSED`, and so do later ones. Does not
+   * revoke any session. Never throws.
+   */
+  close(): void;
+}
+
+/**
+ * Loads the module and starts it in a worker.
+ *
+ * Resolves once the signer is ready to sign. A signer that failed to load
+ * leaves nothing behind: call again to try again.
+ *
+ * @throws `LOAD_FAILED`; `retryable` says whether trying again may help; `CSP_BLOCKED`
+ */
+export declare function createSigner(options: CreateSignerOptions): Promise<Signer>;

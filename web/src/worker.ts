@@ -1,0 +1,22 @@
+/**
+ * The entry of worker.js. In a worker of ours it serves the page at once; on
+ * the page's own thread index.ts imports it and hands it a port.
+ */
+import { Custody } from "./custody.ts";
+import { type Port, workerName } from "./rpc.ts";
+import { load } from "./runtime.ts";
+import { serve as serveWith } from "./serve.ts";
+
+/** Loads the module and answers calls over `port`. */
+export function serve(port: Port): void {
+  serveWith(port, async ({ wasmUrl, custody: settings }, onKeys, onProgress) => {
+    const { module, stopped } = await load(wasmUrl, onProgress);
+    const custody = new Custody(module, settings, onKeys);
+    return { methods: custody, close: () => custody.close(), stopped };
+  });
+}
+
+// The name tells our worker from one of the app's that imports this file.
+if (!("document" in globalThis) && self.name === workerName) {
+  serve(self as unknown as Port);
+}
