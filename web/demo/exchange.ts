@@ -1,0 +1,195 @@
+// The exchange between browser, bridge and Grid, drawn while it happens.
+import { type RevokeEvent, type RevokeResult, type SessionOutcome } from "gridsigner";
+import { clock, el, facts, icon, shorten } from "./dom.ts";
+import { type Action, explain, type Failure, showFailure } from "./failure.ts";
+import { describePayload, openStamp } from "./payload.ts";
+
+type Step = "request" | "response" | "challenge" | "signed" | "wait" | "result" | "error";
+
+/** What is being revoked, in words. */
+export interface Subject {
+  readonly sessionId: string;
+  /** The session ends itself. */
+  readonly own: boolean;
+  /** Name of the device whose key signs. */
+  readonly signer: string;
+}
+
+const statusWords: Readonly<Record<number, string>> = {
+  200: "OK", 202: "Accepted", 204: "No Content", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+  429: "Too Many Requests", 500: "Server Error", 502: "Bad Gateway", 503: "Unavailable", 504: "Gateway Timeout",
+};
+
+/** What the answers of Grid mean here. */
+const meanings: Readonly<Record<number, string>> = {
+  200: "still at it", 202: "sign this first", 204: "the session is over", 404: "no such active session",
+};
+
+/** The signer's reasons for a pause that are not plain enough as they are. */
+const pauses: Readonly<Record<string, string>> = { network: "no answer from the bridge", processing: "Grid is still working on it" };
+
+/** One exchange in the list. Starting it clears the one before. */
+export class Exchange {
+  readonly #list: HTMLOListElement;
+  readonly #subject: Subject;
+  readonly #announce: (text: string) => void;
+  readonly #legsSeen = new Set<number>();
+  #request: HTMLLIElement | undefined;
+
+  constructor(list: HTMLOListElement, subject: Subject, announce: (text: string) => void) {
+    this.#list = list;
+    this.#subject = subject;
+    this.#announce = announce;
+    list.replaceChildren();
+    list.setAttribute("aria-busy", "true");
+  }
+
+  /** Draws one event of revokeSession. */
+  record(event: RevokeEvent): void {
+    switch (event.step) {
+      case "request": return this.#drawRequest(event.leg);
+      case "response": return this.#drawResponse(event.status);
+      case "challenge": return this.#drawChallenge(event);
+      case "signed": return this.#drawSigned(event);
+      case "wait": return this.#drawWait(event);
+    }
+  }
+
+  finish(result: RevokeResult): void {
+    const { own } = this.#subject;
+    const [title, text] = result.status === "revoked"
+      ? ["The session is over.", `Grid confirmed it.${own ? " The key in this browser is destroyed too." : ""}`]
+      : ["It was already over.", `Grid knows no active session of this id, so there was nothing to revoke.${own ? " The key in this browser is destroyed." : ""}`];
+    const item = this.#add("result", `outcome is-${result.status}`, icon("check"), el("p", {}, el("b", {}, title), " ", text));
+    item.dataset["status"] = result.status;
+    this.#list.setAttribute("aria-busy", "false");
+  }
+
+  /** What became of each session that was not the signer's own. Nothing is said to be over that may not be. */
+  finishOthers(outcomes: readonly SessionOutcome[], nameOf: (sessionId: string) => string): void {
+    for (const { sessionId, status, error } of outcomes) {
+      const failure = error && explain(error);
+      const words = failure ? `Not signed out: ${failure.message}` : status === "revoked" ? "Signed out. Grid confirmed it." : "It was already over.";
+      const item = this.#add(
+        failure ? "error" : "result",
+        `outcome is-${status ?? "left"}`,
+        icon(failure ? "alert" : "check"),
+        el("p", {}, el("b", {}, nameOf(sessionId)), ` ${words}`, failure && el("code", {}, ` ${failure.code}`)),
+      );
+      item.dataset["sessionId"] = sessionId;
+      item.dataset["status"] = status ?? "left";
+    }
+    if (outcomes.length === 0) {
+      this.#add("result", "outcome is-inactive", icon("check"), el("p", {}, el("b", {}, "There was no other."), " Grid lists this session alone."));
+    }
+    this.#list.setAttribute("aria-busy", "false");
+  }
+
+  fail(title: string, failure: Failure, actions: readonly Action[]): void {
+    showFailure(this.#add("error", "outcome"), title, failure, actions);
+    this.#list.setAttribute("aria-busy", "false");
+  }
+
+  #drawRequest(leg: 1 | 2): void {
+    const again = this.#legsSeen.has(leg) ? " again" : "";
+    this.#legsSeen.add(leg);
+    const id = shorten(this.#subject.sessionId, 11, 4);
+    this.#request = this.#add(
+      "request",
+      "hop to-grid",
+      hop("a", "Browser to bridge", leg === 1 ? `Ask to end it${again}` : `Ask${again}, signed`,
+        el("span", { class: "mono" }, `DELETE ${id}`),
+        leg === 2 ? el("span", { class: "mono is-key" }, "+ Grid-Wallet-Signature") : undefined,
+        leg === 2 ? el("span", { class: "mono is-key" }, "+ Request-Id") : undefined),
+    );
+  }
+
+  /**
+   * Who answered is known only from answers that Grid alone gives. Any other may
+   * be the bridge's own refusal, so no way to Grid and back is drawn for it.
+   */
+  #drawResponse(status: number): void {
+    const answer = `${status} ${statusWords[status] ?? ""}`.trim();
+    const meaning = meanings[status];
+    if (meaning === undefined) {
+      this.#add("response", "hop to-browser is-bad", hop("a", "Bridge to browser", answer));
+      return;
+    }
+    this.#request?.append(hop("b", "Bridge to Grid", "Forwarded", el("span", { class: "mono is-secret" }, "+ API credentials")));
+    this.#add(
+      "response",
+      `hop to-browser ${status < 300 ? "is-good" : "is-bad"}`,
+      hop("b", "Grid to bridge", answer, el("span", {}, meaning)),
+      hop("a", "Bridge to browser", "Passed on", el("span", {}, "byte for byte")),
+    );
+  }
+
+  #drawChallenge(event: Extract<RevokeEvent, { step: "challenge" }>): void {
+    const words = describePayload(event.payload, event.kind);
+    const size = new TextEncoder().encode(event.payload).length;
+    this.#add(
+      "challenge",
+      "paper",
+      el("h3", {}, "What the key is asked to sign"),
+      el("p", { class: "sentence" }, words.sentence, words.meaning === undefined ? undefined : el("strong", {}, ` ${words.meaning}`)),
+      facts([
+        ["Request id", event.requestId],
+        ["Good until", deadline(event.expiresAt)],
+        ...(event.type === undefined ? [] : [["Sign-in type", event.type] as const]),
+      ]),
+      el("details", {}, el("summary", {}, `Payload, ${size} bytes`), facts(words.facts), el("pre", { class: "mono", tabindex: "0" }, event.payload)),
+    );
+  }
+
+  #drawSigned(event: Extract<RevokeEvent, { step: "signed" }>): void {
+    const stamp = event.format === "stamp" ? openStamp(event.signature) : undefined;
+    const copy = el("button", { type: "button", class: "quiet", "aria-label": "Copy the signature header" }, icon("copy"), "Copy");
+    copy.addEventListener("click", () => {
+      navigator.clipboard.writeText(event.signature).then(
+        () => this.#announce("Signature header copied."),
+        () => this.#announce("The browser did not allow copying."),
+      );
+    });
+    this.#add(
+      "signed",
+      "paper is-key",
+      el("h3", {}, icon("key"), `Signed by ${this.#subject.signer}, in the browser`),
+      el("p", { class: "header-line" }, el("span", { class: "mono" }, "Grid-Wallet-Signature: ", el("b", {}, shorten(event.signature, 14, 6))), copy),
+      stamp === undefined
+        ? el("p", { class: "hint" }, `Format der: a base64 ECDSA signature, ${event.signature.length} characters.`)
+        : el("details", {}, el("summary", {}, "Format stamp: open it"), facts([
+          ["publicKey", stamp.publicKey], ["scheme", stamp.scheme], ["signature", stamp.signature],
+        ])),
+    );
+  }
+
+  #drawWait(event: Extract<RevokeEvent, { step: "wait" }>): void {
+    const seconds = (event.ms / 1000).toLocaleString(undefined, { maximumFractionDigits: 1 });
+    this.#add("wait", "pause", icon("wait"), el("p", {}, `Waits ${seconds} s, then tries again: ${pauses[event.reason] ?? event.reason}`));
+  }
+
+  #add(step: Step, className: string, ...children: Array<Node | undefined>): HTMLLIElement {
+    const item = el("li", { class: `step ${className}`, "data-step": step }, ...children);
+    this.#list.append(item);
+    return item;
+  }
+}
+
+/** One arrow between two lanes. On a phone the lanes' names stand where the arrow would be. */
+function hop(lane: "a" | "b", route: string, title: string, ...details: Array<Node | undefined>): HTMLElement {
+  return el(
+    "div",
+    { class: `leg leg-${lane}` },
+    el("p", { class: "leg-title" }, el("span", { class: "route" }, `${route}: `), el("b", {}, title)),
+    el("span", { class: "wire", "aria-hidden": "true" }),
+    el("p", { class: "leg-details" }, ...details),
+  );
+}
+
+/** The challenge is not judged yet when it is shown, so its time may be anything. */
+function deadline(instant: string): string {
+  const seconds = Math.round((Date.parse(instant) - Date.now()) / 1000);
+  if (Number.isNaN(seconds)) return instant;
+  if (seconds <= 0) return `${clock(instant)}, which is past`;
+  return `${clock(instant)}, ${seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} min`} from now`;
+}

@@ -1,0 +1,117 @@
+// What a person is told when something fails: what happened, and what to do.
+import { GridSignerError, type ErrorCode } from "gridsigner";
+import { clock, el, type Fact, facts, icon } from "./dom.ts";
+import { RequestError } from "./login.ts";
+
+export interface Failure {
+  readonly code: string;
+  readonly message: string;
+  readonly advice: string;
+  /** The same may work when it is tried again. */
+  readonly retryable: boolean;
+  readonly details: readonly Fact[];
+}
+
+/** A way out that an error box offers. */
+export interface Action {
+  readonly label: string;
+  run(): void;
+}
+
+/** Complete by its type: a code that is added to the signer must be explained here before this compiles. */
+const advice: Readonly<Record<ErrorCode, string>> = {
+  ARGUMENT_INVALID: "Check the value and try again. Nothing was sent.",
+  KEY_MALFORMED: "Sign in again to make a new key.",
+  KEY_NOT_FOUND: "This device's key is gone. Sign in again, then revoke the session from there.",
+  KEY_LOST: "This key has ended: its session ran out, or it was removed here or in another tab. Sign in again.",
+  CURVE_UNSUPPORTED: "Choose the other curve.",
+  SIGNATURE_MALFORMED: "Nothing was sent. Try again; if it stays, report it.",
+  STAMP_MALFORMED: "Nothing was sent. Try again; if it stays, report it.",
+  CHALLENGE_MALFORMED: "Nothing was signed. The bridge's answer is not a challenge: check the bridge.",
+  CHALLENGE_EXPIRED: "Nothing was signed. Try again for a fresh challenge, and check this device's clock.",
+  PAYLOAD_MALFORMED: "Nothing was signed. The payload cannot be read without doubt: check the bridge.",
+  INTENT_MISMATCH: "Nothing was signed. You asked to end a session and were given something else to sign: do not trust this bridge.",
+  ORGANIZATION_MISMATCH: "Nothing was signed. The payload names another organisation than before: do not trust this bridge.",
+  RESPONSE_MALFORMED: "The server answered in an unknown form. Check the bridge and its upstream.",
+  UPSTREAM_REFUSED: "The server refused for good: asking the same again will not help.",
+  UPSTREAM_UNAVAILABLE: "The server is up but cannot answer now. Try again in a moment.",
+  NETWORK_FAILED: "The bridge cannot be reached. Check that it runs, then try again.",
+  TIMEOUT: "No answer in time. Try again: if the session is already over, you will be told so.",
+  ABORTED: "You stopped it. The session may still be active: refresh the list to see.",
+  CLOSED: "The signer was closed. Reload the page.",
+  LOAD_FAILED: "Check the connection and reload the page. Older browsers lack what the signer needs.",
+  WORKER_FAILED: "The signer's worker stopped. Try again: another one starts by itself.",
+  CLOCK_SKEW: "This device's clock contradicts the server. Set the clock, then try again.",
+  CSP_BLOCKED: "This site's own security policy forbids what the signer needs. See the headers in the README.",
+  INTERNAL: "A fault of the signer, not of yours. Reload the page and try again.",
+};
+
+/** Puts any thrown value into words. Unknown values get a fixed text: they may quote anything. */
+export function explain(error: unknown): Failure {
+  if (error instanceof GridSignerError) {
+    const details: Fact[] = [];
+    if (error.status !== undefined) details.push(["HTTP status", String(error.status)]);
+    if (error.upstreamCode !== undefined) details.push(["Server's code", error.upstreamCode]);
+    if (error.requestId !== undefined) details.push(["Request id", error.requestId]);
+    if (error.skewMs !== undefined) details.push(["Clock is off", skew(error.skewMs)]);
+    if (error.sessionExpiresAt !== undefined) details.push(["Session lives", `until ${clock(error.sessionExpiresAt)}`]);
+    const signInAgain = error.status === 401 && error.upstreamCode === "BRIDGE_UNAUTHENTICATED";
+    return {
+      code: error.code,
+      message: error.message,
+      advice: signInAgain ? "Your sign-in at the bridge has run out. Sign in again." : advice[error.code],
+      // Where the key is gone there is nothing to try again with.
+      retryable: (error.retryable || error.code === "ABORTED") && error.sessionExpiresAt === undefined,
+      details,
+    };
+  }
+  if (error instanceof RequestError) {
+    return {
+      code: error.code,
+      message: error.message,
+      advice: error.status >= 500 ? "Check the bridge, then try again." : "Try to sign in again.",
+      retryable: error.status >= 500,
+      details: [["HTTP status", String(error.status)]],
+    };
+  }
+  if (error instanceof TypeError) {
+    return { code: "NETWORK_FAILED", message: "The server could not be reached.", advice: advice.NETWORK_FAILED, retryable: true, details: [] };
+  }
+  return { code: "INTERNAL", message: "Something unexpected went wrong.", advice: advice.INTERNAL, retryable: false, details: [] };
+}
+
+function skew(ms: number): string {
+  const [amount, unit] = Math.abs(ms) < 120_000 ? [ms / 1000, "s"] : [ms / 60_000, "min"];
+  return `at least ${Math.floor(Math.abs(amount))} ${unit} ${ms < 0 ? "behind" : "ahead"}`;
+}
+
+let shown: HTMLElement | undefined;
+
+/** Shows the failure inside at, in place of any earlier one: the page has one error at a time. */
+export function showFailure(at: Element, title: string, failure: Failure, actions: readonly Action[] = []): void {
+  clearFailure();
+  const buttons = actions.map((action) => {
+    const button = el("button", { type: "button" }, action.label);
+    button.addEventListener("click", () => {
+      const heading = at.closest("section")?.querySelector("h2");
+      action.run();
+      if (document.activeElement === document.body) heading?.focus(); // the button went with the box
+    });
+    return button;
+  });
+  shown = el(
+    "div",
+    { class: "error", role: "alert", "data-testid": "error", "data-code": failure.code },
+    icon("alert"),
+    el("p", { class: "error-title" }, title, " ", el("code", {}, failure.code)),
+    el("p", {}, failure.advice),
+    facts([["Reason", failure.message], ...failure.details]),
+    buttons.length > 0 ? el("div", { class: "actions" }, ...buttons) : undefined,
+  );
+  at.append(shown);
+}
+
+export function clearFailure(): void {
+  shown?.remove();
+  shown = undefined;
+}

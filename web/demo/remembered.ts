@@ -1,0 +1,45 @@
+// What the page remembers across a reload: names and a choice, nothing secret.
+// The keys are the signer's to keep.
+
+const prefix = "gridsigner-demo/name/";
+const actingItem = "gridsigner-demo/acting";
+
+/** The device names that this page has given, for browsers that refuse to store them. */
+const given = new Map<string, string>();
+
+export function nameOf(keyId: string): string {
+  return given.get(keyId) ?? attempt(() => localStorage.getItem(prefix + keyId)) ?? "A device";
+}
+
+export function rememberName(keyId: string, name: string): void {
+  given.set(keyId, name);
+  attempt(() => localStorage.setItem(prefix + keyId, name));
+}
+
+/** Forgets the names of keys that ended while no page was open. */
+export function keepNames(keyIds: readonly string[]): void {
+  const kept = new Set(keyIds.map((id) => prefix + id));
+  attempt(() => {
+    for (const item of Object.keys(localStorage)) {
+      if (item.startsWith(prefix) && !kept.has(item)) localStorage.removeItem(item);
+    }
+  });
+}
+
+/** The key that this tab acts with. Another tab may act with another. */
+export function actingKey(): string | undefined {
+  return attempt(() => sessionStorage.getItem(actingItem)) ?? undefined;
+}
+
+export function rememberActing(keyId: string): void {
+  attempt(() => sessionStorage.setItem(actingItem, keyId));
+}
+
+/** Storage may be forbidden or full; then a name is forgotten, and no more. */
+function attempt<T>(use: () => T): T | undefined {
+  try {
+    return use();
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,199 @@
+// The devices of this page and the list of sessions at Grid.
+import { type AuthSession, type SessionKey } from "gridsigner";
+import { clock, el, icon, type IconName, ring, setRing } from "./dom.ts";
+import { type Device } from "./login.ts";
+
+/** What the list shows at one moment. */
+export interface SessionsModel {
+  readonly sessions: readonly AuthSession[];
+  readonly devices: readonly Device[];
+  readonly acting: Device;
+  /** The session that is being revoked right now. */
+  readonly busy: string | undefined;
+  /** No other can be revoked meanwhile. */
+  readonly running: boolean;
+}
+
+interface Row {
+  readonly item: HTMLLIElement;
+  readonly face: HTMLElement;
+  readonly who: HTMLElement;
+  readonly badge: HTMLElement;
+  readonly button: HTMLButtonElement;
+  readonly left: HTMLElement;
+  readonly ring: SVGSVGElement;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+  /** tick has reported that the session ran out. */
+  reported: boolean;
+  /** As it was last drawn. */
+  device: Device | undefined;
+}
+
+/** Where nearly-over begins: the countdown changes its colour. */
+const soonMs = 60_000;
+
+/** Time for Grid's clock, of whole seconds, to agree that a session is over. */
+const graceMs = 1_000;
+
+/** The rows of one list, kept between updates so that focus and position survive. */
+export class SessionList {
+  readonly #list: HTMLUListElement;
+  readonly #revoke: (sessionId: string) => void;
+  readonly #rows = new Map<string, Row>();
+
+  constructor(list: HTMLUListElement, revoke: (sessionId: string) => void) {
+    this.#list = list;
+    this.#revoke = revoke;
+  }
+
+  /**
+   * Shows the model, newest first. If the focused row is gone, the row in its
+   * place takes the focus; false if there is none to take it.
+   */
+  update(model: SessionsModel): boolean {
+    const order = [...model.sessions].reverse().sort((a, b) => Date.parse(b.createdAt) - Date.parse(a.createdAt));
+    const ids = new Set(order.map((session) => session.id));
+    const focused = [...this.#list.children].findIndex((item) => item.contains(document.activeElement));
+    let lostFocus = false;
+    for (const [id, row] of this.#rows) {
+      if (ids.has(id)) continue;
+      lostFocus ||= row.item.contains(document.activeElement);
+      row.item.remove();
+      this.#rows.delete(id);
+    }
+    order.forEach((session, position) => {
+      const device = model.devices.find((device) => device.session.id === session.id);
+      let row = this.#rows.get(session.id);
+      if (row === undefined) {
+        row = this.#make(session);
+        this.#rows.set(session.id, row);
+        this.#list.insertBefore(row.item, this.#list.children[position] ?? null);
+      }
+      if (row.device !== device || row.who.childElementCount === 0) describeRow(row, session, device);
+      const own = device === model.acting;
+      const busy = model.busy === session.id;
+      row.item.dataset["own"] = String(own);
+      row.badge.hidden = !own;
+      row.button.textContent = own ? (busy ? "Signing out…" : "Sign out") : (busy ? "Revoking…" : "Revoke");
+      row.button.setAttribute("aria-label", own ? `Sign out ${title(device)}, this device` : `Revoke ${title(device)}`);
+      row.button.setAttribute("aria-disabled", String(model.running));
+    });
+    return !lostFocus || this.#focusAt(focused);
+  }
+
+  /** Forgets all rows. */
+  clear(): void {
+    this.#rows.clear();
+    this.#list.replaceChildren();
+  }
+
+  /**
+   * Moves the countdowns on; true once for each session that ran out.
+   * The text is in no live region: a screen reader says it when asked, not each second.
+   */
+  tick(now: number): boolean {
+    let ranOut = false;
+    for (const row of this.#rows.values()) {
+      const left = row.expiresAt - now;
+      if (left <= -graceMs && !row.reported) ranOut = row.reported = true;
+      row.left.textContent = left > 0 ? countdown(left) : "over";
+      row.item.dataset["soon"] = String(left < soonMs);
+      setRing(row.ring, Math.min(1, Math.max(0, left / (row.expiresAt - row.createdAt))));
+    }
+    return ranOut;
+  }
+
+  #focusAt(position: number): boolean {
+    const items = [...this.#list.children];
+    const button = items[Math.min(position, items.length - 1)]?.querySelector("button");
+    button?.focus();
+    return button !== null && button !== undefined;
+  }
+
+  #make(session: AuthSession): Row {
+    const badge = el("span", { class: "badge" }, "This device");
+    const button = el("button", { type: "button", class: "revoke", "data-testid": "revoke" });
+    button.addEventListener("click", () => this.#revoke(session.id));
+    const left = el("time", { datetime: session.expiresAt, class: "left" });
+    const dial = ring();
+    const [face, who] = [el("span", { class: "face" }), el("div", { class: "who" })];
+    const item = el(
+      "li",
+      { class: "session", "data-testid": "session", "data-session-id": session.id },
+      face,
+      who,
+      el("p", { class: "expiry", title: `Until ${clock(session.expiresAt)}` }, el("span", { class: "visually-hidden" }, "expires in "), dial, left),
+      button,
+    );
+    const [createdAt, expiresAt] = [Date.parse(session.createdAt), Date.parse(session.expiresAt)];
+    return { item, face, who, badge, button, left, ring: dial, createdAt, expiresAt, reported: false, device: undefined };
+  }
+}
+
+/** Says whose session it is. That can change: a key comes from another tab, or goes before its session does. */
+function describeRow(row: Row, session: AuthSession, device: Device | undefined): void {
+  row.device = device;
+  row.face.replaceChildren(icon(device === undefined ? "unknown" : deviceIcon(device.name)));
+  row.who.replaceChildren(
+    el("h3", {}, title(device), " ", row.badge),
+    el("p", {}, `${session.type} · ${session.nickname} · since `, el("time", { datetime: session.createdAt }, clock(session.createdAt))),
+    device === undefined
+      ? el("p", {}, "Its key is not in this browser.")
+      : el("p", { class: "is-key" }, icon("key"), el("span", { class: "mono" }, device.fingerprint), ` · ${device.key.curve}`),
+    device === undefined ? "" : el("p", { class: "is-key" }, keyWords(device.key)),
+  );
+}
+
+/** Draws the choice of the acting device. */
+export function showDevices(at: HTMLElement, devices: readonly Device[], acting: Device, choose: (device: Device) => void): void {
+  at.replaceChildren(...devices.map((device) => {
+    const radio = el("input", { type: "radio", name: "acting", value: device.session.id });
+    radio.checked = device === acting; // the attribute alone would lose to the reader's own choice
+    radio.addEventListener("change", () => choose(device));
+    return el("label", {}, radio, el("span", {}, icon(deviceIcon(device.name)), el("b", {}, device.name)));
+  }));
+}
+
+/** One line on the key of a device, and honestly what guards it. */
+export function describeKey(device: Device): Array<Node | string> {
+  return [
+    icon("key"),
+    el("span", { class: "mono" }, device.fingerprint),
+    ` · ${protectionWords[device.key.protection]} ${persistenceWords[device.key.persistence]}`,
+  ];
+}
+
+const protectionWords: Readonly<Record<SessionKey["protection"], string>> = {
+  "non-extractable": "The browser signs with it and shows it to nobody, not even to this page.",
+  "encrypted-at-rest": "It is stored as ciphertext, and used in a worker that this page cannot reach into.",
+  "wasm-memory": "This page cannot reach into the worker, but the browser itself does not lock the key away.",
+};
+
+const persistenceWords: Readonly<Record<SessionKey["persistence"], string>> = {
+  indexeddb: "It survives a reload.",
+  memory: "This browser did not store it: a reload loses it.",
+};
+
+function keyWords(key: SessionKey): string {
+  const protection = { "non-extractable": "non-extractable", "encrypted-at-rest": "encrypted at rest", "wasm-memory": "in the worker" };
+  const persistence = { indexeddb: "stored", memory: "in memory only" };
+  return `${protection[key.protection]} · ${persistence[key.persistence]}`;
+}
+
+function title(device: Device | undefined): string {
+  return device?.name ?? "Another browser or an earlier sign-in";
+}
+
+function deviceIcon(name: string): IconName {
+  if (/phone|pixel/i.test(name)) return "phone";
+  return /tablet|pad/i.test(name) ? "tablet" : "laptop";
+}
+
+function countdown(ms: number): string {
+  const seconds = Math.floor(ms / 1000);
+  const pad = (n: number): string => String(n).padStart(2, "0");
+  const hours = Math.floor(seconds / 3600);
+  const rest = `${pad(Math.floor(seconds / 60) % 60)}:${pad(seconds % 60)}`;
+  return hours > 0 ? `${hours}:${rest}` : rest;
+}
