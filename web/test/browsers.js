@@ -1,0 +1,115 @@
+// The three engines, as Debian packages them, and pages that tell what went
+// wrong in them. Which one the tests run in is said by ENGINE, see run.js.
+import { accessSync, constants, readdirSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import puppeteer from "puppeteer-core";
+import { launchWebKit } from "./webkit.js";
+
+export const engine = process.env.ENGINE ?? "chromium";
+
+// The test runner ends a file that takes too long with SIGTERM. The driver of the
+// browser catches that, and without this the process would live on.
+process.once("SIGTERM", () => process.exit(1));
+
+function onPath(...names) {
+  for (const name of names) {
+    for (const directory of (process.env.PATH ?? "").split(delimiter)) {
+      try {
+        accessSync(join(directory, name), constants.X_OK);
+        return join(directory, name);
+      } catch {
+        // not in this directory
+      }
+    }
+  }
+}
+
+/** WebKit's own small browser, which Debian keeps beside the library: /usr/lib/<architecture>/webkit2gtk-<version>/. */
+function miniBrowser() {
+  const inside = (directory, pattern) =>
+    readdirSync(directory).filter((name) => pattern.test(name)).map((name) => join(directory, name));
+  const libraries = inside("/usr/lib", /-linux-gnu/).flatMap((directory) => inside(directory, /^webkit2gtk-4/));
+  return libraries.flatMap((directory) => inside(directory, /^MiniBrowser$/)).at(-1);
+}
+
+/** By engine: the programs it takes (undefined where one is missing), how to get them, and how to start it. */
+const engines = {
+  chromium: {
+    install: "apt-get install chromium, or set CHROMIUM to its path",
+    find: () => ({ browser: process.env.CHROMIUM ?? onPath("chromium", "chromium-browser", "google-chrome") }),
+    launch({ browser }) {
+      const quiet = [
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-dev-shm-usage", // small in containers
+        "--disable-features=AutofillServerCommunication", // it would ask a server about every form
+        "--disable-sync",
+        "--no-first-run",
+      ];
+      // Chromium's sandbox does not work for root, which is who tests run as in containers.
+      const sandbox = process.getuid?.() === 0 ? ["--no-sandbox"] : [];
+      return puppeteer.launch({ executablePath: browser, args: [...quiet, ...sandbox] });
+    },
+  },
+  firefox: {
+    install: "apt-get install firefox-esr, or set FIREFOX to its path",
+    find: () => ({ browser: process.env.FIREFOX ?? onPath("firefox-esr", "firefox") }),
+    launch({ browser }) {
+      const extraPrefsFirefox = {
+        "network.captive-portal-service.enabled": false,
+        "network.connectivity-service.enabled": false,
+        "network.proxy.allow_hijacking_localhost": true, // loopback is to go through a test's proxy too
+      };
+      return puppeteer.launch({ browser: "firefox", executablePath: browser, extraPrefsFirefox });
+    },
+  },
+  webkit: {
+    install: "apt-get install webkit2gtk-driver xvfb",
+    find: () => ({
+      driver: onPath("WebKitWebDriver"),
+      display: onPath("Xvfb"),
+      browser: miniBrowser(),
+    }),
+    launch: launchWebKit,
+  },
+};
+
+/** The engines that can run here, and for each of the others what would install it. */
+export function available() {
+  const [here, missing] = [[], {}];
+  for (const [name, { find, install }] of Object.entries(engines)) {
+    if (Object.values(find()).every(Boolean)) here.push(name);
+    else missing[name] = install;
+  }
+  return { here, missing };
+}
+
+/** Starts the browser that ENGINE names. What WebKit's answers to is the part of Puppeteer's API in webkit.js. */
+export function launch() {
+  const { find, launch, install } = engines[engine];
+  const programs = find();
+  if (!Object.values(programs).every(Boolean)) throw new Error(`no ${engine}: ${install}`);
+  return launch(programs);
+}
+
+/** Opens a page in a profile of its own, which goes with the page: no test sees the keys of another. */
+export async function open(browser, server, path) {
+  const profile = await browser.createBrowserContext();
+  const page = await openTab(profile, server, path);
+  page.close = () => profile.close();
+  return page;
+}
+
+/** Opens a page of the server, with page.js in it. */
+export async function openTab(profile, server, path = "/") {
+  const page = await profile.newPage();
+  await page.goto(server.origin + path);
+  await page.waitForFunction(() => "createSigner" in globalThis);
+  return page;
+}
+
+/** The workers of the page's profile that live: each holds a lock, which the browser takes from a dead one. */
+export const workers = (page) => page.evaluate(() => livingWorkers());
+
+/** Waits until no more than this many workers live. */
+export const workersEnded = (page, left) => page.waitForFunction(async (left) => (await livingWorkers()) <= left, {}, left);

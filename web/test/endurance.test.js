@@ -1,0 +1,110 @@
+// 100,000 signatures and 1,000 keys: nothing grows and nothing is left over.
+// It takes minutes, so beside Chromium the engines make fewer, unless ENDURANCE
+// is set.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { engine, launch, open, workers, workersEnded } from "./browsers.js";
+import { sendWorker, serve } from "./server.js";
+
+/** In the worker, before ours: tells how much memory Go has, and to how many JavaScript values it refers, each FuncOf among them. */
+const measured = `
+  const { instantiateStreaming } = WebAssembly;
+  let go, memory, lowest;
+  WebAssembly.instantiateStreaming = async (source, imports) => {
+    const made = await instantiateStreaming(source, imports);
+    memory = made.instance.exports.mem;
+    return made;
+  };
+  const values = () => go._values.length - go._idPool.length;
+  answers.measure = () => {
+    const seen = { bytes: memory.buffer.byteLength, values: lowest };
+    lowest = values();
+    return seen;
+  };
+`;
+// wasm_exec.js keeps what it needs on the instance of Go, which has to be caught.
+// Go lets go of values when it collects, every few hundred signatures, thousands
+// at once: what it keeps is what is left when the last one has been let go.
+const caught = `
+  const { run } = Go.prototype;
+  Go.prototype.run = function (...args) {
+    const running = run.apply((go = this), args);
+    lowest = values();
+    go._idPool.push = function (id) {
+      const length = Array.prototype.push.call(this, id);
+      lowest = Math.min(lowest, values());
+      return length;
+    };
+    return running;
+  };
+`;
+
+let browser, server, page;
+before(async () => {
+  browser = await launch();
+  server = await serve({ "/measured.js": (_, response) => sendWorker(response, { before: measured, after: caught }) });
+  page = await open(browser, server);
+});
+after(async () => {
+  await browser?.close();
+  server?.close();
+});
+
+/** A signer that keeps keys so, with a key of each curve. */
+const start = (persistence) =>
+  page.evaluate(async (persistence) => {
+    globalThis.signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/measured.js", persistence });
+    globalThis.keys = [await signer.createKey(), await signer.createKey({ curve: "secp256k1" })];
+  }, persistence);
+
+/** Signs this many times with each curve, many at once. */
+const sign = (count, batch = 500) =>
+  page.evaluate(
+    async (count, batch) => {
+      for (const key of keys) {
+        for (let done = 0; done < count; done += batch) {
+          await Promise.all(Array.from({ length: batch }, () => signer.signChallenge(challenge(), { key })));
+        }
+      }
+    },
+    count,
+    batch,
+  );
+
+const makeAndRemove = (count) =>
+  page.evaluate(async (count) => {
+    for (let i = 0; i < count; i++) {
+      for (const curve of ["P-256", "secp256k1"]) await signer.removeKey(await signer.createKey({ curve }));
+    }
+  }, count);
+
+const looked = 2000;
+
+/** Memory, and the fewest values Go came down to, while this many signatures are made with each curve. */
+async function floor() {
+  const measure = () => page.evaluate(() => askWorker("measure"));
+  await measure();
+  await sign(looked, 5); // few at once, for those count too
+  return measure();
+}
+
+const everything = engine === "chromium" || Boolean(process.env.ENDURANCE);
+const counts = everything
+  ? [["memory", 80_000, 1000], ["indexeddb", 20_000, 1000]]
+  : [["memory", 20_000, 1000], ["indexeddb", 10_000, 100]]; // WebKit takes long to store a key for good
+
+for (const [persistence, signatures, keys] of counts) {
+  test(`${signatures} signatures and ${keys} keys, ${persistence}: no memory, callback or worker is left`, { timeout: 600_000 }, async () => {
+    await start(persistence);
+    await sign(1000); // as large as it gets at once, buffers and heap have their size now
+    const first = await floor();
+    await makeAndRemove(keys / 2);
+    await sign(signatures / 2 - 1000 - 2 * looked);
+    const last = await floor();
+    assert.ok(last.bytes <= first.bytes * 1.25, `memory: ${first.bytes}, then ${last.bytes}`);
+    assert.ok(last.values <= first.values + 50, `values: ${first.values}, then ${last.values}`); // less than one for a key, of 100
+    assert.equal(await workers(page), 1);
+    await page.evaluate(() => signer.close());
+    await workersEnded(page, 0);
+  });
+}

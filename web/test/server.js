@@ -1,0 +1,72 @@
+// Serves web/dist as a careful wallet would, and whatever else a test asks for.
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { extname } from "node:path";
+
+export const dist = new URL("../dist/", import.meta.url);
+
+// On the first page nothing may compile WebAssembly: the module must really run in the worker.
+const pages = {
+  "/": "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; img-src data:",
+  "/lax": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; img-src data:",
+};
+const workerPolicy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'";
+const types = { ".js": "text/javascript", ".wasm": "application/wasm", ".json": "application/json" };
+
+const witness = await readFile(new URL("witness.js", import.meta.url), "utf8");
+const worker = await readFile(new URL("worker.js", dist), "utf8");
+
+/**
+ * Starts a server on a free port. `routes` maps paths to handlers, which come
+ * before the files; `requests` lists what was asked for.
+ */
+export async function serve(routes = {}) {
+  const requests = [];
+  const server = createServer(async (request, response) => {
+    const path = new URL(request.url, "http://localhost").pathname;
+    requests.push({ method: request.method, path, url: request.url, headers: request.headers });
+    const route = Object.keys(routes).find((prefix) => path === prefix || (prefix.endsWith("/") && path.startsWith(prefix)));
+    if (route) return routes[route](request, response);
+    if (path in pages) return html(response, pages[path]);
+    if (path === "/worker.js") return sendWorker(response);
+    try {
+      const file = path === "/page.js" ? new URL("page.js", import.meta.url) : new URL(`.${path}`, dist);
+      send(response, await readFile(file), types[extname(path)]);
+    } catch {
+      response.writeHead(404).end("not found");
+    }
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    origin: `http://127.0.0.1:${server.address().port}`,
+    requests,
+    close() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
+
+/** Sends our worker, with script of a test before and after it. */
+export function sendWorker(response, { before = "", after = "", policy = workerPolicy } = {}) {
+  send(response, [witness, before, worker, after].join("\n"), "text/javascript", policy);
+}
+
+export function send(response, body, type, policy = workerPolicy) {
+  response.writeHead(200, {
+    "Content-Type": type,
+    "Content-Security-Policy": policy,
+    "X-Content-Type-Options": "nosniff",
+  });
+  response.end(body);
+}
+
+export function json(response, status, body, headers = {}) {
+  response.writeHead(status, { "Content-Type": "application/json", ...headers });
+  response.end(body === undefined ? undefined : JSON.stringify(body));
+}
+
+function html(response, policy) {
+  response.writeHead(200, { "Content-Type": "text/html", "Content-Security-Policy": policy });
+  response.end(`<!doctype html><title>test</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>`);
+}

@@ -1,0 +1,136 @@
+// The project's one corpus of vectors: every signature in it is checked with
+// @noble/curves, and every refusal is asked of the signer in the browser.
+import assert from "node:assert/strict";
+import { readdir, readFile } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import { launch, open } from "./browsers.js";
+import { serve } from "./server.js";
+import { curves, hex, parseHeader, unhex, verifies } from "./verify.js";
+
+const directory = new URL("../../signer/testdata/vectors/", import.meta.url);
+// A key whose private half is public: most vectors are made out to it.
+const fixture = "487f361ddfd73440e707f4daa6775b376859e8a3c9f29b3bb694a12927c0213c";
+const session = "Session:019542f5-b3e7-1d02-0000-000000000003";
+
+let browser, server, page, answer;
+before(async () => {
+  browser = await launch();
+  server = await serve({ "/bridge/": (_, response) => response.writeHead(202, { "Content-Type": "application/json" }).end(answer) });
+  page = await open(browser, server);
+  await page.evaluate(
+    async (session, fixture) => {
+      const signer = await createSigner({ bridgeUrl: "/bridge" });
+      // A key per vector, since a key remembers the organization that it first signed for.
+      globalThis.withKey = async (use) => {
+        const privateKey = Uint8Array.from(fixture.match(/../g), (pair) => parseInt(pair, 16));
+        const key = await signer.importKey({ curve: "P-256", privateKey });
+        const result = await outcome(use(signer, key));
+        await signer.removeKey(key);
+        return { publicKey: key.publicKey, ...result };
+      };
+      globalThis.sign = (payload, intent) =>
+        withKey((signer, key) => signer.signChallenge(challenge(payload), { key, ...(intent && { intent }) }));
+      globalThis.revoke = (id = session) => withKey((signer, key) => signer.revokeSession(id, { key }));
+      globalThis.list = (id) => withKey((signer) => signer.listSessions(id));
+    },
+    session,
+    fixture,
+  );
+});
+after(async () => {
+  await browser?.close();
+  server?.close();
+});
+
+/** What is checked of a vector, by the name of its file. */
+const checks = {
+  sign({ curve, privateKey, publicKey, payload, der }) {
+    assert.equal(hex(curves[curve].getPublicKey(unhex(privateKey))), publicKey);
+    assert.ok(verifies(curve, publicKey, unhex(der), payload));
+    const lowS = curve === "secp256k1"; // the signer's own rule; RFC 6979 has none
+    const own = curves[curve].sign(Buffer.from(payload), unhex(privateKey), { prehash: true, lowS, format: "der" });
+    assert.equal(hex(own), der);
+  },
+
+  verify({ curve, publicKey, payload, rs, der, valid }) {
+    assert.equal(verifies(curve, publicKey, unhex(der), payload), valid);
+    assert.equal(hex(curves[curve].Signature.fromHex(rs).toBytes("der")), der);
+  },
+
+  der({ curve, der, rs, fail }) {
+    const parse = () => curves[curve].Signature.fromBytes(unhex(der), "der");
+    if (fail) assert.throws(parse);
+    else assert.equal(parse().toHex(), rs);
+  },
+
+  der_header({ curve, publicKey, header, der, payload, fail }) {
+    if (fail) return; // refused by the reader of a header, which the browser has not
+    const parsed = parseHeader(header, "der");
+    assert.equal(hex(parsed.der), der);
+    assert.ok(verifies(curve, publicKey, parsed.der, payload));
+  },
+
+  stamp({ curve, publicKey, signature, header, payload, fail }) {
+    if (fail) return; // as above
+    const stamp = parseHeader(header, "stamp");
+    assert.deepEqual([stamp.curve, stamp.publicKey, hex(stamp.der)], [curve, publicKey, signature]);
+    assert.ok(verifies(curve, publicKey, stamp.der, payload));
+  },
+
+  async payload({ payload, kind, fail }) {
+    const got = await page.evaluate((payload) => sign(payload), payload);
+    if (fail) assert.equal(got.code, payload === "" ? "CHALLENGE_MALFORMED" : fail);
+    else if (kind === "opaque") assertSigned(got, payload);
+    else assert.notEqual(got.code, "PAYLOAD_MALFORMED"); // whether it may be signed is for intent.json
+  },
+
+  async intent({ publicKey, payload, intent, fail }) {
+    const got = await page.evaluate((payload, intent) => sign(payload, intent), payload, intent ?? null);
+    assert.equal(got.publicKey, publicKey);
+    if (fail) assert.equal(got.code, fail);
+    else assertSigned(got, payload);
+  },
+
+  // The bridge answers with the challenge. By the browser's clock all of them
+  // have expired, so that is the refusal of a well-formed one.
+  async challenge({ body, repeatAt, repeat, fail }) {
+    answer = repeat ? body.replace(repeatAt, "x".repeat(repeat)) : body;
+    server.requests.length = 0;
+    const got = await page.evaluate(() => revoke());
+    assert.equal(got.code, fail ?? "CHALLENGE_EXPIRED");
+    assert.equal(server.requests.length, 1, "nothing was sent after the challenge");
+  },
+
+  async id({ kind, id, valid }) {
+    if (kind === "AuthMethod") return; // no call of the signer takes one
+    answer = "{}";
+    server.requests.length = 0;
+    const got = await page.evaluate((id, call) => globalThis[call](id), id, kind === "Session" ? "revoke" : "list");
+    assert.equal(server.requests.length, valid ? 1 : 0);
+    assert.equal(got.code === "ARGUMENT_INVALID", !valid);
+  },
+};
+
+function assertSigned({ code, publicKey, value }, payload) {
+  assert.equal(code, undefined);
+  const { der } = parseHeader(value.signature, value.format);
+  assert.ok(verifies("P-256", publicKey, der, payload));
+}
+
+for (const file of (await readdir(directory)).filter((name) => name.endsWith(".json"))) {
+  const vectors = JSON.parse(await readFile(new URL(file, directory)));
+  test(`vectors: ${file}`, async () => {
+    const check = checks[file.replace(".json", "")];
+    assert.ok(check, "there is a check for this file");
+    const failed = [];
+    for (const vector of vectors) {
+      try {
+        await check(vector);
+      } catch (error) {
+        failed.push(`${vector.name}: ${error.message}`);
+      }
+    }
+    assert.ok(vectors.length > 0);
+    assert.deepEqual(failed, []);
+  });
+}
