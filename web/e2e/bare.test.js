@@ -1,0 +1,65 @@
+// The module without the loader: wasm_exec.js, signer.wasm and
+// globalThis.gridsigner, against the demo's bridge.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { launch } from "../test/browsers.js";
+import { startDemo } from "./demo.js";
+import { signInWith } from "./page.js";
+import { visit } from "./visit.js";
+
+let browser, demo, wasmExec;
+before(async () => {
+  const goroot = execFileSync("go", ["env", "GOROOT"], { encoding: "utf8" }).trim();
+  wasmExec = await readFile(join(goroot, "lib", "wasm", "wasm_exec.js"), "utf8");
+  browser = await launch();
+  demo = await startDemo();
+});
+after(async () => {
+  await browser?.close();
+  await demo?.kill();
+});
+
+for (const curve of ["P-256", "secp256k1"]) {
+  test(`${curve}: the bare module revokes a session`, async () => {
+    const before = (_, recorder) => {
+      recorder.onAnswer = (exchange) => exchange.strip("content-security-policy"); // which allows WebAssembly in the worker alone
+    };
+    const tolerates = /^Failed to load resource: .* 404/; // asked for below
+    await visit(browser, demo, { before, tolerates }, async ({ page, recorder }) => {
+      await page.evaluate(wasmExec);
+      const key = await page.evaluate(async (curve) => {
+        const go = new Go();
+        const { instance } = await WebAssembly.instantiateStreaming(fetch("/signer.wasm"), go.importObject);
+        go.run(instance);
+        return gridsigner.createKey({ curve });
+      }, curve);
+      const { sessionId, accessToken } = await page.evaluate(signInWith, key.publicKey);
+      assert.deepEqual(await demo.sessions(), [sessionId]);
+
+      const { result, again, steps } = await page.evaluate(
+        async (key, sessionId, accessToken) => {
+          const steps = [];
+          const options = {
+            key,
+            bridgeUrl: `${location.origin}/api/grid`,
+            headers: { Authorization: `Bearer ${accessToken}` },
+            onProgress: ({ step, leg, status }) => steps.push([step, leg, status].filter(Boolean).join(" ")),
+          };
+          const result = await gridsigner.revokeSession(sessionId, options);
+          return { result, steps: [...steps], again: await gridsigner.revokeSession(sessionId, options) };
+        },
+        key,
+        sessionId,
+        accessToken,
+      );
+      assert.deepEqual(result, { status: "revoked", sessionId });
+      assert.deepEqual(again, { status: "inactive", sessionId });
+      assert.deepEqual(steps, ["request 1", "response 1 202", "challenge", "signed", "request 2", "response 2 204"]);
+      assert.deepEqual(recorder.revocations(sessionId).map(({ status }) => status), [202, 204, 404]);
+      assert.deepEqual(await demo.sessions(), []);
+    });
+  });
+}

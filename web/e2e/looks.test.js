@@ -1,0 +1,142 @@
+// The demo for people: by keyboard alone, on a phone's width, and in pictures,
+// light and dark.
+import assert from "node:assert/strict";
+import { mkdir } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { after, before, test } from "node:test";
+import { engine, launch } from "../test/browsers.js";
+import { visitDemo } from "./visit.js";
+
+const phone = { width: 360, height: 740 };
+
+let browser;
+before(async () => (browser = await launch()));
+after(() => browser?.close());
+
+const scenario = (name, options, act) => test(name, () => visitDemo(browser, options, act));
+
+/** Presses Tab until the element has the focus, which must be visible. */
+async function tabTo(page, selector) {
+  for (let presses = 0; presses < 60; presses++) {
+    await page.keyboard.press("Tab");
+    const focus = await page.evaluate((selector) => {
+      const { activeElement } = document;
+      // The outline of a hidden radio is drawn by its label's text.
+      const shown = activeElement.matches("input[type=radio]") ? activeElement.nextElementSibling : activeElement;
+      return { there: activeElement.matches(selector), outline: getComputedStyle(shown).outlineStyle, at: activeElement.outerHTML };
+    }, selector);
+    if (focus.at.startsWith("<body")) continue; // once around
+    assert.notEqual(focus.outline, "none", `the focus is visible at ${focus.at.slice(0, 100)}`);
+    if (focus.there) return;
+  }
+  assert.fail(`Tab does not reach ${selector}`);
+}
+
+scenario("the keyboard alone signs in, switches device and revokes", {}, async (guest, demo) => {
+  const { page } = guest;
+  await guest.ready();
+  await tabTo(page, "#device-name");
+  await page.keyboard.press("Enter"); // submits the form
+  await page.waitForFunction(() => document.querySelectorAll('[data-testid="session"]').length === 1);
+  const [{ id: laptop }] = await guest.rows();
+
+  await page.waitForSelector('[data-testid="sign-in"][aria-disabled="false"]');
+  await tabTo(page, "[name=curve]:checked");
+  await page.keyboard.press("ArrowRight");
+  assert.equal(await page.$eval("[name=curve]:checked", (radio) => radio.value), "secp256k1");
+  await tabTo(page, '[data-testid="sign-in"]');
+  await page.keyboard.press(" ");
+  await page.waitForFunction(() => document.querySelectorAll('[data-testid="session"]').length === 2);
+  await page.waitForSelector('[data-testid="sign-in"][aria-disabled="false"]');
+  const phone = (await guest.rows()).find(({ own }) => own).id;
+  assert.deepEqual(await demo.sessions(), [laptop, phone].sort());
+
+  await tabTo(page, "[name=acting]:checked");
+  await page.keyboard.press("ArrowLeft");
+  await page.waitForSelector(`[data-session-id="${laptop}"][data-own="true"]`);
+
+  await tabTo(page, `[data-session-id="${phone}"] [data-testid="revoke"]`);
+  await page.keyboard.press("Enter");
+  assert.equal((await guest.outcome()).status, "revoked");
+  await guest.shows(laptop);
+  assert.equal(await page.evaluate(() => document.activeElement.tagName), "BUTTON", "the focus went to the row that is left");
+
+  await page.keyboard.press(" "); // which is its own
+  await page.waitForSelector("#sessions", { hidden: true });
+  assert.equal((await guest.outcome()).status, "revoked");
+  assert.deepEqual(await demo.sessions(), []);
+  assert.equal(await page.evaluate(() => document.activeElement.id), "sign-in-title");
+});
+
+scenario("changes are announced, and errors are alerts", {}, async (guest) => {
+  const says = (text) =>
+    guest.page.waitForFunction((text) => document.querySelector('[role="status"]').textContent.includes(text), {}, text);
+  await guest.ready();
+  await says("ready");
+  const phone = await guest.signIn("P-256");
+  await says("Signed in as");
+  await guest.signIn("P-256");
+  await guest.revoke(phone);
+  await says("revoked");
+  await guest.revokeById("x");
+  assert.equal(await guest.page.$eval('[data-testid="error"]', (box) => box.getAttribute("role")), "alert");
+});
+
+scenario("nothing is wider than a phone", { viewport: phone }, async (guest) => {
+  const fits = async (state) => {
+    const [content, room, window] = await guest.page.evaluate(() => {
+      const { scrollWidth, clientWidth } = document.documentElement;
+      return [scrollWidth, clientWidth, innerWidth]; // the window has room for a scroll bar too
+    });
+    assert.equal(content, room, state);
+    if (engine !== "webkit") assert.equal(window, phone.width); // its window cannot be as narrow
+  };
+  await guest.ready();
+  await fits("at first");
+  const sessions = [];
+  for (const curve of ["P-256", "secp256k1", "P-256"]) sessions.push(await guest.signIn(curve));
+  await fits("with sessions");
+  await guest.page.$eval("#device-name", (input) => (input.value = "W".repeat(40)));
+  await guest.signIn("secp256k1");
+  await fits("with a long name");
+  await guest.revoke(sessions[0]);
+  await guest.page.$$eval("details", (all) => all.forEach((details) => (details.open = true)));
+  await fits("with an exchange, everything unfolded");
+  await guest.revokeById("x".repeat(300));
+  await fits("with an error");
+});
+
+const shots = fileURLToPath(new URL("shots/", import.meta.url));
+const picture = fileURLToPath(new URL("../demo/screenshot.png", import.meta.url)); // of the README
+
+for (const [width, viewport] of Object.entries({
+  wide: { width: 1280, height: 900 },
+  phone: { ...phone, deviceScaleFactor: 2 },
+})) {
+  if (engine !== "chromium") continue; // the pictures are for people, and one engine's are enough
+  scenario(`pictures: ${width}`, { viewport }, async (guest) => {
+    await mkdir(shots, { recursive: true });
+    const { page } = guest;
+    await page.emulateMediaFeatures([{ name: "prefers-reduced-motion", value: "reduce" }]);
+    const old = await guest.signIn("secp256k1");
+    for (const curve of ["P-256", "secp256k1", "P-256"]) await guest.signIn(curve);
+    await guest.revoke(old);
+    await page.waitForFunction(() => document.querySelectorAll('[data-testid="session"]').length === 3);
+    await page.evaluate(() => {
+      document.getAnimations().forEach((animation) => animation.finish()); // the announcement's too, which would cover something
+      document.activeElement.blur();
+      scrollTo(0, 0);
+    });
+    for (const scheme of ["light", "dark"]) {
+      await page.emulateMediaFeatures([
+        { name: "prefers-color-scheme", value: scheme },
+        { name: "prefers-reduced-motion", value: "reduce" },
+      ]);
+      await page.screenshot({ path: `${shots}${width}-${scheme}.png`, fullPage: true });
+      if (process.env.UPDATE_PICTURE && width === "wide" && scheme === "light") {
+        const height = await page.$eval(".columns", (columns) => columns.getBoundingClientRect().bottom + 24);
+        await page.screenshot({ path: picture, clip: { x: 0, y: 0, width: viewport.width, height }, captureBeyondViewport: true });
+      }
+    }
+  });
+}

@@ -1,0 +1,190 @@
+// A person at the demo page.
+import assert from "node:assert/strict";
+import { startDemo } from "./demo.js";
+import { record } from "./recorder.js";
+
+const wide = { width: 1280, height: 900 };
+
+/**
+ * Opens the page in a browser profile of its own, behind a recorder, and lets
+ * `act` use it. Afterwards the page must have reported no error but those that
+ * `tolerates` matches.
+ */
+export async function visit(browser, demo, { viewport = wide, tolerates, before } = {}, act) {
+  const recorder = await record();
+  const context = await browser.createBrowserContext({
+    proxyServer: recorder.address,
+    proxyBypassList: ["<-loopback>"], // loopback is not to be an exception
+  });
+  const problems = [];
+  try {
+    const page = await context.newPage();
+    watch(page, problems, tolerates);
+    await page.setViewport(viewport);
+    await before?.(page, recorder);
+    await page.goto(demo.page);
+    const openTab = async () => {
+      const tab = await context.newPage();
+      watch(tab, problems, tolerates);
+      await tab.setViewport(viewport);
+      await tab.goto(demo.page);
+      return new Visit(tab, recorder, openTab);
+    };
+    await act(new Visit(page, recorder, openTab));
+    assert.equal(problems.length, 0, "the console is silent");
+    for (const { url } of recorder.exchanges) assert.ok(url.startsWith(`${demo.origin}/`), `${url} is of the page's own origin`);
+  } catch (error) {
+    if (problems.length > 0) error.message += `\nThe page reported: ${problems.join("\n")}`;
+    throw error;
+  } finally {
+    await context.close();
+    recorder.close();
+  }
+}
+
+/** The same at a demo of its own, which is started with `flags`. `act` gets it too. */
+export async function visitDemo(browser, { flags = [], ...options }, act) {
+  const demo = await startDemo(...flags);
+  try {
+    await visit(browser, demo, options, (guest) => act(guest, demo));
+  } finally {
+    await demo.kill();
+  }
+}
+
+/** Adds the errors and warnings of a page and its workers to the problems. */
+function watch(page, problems, tolerates) {
+  const add = (text) => {
+    if (!tolerates?.test(text)) problems.push(text);
+  };
+  page.on("pageerror", (error) => add(String(error)));
+  page.on("console", (message) => {
+    if (["error", "warn", "assert"].includes(message.type())) add(message.text());
+  });
+  page.on("error", (error) => add(String(error))); // the page's process crashed
+}
+
+export class Visit {
+  /** `openTab` opens the page once more in the same browser profile, behind the same recorder. */
+  constructor(page, recorder, openTab) {
+    this.page = page;
+    this.recorder = recorder;
+    this.openTab = openTab;
+  }
+
+  /** Turns to this tab: those behind it draw nothing, and waiting for what they show would not end. */
+  async look() {
+    await this.page.bringToFront();
+  }
+
+  /** Waits until the signer is loaded. */
+  async ready() {
+    await this.look();
+    await this.page.waitForSelector("html[data-ready=true]");
+  }
+
+  /** Signs in as one more device, and returns the id of its session. */
+  async signIn(curve) {
+    const { page } = this;
+    await this.ready();
+    const known = await this.ids();
+    await page.click(`[data-testid="curve-${curve}"]`);
+    await page.click('[data-testid="sign-in"]');
+    const session = await page.waitForFunction(
+      (known) => {
+        const own = document.querySelector('[data-testid="session"][data-own="true"]')?.dataset.sessionId;
+        const done = document.querySelector('[data-testid="sign-in"]').getAttribute("aria-disabled") === "false";
+        return done && !known.includes(own) && own;
+      },
+      {},
+      known,
+    );
+    return session.jsonValue();
+  }
+
+  /** The sessions that are shown, from the top. */
+  rows() {
+    return this.page.$$eval('[data-testid="session"]', (rows) =>
+      rows.map((row) => ({ id: row.dataset.sessionId, own: row.dataset.own === "true", text: row.innerText })),
+    );
+  }
+
+  /** The id of the session that the page acts with. */
+  async own() {
+    return (await this.rows()).find(({ own }) => own)?.id;
+  }
+
+  async ids() {
+    return (await this.rows()).map(({ id }) => id).sort();
+  }
+
+  /** Waits until the page asks to sign in. */
+  async signedOut() {
+    await this.look();
+    await this.page.waitForSelector("#sessions", { hidden: true });
+  }
+
+  /** Waits until exactly these sessions are shown. */
+  async shows(...ids) {
+    await this.look();
+    await this.page.waitForFunction(
+      (want) => {
+        const rows = document.querySelectorAll('#sessions:not([hidden]) [data-testid="session"]');
+        return Array.from(rows, (row) => row.dataset.sessionId).sort().join() === want;
+      },
+      {},
+      ids.sort().join(),
+    );
+  }
+
+  /** Presses the button of a session. What comes of it is for {@link outcome}. */
+  async press(sessionId) {
+    await this.look();
+    await this.page.click(`[data-session-id="${sessionId}"] [data-testid="revoke"]`);
+  }
+
+  /** Revokes a session by its button. */
+  async revoke(sessionId) {
+    await this.press(sessionId);
+    return this.outcome();
+  }
+
+  /** Revokes by the advanced form. */
+  async revokeById(id) {
+    await this.openAdvanced();
+    await this.page.$eval('[data-testid="advanced-session-id"]', (input, id) => (input.value = id), id);
+    await this.page.click('[data-testid="advanced-revoke"]');
+    return this.outcome();
+  }
+
+  async openAdvanced() {
+    await this.page.$eval('[data-testid="advanced"]', (summary) => (summary.parentElement.open = true));
+  }
+
+  /** Waits for the end of the exchange, and returns what is shown of it. */
+  async outcome() {
+    await this.page.waitForSelector('[data-testid="exchange"][aria-busy="false"]');
+    return this.page.$eval('[data-testid="exchange"]', (list) => ({
+      steps: Array.from(list.children, (step) => step.dataset.step),
+      status: list.querySelector('[data-step="result"]')?.dataset.status,
+      code: list.querySelector('[data-testid="error"]')?.dataset.code,
+      payloads: Array.from(list.querySelectorAll('[data-step="challenge"] pre'), (shown) => shown.textContent),
+      text: list.innerText,
+    }));
+  }
+
+  /** The code of the error that is shown. */
+  async errorCode() {
+    return (await this.page.waitForSelector('[data-testid="error"]')).evaluate((box) => box.dataset.code);
+  }
+
+  /** Presses the button with these words in the error box. */
+  async answerError(label) {
+    await this.page.waitForSelector('[data-testid="error"] button');
+    await this.page.$$eval(
+      '[data-testid="error"] button',
+      (buttons, label) => buttons.find(({ textContent }) => textContent.trim() === label).click(),
+      label,
+    );
+  }
+}
