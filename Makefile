@@ -1,0 +1,141 @@
+# gridsigner: everything is built, tested and run from here. "make help" lists the targets.
+
+# Flags of signer.wasm, in one place. They are part of what makes two builds identical.
+#   -modfile, -tags tinygo  leave out dcrd's table of precomputed points: 700 kB that do not compress (see WASM_MOD)
+#   -gcflags=all=-l         no inlining: 80 kB less after brotli; but within the packages of one-line functions it pays
+#   -s -w -buildid=         no symbols, no DWARF, no build id
+INLINED     := internal/abi internal/byteorder internal/runtime/atomic internal/runtime/sys internal/sync math/bits sync/atomic unicode/utf8
+WASM_FLAGS  := -trimpath -buildvcs=false -tags tinygo -gcflags=all=-l $(addprefix -gcflags=,$(addsuffix =,$(INLINED))) -ldflags='-s -w -buildid='
+WASM_BUDGET := 900000 # bytes of signer.wasm.br
+
+DCRD     := github.com/decred/dcrd/dcrec/secp256k1/v4
+WASM_MOD := .build/wasm.mod
+
+# Go's js runtime stops when arguments and environment pass about 8 KiB, so browser tests get a small environment.
+BROWSER_ENV := env -i PATH="$$PATH" HOME="$$HOME" GOOS=js GOARCH=wasm WASM_HEADLESS=on GOCACHE="$$(go env GOCACHE)" \
+	GOMODCACHE="$$(go env GOMODCACHE)" GOFLAGS="$$(go env GOFLAGS)" GOPROXY="$$(go env GOPROXY)" GOSUMDB="$$(go env GOSUMDB)"
+
+# Runs a target, not seconds: a deadline that falls into a run of the fuzzer fails it.
+FUZZ_RUNS       := 2000000x
+FUZZ_RUNS_SHORT := 5000x
+FUZZ_PACKAGES   := ./signer ./bridge/gridsim ./bridge
+FUZZ_PACKAGES_SHORT := ./signer ./bridge/gridsim # an instrumented bridge takes minutes to build; its seeds are in its tests
+
+HAS_CHROMIUM := command -v chromium || command -v chromium-browser || command -v google-chrome
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Debian keeps nginx where the PATH of plain users does not look; the test of several replicas would be skipped.
+export PATH := $(PATH):/usr/sbin
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+.PHONY: run
+run: build ## Build everything and serve the demo; needs Go alone
+	bin/gridbridge demo
+
+.PHONY: build
+build: web bin/gridbridge ## Build web/dist and bin/gridbridge
+
+.PHONY: bin/gridbridge
+bin/gridbridge:
+	go build -trimpath -o $@ ./bridge/cmd/gridbridge
+
+.PHONY: wasm
+wasm: $(WASM_MOD) ## Build web/dist/signer.wasm, reproducibly
+	@mkdir -p web/dist
+	GOOS=js GOARCH=wasm go build -modfile=$(WASM_MOD) $(WASM_FLAGS) -o web/dist/signer.wasm ./wasm
+
+.PHONY: web
+web: wasm ## Build the browser files in web/dist
+	go run ./web/build
+
+# A copy of dcrd's module without the one file that holds the table, and a go.mod that points at it. With the tag
+# "tinygo" dcrd never reads the table. A replace in go.mod itself would change every other build too.
+$(WASM_MOD): go.mod go.sum
+	go mod download $(DCRD)
+	rm -rf .build/secp256k1 && mkdir -p .build
+	cp -r "$$(go list -m -f '{{.Dir}}' $(DCRD))" .build/secp256k1
+	chmod -R u+w .build/secp256k1 && rm .build/secp256k1/compressedbytepoints.go
+	cp go.sum .build/wasm.sum
+	{ cat go.mod; echo 'replace $(DCRD) => ./.build/secp256k1'; } > $@
+
+.PHONY: test
+test: tools test-go test-wasm size test-web ## Run every test; installs what it needs, prints the size
+	@$(MAKE) --no-print-directory fuzz FUZZ_RUNS=$(FUZZ_RUNS_SHORT) FUZZ_PACKAGES='$(FUZZ_PACKAGES_SHORT)'
+
+.PHONY: test-go
+test-go: ## Go tests with the race detector
+	go vet ./... && GOOS=js GOARCH=wasm go vet ./wasm ./signer
+	go test -race ./...
+
+.PHONY: test-wasm
+test-wasm: .build/wasmbrowsertest ## The Go tests of signer and wasm, compiled to WebAssembly, in headless Chromium
+	@{ $(HAS_CHROMIUM); } > /dev/null || { echo "chromium is left out: so are the Go tests in it" >&2; test -z "$$CI"; exit; }; \
+	for p in signer wasm; do (cd $$p && $(BROWSER_ENV) go test -timeout 120s -exec "$(CURDIR)/.build/wasmbrowsertest" .) || exit 1; done
+
+.PHONY: test-web
+test-web: build web/node_modules ## The package's and the demo's tests in Chromium, Firefox and WebKit, or ENGINES="firefox"
+	cd web && npm run typecheck && npm test -- $(ENGINES)
+
+.build/wasmbrowsertest: go.mod go.sum
+	go build -o $@ github.com/agnivade/wasmbrowsertest
+
+# Builds once more in another directory with an empty cache, so that neither can be what made the bytes equal.
+.PHONY: size
+size: build ## Hold signer.wasm.br to its budget, and two builds to the same bytes
+	rm -rf .build/again && mkdir -p .build/again
+	cp -r go.mod go.sum Makefile signer wasm .build/again/
+	GOCACHE="$(CURDIR)/.build/again/cache" $(MAKE) --no-print-directory -C .build/again wasm
+	cmp web/dist/signer.wasm .build/again/web/dist/signer.wasm
+	@rm -rf .build/again
+	@n=$$(wc -c < web/dist/signer.wasm.br); echo "signer.wasm.br: $$n bytes of $(WASM_BUDGET)"; test "$$n" -le $(WASM_BUDGET)
+
+.PHONY: fuzz
+fuzz: ## Fuzz every target, FUZZ_RUNS times each
+	@for p in $(FUZZ_PACKAGES); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+		go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ_RUNS) $$p || exit 1; done; done
+
+.PHONY: bench
+bench: tools build web/node_modules ## Print speed and size: signer, the public API in headless Chromium, the bridge beside nginx and Express
+	go test -run '^$$' -bench . -benchmem ./signer ./bridge
+	cd web && npm run bench
+	npm ci --no-audit --no-fund --prefix web/bench
+	go run ./bridge/bench bin/gridbridge
+
+.PHONY: check
+check: ## What a reviewer runs: format, vet, staticcheck, tidy, tests, and a clean tree
+	test -z "$$(gofmt -l signer wasm bridge web/build)"
+	GOBIN="$(CURDIR)/.build" go install $(STATICCHECK)
+	.build/staticcheck ./... && GOOS=js GOARCH=wasm .build/staticcheck ./wasm ./signer
+	go mod tidy -diff
+	$(MAKE) --no-print-directory test
+	test -z "$$(git status --porcelain)"
+
+web/node_modules: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
+
+# Debian's packages, where they are missing and this user may install them. Without the optional ones an engine is left out
+# or the test of several replicas is skipped, which CI does not accept, or there is no bench.
+.PHONY: tools
+tools:
+	@missing= optional=; for t in openssl curl; do command -v $$t > /dev/null || missing="$$missing $$t"; done; \
+	{ $(HAS_CHROMIUM) || test -x "$$CHROMIUM"; } > /dev/null || optional="$$optional chromium"; \
+	command -v firefox-esr > /dev/null || command -v firefox > /dev/null || test -x "$$FIREFOX" || optional="$$optional firefox-esr"; \
+	command -v WebKitWebDriver > /dev/null || optional="$$optional webkit2gtk-driver"; \
+	command -v Xvfb > /dev/null || optional="$$optional xvfb"; \
+	command -v redis-server > /dev/null || optional="$$optional redis-server"; \
+	command -v wrk > /dev/null || optional="$$optional wrk"; \
+	command -v nginx > /dev/null || optional="$$optional nginx-light"; \
+	test -z "$$missing$$optional" && exit; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then apt-get update -q && apt-get install -qy --no-install-recommends $$missing $$optional; \
+	else echo "not installed:$$missing$$optional" >&2; test -z "$$missing"; fi
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	rm -rf .build bin web/dist web/node_modules
