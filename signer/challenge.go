@@ -56,7 +56,7 @@ func NewChallenge(payload, requestID, expiresAt, typ string) (Challenge, error) 
 func ParseChallenge(body []byte) (Challenge, error) {
 	v, err := parseJSON(string(body))
 	if err != nil || v.kind != jsonObject {
-		return Challenge{}, &Error{Kind: ErrChallengeMalformed, Msg: "the challenge is not a JSON object", Err: err}
+		return Challenge{}, fail(ErrChallengeMalformed, "the challenge is not one strict JSON object")
 	}
 	payload, ok1 := v.text("payloadToSign")
 	requestID, ok2 := v.text("requestId")

@@ -36,11 +36,12 @@
 // Neither Go nor WebAssembly can promise that a secret is gone from memory: the
 // garbage collector may have copied it, stacks grow by copying, and the memory
 // of a WebAssembly instance is one block that never shrinks. [Key.Destroy]
-// overwrites what it can reach. To be sure, end the process or the worker.
+// overwrites what it can reach, which of a P-256 key in this process is nothing.
+// To be sure, end the process or the worker.
 //
 // # Errors
 //
 // Every error that a caller can act on is an [*Error] with a [Kind]. Use
 // errors.Is(err, signer.ErrChallengeExpired) to tell them apart, never the
-// text. No error holds key bytes or payload text.
+// text. No error holds key bytes, or more of a payload than its activity type.
 package signer

@@ -6,8 +6,8 @@ package signer
 type Kind string
 
 // The one list of codes. Those of the second group are raised by the WASM
-// module, those of the third by the TypeScript loader; they live here so that
-// a test can hold the TypeScript union against a single list.
+// module too, those of the third by the TypeScript loader alone; they live here
+// so that a test can hold the TypeScript union against a single list.
 const (
 	// ErrArgumentInvalid reports an argument of the wrong type, form or size.
 	ErrArgumentInvalid Kind = "ARGUMENT_INVALID"
@@ -52,19 +52,21 @@ const (
 	// ErrUpstreamRefused reports a final 4xx.
 	ErrUpstreamRefused Kind = "UPSTREAM_REFUSED"
 
-	// ErrUpstreamUnavailable reports a 429 or 5xx that outlasted the retries.
+	// ErrUpstreamUnavailable reports a 5xx, or a 429, 502, 503 or 504 that
+	// outlasted the retries or asks for a wait past the deadline.
 	ErrUpstreamUnavailable Kind = "UPSTREAM_UNAVAILABLE"
 
 	// ErrNetworkFailed reports requests that got no answer at all.
 	ErrNetworkFailed Kind = "NETWORK_FAILED"
 
-	// ErrTimeout reports that the caller's deadline passed, or that waiting as
-	// long as the server asks would pass it.
+	// ErrTimeout reports that the caller's deadline passed. Package signer has
+	// no clock and never raises it; whoever drives a [Retry] does.
 	ErrTimeout Kind = "TIMEOUT"
 )
 
 const (
-	// ErrKeyNotFound reports a key id that this module does not hold.
+	// ErrKeyNotFound reports a key that is not held here: destroyed, or of an
+	// unknown id.
 	ErrKeyNotFound Kind = "KEY_NOT_FOUND"
 
 	// ErrAborted reports that the caller's AbortSignal fired.

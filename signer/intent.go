@@ -39,7 +39,8 @@ type Intent struct {
 
 	// Credential and Submitted are what AddCredential adds: the e-mail
 	// address, the phone number, the OIDC token, or the passkey's
-	// credentialId, as it was submitted.
+	// attestationObject, as it was submitted. A passkey's id is not enough: a
+	// relay could keep it, and put a key of its own behind it.
 	Credential CredentialType
 	Submitted  string
 }
@@ -88,8 +89,9 @@ const (
 // the key that will sign. The error is [ErrIntentMismatch], or
 // [ErrArgumentInvalid] for an incomplete intent.
 //
-// It does not prove the amounts and destinations inside the opaque
-// unsignedTransaction of a payment.
+// It does not prove what is inside the two opaque texts: the amounts and
+// destinations of a payment's unsignedTransaction, and the raw payload of
+// UpdateWallet, which is signed as it is and could be anything.
 func (in Intent) Accept(p Payload, key PublicKey) error {
 	in, err := in.normalize()
 	if err != nil {
@@ -143,10 +145,10 @@ func (in Intent) accepts(p Payload, key PublicKey) bool {
 		return ok && key.isHex(claim)
 
 	case UpdateWallet:
-		return p.ActivityType == activitySignRawPayload
+		return p.ActivityType == activitySignRawPayload && params.hasOnly("encoding", "hashFunction", "payload", "signWith")
 
 	case SendPayment:
-		return p.ActivityType == activitySignTransaction
+		return p.ActivityType == activitySignTransaction && params.hasOnly("signWith", "type", "unsignedTransaction")
 	}
 	return false
 }
@@ -160,14 +162,17 @@ func (in Intent) adds(activity string, params *jsonValue) bool {
 		return params.hasOnly("userPhoneNumber", "userId") && params.isText("userPhoneNumber", in.Submitted)
 	case in.Credential == OAuth && activity == activityCreateOAuthProviders:
 		provider := params.onlyItem("oauthProviders")
-		return params.hasOnly("oauthProviders", "userId") && provider != nil && provider.isText("oidcToken", in.Submitted)
+		return params.hasOnly("oauthProviders", "userId") && provider != nil &&
+			provider.hasOnly("oidcToken", "providerName") && provider.isText("oidcToken", in.Submitted)
 	case in.Credential == Passkey && activity == activityCreateAuthenticators:
 		authenticator := params.onlyItem("authenticators")
-		if !params.hasOnly("authenticators", "userId") || authenticator == nil {
+		if !params.hasOnly("authenticators", "userId") || authenticator == nil ||
+			!authenticator.hasOnly("attestation", "authenticatorName", "challenge", "transports") {
 			return false
 		}
 		attestation := authenticator.member("attestation")
-		return attestation != nil && attestation.isText("credentialId", in.Submitted)
+		return attestation != nil && attestation.hasOnly("attestationObject", "clientDataJson", "credentialId", "transports") &&
+			attestation.isText("attestationObject", in.Submitted)
 	}
 	return false
 }

@@ -57,9 +57,6 @@ type PublicKey struct {
 // Curve returns the curve of k.
 func (k PublicKey) Curve() Curve { return k.curve }
 
-// Bytes returns k in compressed form, 33 bytes (SEC 1 section 2.3.3).
-func (k PublicKey) Bytes() []byte { return bytes.Clone(k.sec1[:]) }
-
 // String returns k in compressed form as 66 lower-case hex digits: the form of
 // clientPublicKey and of a stamp.
 func (k PublicKey) String() string { return hex.EncodeToString(k.sec1[:]) }
@@ -126,11 +123,12 @@ type Key struct {
 	destroy func()
 
 	// scalar copies the private half, 32 bytes big-endian, for Seal. It is nil
-	// where this process does not hold it.
+	// where there is none to be had: of secp256k1 alone.
 	scalar func(*[32]byte)
 
-	// organization is the organizationId this key signed for first. A session
-	// key belongs to one; a payload for another was not made for its owner.
+	// organization is the organizationId this key was first asked to sign for,
+	// by a payload that was accepted. A session key belongs to one; a payload
+	// for another was not made for its owner.
 	organization string
 }
 
@@ -155,7 +153,8 @@ func (k *Key) GoString() string { return k.String() }
 // MarshalJSON is [Key.String], quoted.
 func (k *Key) MarshalJSON() ([]byte, error) { return []byte(`"` + k.String() + `"`), nil }
 
-// Organization returns the organizationId that k signed for first, "" before.
+// Organization returns the organizationId that k is held to, "" before its
+// first accepted activity.
 func (k *Key) Organization() string { return k.organization }
 
 // BindOrganization holds k to an organization that it signed for in an earlier
@@ -171,11 +170,11 @@ func (k *Key) BindOrganization(id string) {
 // ciphertext. It is the only way out of a Key. encrypt must keep nothing of the
 // 32 bytes but their ciphertext; they are zeroed when it returns.
 //
-// The error is [ErrKeyNotFound] for a destroyed key and for one whose private
-// half is held elsewhere: there is nothing to lend.
+// The error is [ErrKeyNotFound] for a destroyed key and for a P-256 key, which
+// rests as a CryptoKey: there is nothing to lend.
 func (k *Key) Seal(encrypt func(scalar []byte) error) error {
 	if k.scalar == nil {
-		return fail(ErrKeyNotFound, "this process does not hold the private half")
+		return fail(ErrKeyNotFound, "no private half to lend")
 	}
 	var scalar [32]byte
 	defer clear(scalar[:])

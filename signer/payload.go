@@ -30,9 +30,9 @@ type Payload struct {
 
 // ParsePayload decides what payload is and reads it strictly.
 //
-// A payload whose first visible character is '{' must be an activity: opaque
-// text can never become one, or a reader more lenient than this one would see
-// an activity where we saw none. Three dot-separated runs of base64url are a
+// A payload whose first visible character is '{' must be an activity: a reader
+// more lenient about blanks or form than this one must not see an activity
+// where we saw opaque text. Three dot-separated runs of base64url are a
 // JWT and must read as one. The rest is opaque.
 //
 // The error is [ErrPayloadMalformed].

@@ -72,7 +72,7 @@ type Sign struct {
 type Wait struct {
 	For    time.Duration
 	Reason string // "HTTP 503", "network", "processing"
-	then   Step
+	then   Send
 }
 
 // Done is the end: Next returns it from then on.
@@ -93,8 +93,9 @@ const (
 	// Revoked means that Grid answered 204 to our signature.
 	Revoked Status = "revoked"
 
-	// Inactive means that Grid knows no active session of that id: it was
-	// revoked before, ran out, or never was.
+	// Inactive means that there is no active session of that id, by the word
+	// of Grid or of the bridge: it was revoked before, ran out, never was, or
+	// is another user's.
 	Inactive Status = "inactive"
 )
 
@@ -146,15 +147,13 @@ func (r *Retry) Signed(s Signed, err error) {
 // Waited reports that a [Wait] is over.
 func (r *Retry) Waited() {
 	if w, ok := r.next.(Wait); ok {
-		if s, ok := w.then.(Send); ok {
-			r.send(s)
-		}
+		r.send(w.then)
 	}
 }
 
 // Failed reports that a [Send] got no answer, or lost it on the way.
 func (r *Retry) Failed(now time.Time, err error) {
-	r.retry(now, "network", 0, &Error{Kind: ErrNetworkFailed, Msg: "no answer from the bridge", Err: err})
+	r.retry(now, "network", 0, &Error{Kind: ErrNetworkFailed, Msg: "no answer from the bridge", Err: err, RequestID: r.sent.RequestID})
 }
 
 // Answered reports the answer to a [Send].
@@ -287,10 +286,17 @@ func (res Response) Failure() *Error {
 	return e
 }
 
+// maxEnvelope bounds what is read of an error, far above any envelope: a body
+// of many small values takes a hundred times its size once it is parsed.
+const maxEnvelope = 64 << 10
+
 // errorCode returns the code of Grid's error envelope (contract 1.5), or "" if
 // the body is not one. Codes are upper-case names: what an upstream may put in
 // our errors is no more than that.
 func errorCode(res Response) string {
+	if len(res.Body) > maxEnvelope {
+		return ""
+	}
 	v, err := parseJSON(string(res.Body))
 	if err != nil {
 		return ""

@@ -119,6 +119,7 @@ func TestRetry(t *testing.T) {
 		{"404 of a server that is not a bridge", []any{Response{Status: 404, Body: []byte("<html>")}}, "ask", "", ErrResponseMalformed},
 		{"404 with a body of another status", []any{Response{Status: 404, Body: envelope(403, "X").Body}}, "ask", "", ErrResponseMalformed},
 		{"404 of a bridge without that route", []any{envelope(404, "BRIDGE_ROUTE_NOT_FOUND")}, "ask", "", ErrResponseMalformed},
+		{"404 of 64 KiB and more", []any{Response{Status: 404, Body: append(envelope(404, "X").Body, strings.Repeat(" ", 64<<10)...)}}, "ask", "", ErrResponseMalformed},
 		{"redirect", []any{Response{Status: 0}}, "ask", "", ErrResponseMalformed},
 		{"garbage challenge", []any{Response{Status: 202, Body: []byte("hello")}}, "ask", "", ErrChallengeMalformed},
 
@@ -150,6 +151,17 @@ func TestRetryErrorsCarryTheAnswer(t *testing.T) {
 	e, ok := errors.AsType[*Error](done.Err)
 	if !ok || e.Status != 401 || e.UpstreamCode != "WALLET_SIGNATURE_INVALID" || e.RequestID != requestID {
 		t.Errorf("error = %+v", done.Err)
+	}
+	// A signed request without an answer says which challenge it was for.
+	r, err := NewRevocation(sessionID, noon.Add(time.Millisecond), func() float64 { return 0.5 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Answered(noon, okChallenge)
+	r.Signed(Signed{Header: "x", RequestID: requestID}, nil)
+	r.Failed(noon, errLost)
+	if e, ok := errors.AsType[*Error](r.Next().(Done).Err); !ok || e.Kind != ErrNetworkFailed || e.RequestID != requestID {
+		t.Errorf("error = %+v", r.Next())
 	}
 	// What an upstream says may be shown to people: no more than a code of it.
 	_, done = run(t, noon.Add(time.Minute), envelope(403, "<script>"))

@@ -9,8 +9,8 @@ import (
 	"github.com/decred/dcrd/dcrec/secp256k1/v4/ecdsa"
 )
 
-// GenerateSecp256k1 makes a secp256k1 key from crypto/rand, which in a browser
-// is crypto.getRandomValues.
+// GenerateSecp256k1 makes a secp256k1 key from random, which must be a
+// cryptographic source: crypto/rand, or in a browser crypto.getRandomValues.
 func GenerateSecp256k1(random io.Reader) (*Key, error) {
 	private, err := secp256k1.GeneratePrivateKeyFromRand(random)
 	if err != nil {

@@ -24,11 +24,12 @@ type Signed struct {
 // SignChallenge signs the exact UTF-8 bytes of c.Payload with key, after
 // checking, in this order, that c has not expired at now, that the payload does
 // what opt.Intent names and nothing else, and that it is for the organization
-// this key signed for before. If a check fails, nothing is signed.
+// this key is held to. If a check fails, nothing is signed.
 //
 // The errors are [ErrChallengeExpired], [ErrPayloadMalformed],
-// [ErrIntentMismatch], [ErrOrganizationMismatch], [ErrArgumentInvalid], and
-// what the key's [SignFunc] returns.
+// [ErrIntentMismatch], [ErrOrganizationMismatch], [ErrArgumentInvalid], what
+// the key's [SignFunc] returns, and [ErrSignatureMalformed] where that is no
+// signature.
 func SignChallenge(ctx context.Context, key *Key, c Challenge, opt SignOptions, now time.Time) (Signed, error) {
 	signed, err := signChallenge(ctx, key, c, opt, now)
 	if e, ok := errors.AsType[*Error](err); ok {

@@ -232,10 +232,10 @@ func TestIntentVectors(t *testing.T) {
 	for _, v := range readVectors[struct {
 		Name, PublicKey, Payload string
 		Intent                   struct {
-			Name                                        IntentName
-			TargetPublicKey                             string
-			Type                                        CredentialType
-			Email, PhoneNumber, OIDCToken, CredentialID string
+			Name                                             IntentName
+			TargetPublicKey                                  string
+			Type                                             CredentialType
+			Email, PhoneNumber, OIDCToken, AttestationObject string
 		}
 		Fail Kind
 	}](t, "intent.json") {
@@ -251,7 +251,7 @@ func TestIntentVectors(t *testing.T) {
 			in := v.Intent
 			err = Intent{
 				Name: in.Name, TargetPublicKey: in.TargetPublicKey, Credential: in.Type,
-				Submitted: in.Email + in.PhoneNumber + in.OIDCToken + in.CredentialID,
+				Submitted: in.Email + in.PhoneNumber + in.OIDCToken + in.AttestationObject,
 			}.Accept(payload, key)
 			wantKind(t, err, v.Fail)
 		})
