@@ -9,8 +9,8 @@ import (
 	"gridsigner/signer"
 )
 
-// arguments are those of one call. Each property is read exactly once, so a
-// getter cannot show one value to a check and another to its use.
+// arguments are those of one call. What is checked of them is what is used: a
+// property is read once, so a getter cannot show two values.
 type arguments struct {
 	values []js.Value
 	call   *call
@@ -51,8 +51,8 @@ func (a arguments) options(i int) (object, error) {
 	return o, nil
 }
 
-// object is a JavaScript object or undefined, whose properties may be read with
-// its methods, and never with Get: the object may be a proxy, or have getters.
+// object is a JavaScript object or undefined. It is read and called with the
+// methods below alone: it may be a proxy, or have getters.
 type object struct{ v js.Value }
 
 func asObject(v js.Value, name string) (object, error) {
@@ -62,11 +62,14 @@ func asObject(v js.Value, name string) (object, error) {
 	return object{v}, nil
 }
 
-// reflectGet is Reflect.get, which reads a property from inside a call. An
-// exception in a call becomes a Go panic; one in js.Value's own Get, Length,
-// Index or InstanceOf would pass through the frames of the module instead and
-// leave it broken.
-var reflectGet = js.Global().Get("Reflect").Get("get")
+// reflectGet and reflectApply read a property and call a method from inside a
+// call of a function of the browser's. An exception in there becomes a Go panic;
+// one in js.Value's own Get, Length, Index, InstanceOf, or Call, which may Get,
+// would pass through the frames of the module instead and leave it broken.
+var (
+	reflectGet   = js.Global().Get("Reflect").Get("get")
+	reflectApply = js.Global().Get("Reflect").Get("apply")
+)
 
 // property returns undefined for an absent object too.
 func (o object) property(name string) js.Value {
@@ -74,6 +77,11 @@ func (o object) property(name string) js.Value {
 		return o.v
 	}
 	return reflectGet.Invoke(o.v, name)
+}
+
+// invoke calls a method.
+func (o object) invoke(name string, args ...any) js.Value {
+	return reflectApply.Invoke(o.property(name), o.v, args)
 }
 
 // text returns a property that must be a string.
@@ -164,7 +172,7 @@ func intent(v js.Value) (in signer.Intent, err error) {
 	}
 	in.Credential = signer.CredentialType(typ)
 	submitted := map[signer.CredentialType]string{
-		signer.EmailOTP: "email", signer.SMSOTP: "phoneNumber", signer.OAuth: "oidcToken", signer.Passkey: "credentialId",
+		signer.EmailOTP: "email", signer.SMSOTP: "phoneNumber", signer.OAuth: "oidcToken", signer.Passkey: "attestationObject",
 	}[in.Credential]
 	if submitted != "" {
 		in.Submitted, err = o.text(submitted)

@@ -8,18 +8,15 @@ import (
 )
 
 // The functions of this file are for the worker's own storage, and the worker
-// answers no page that asks for them: whoever may call sealKey with a wrapping
-// key of their own can read the private half.
+// answers no page that asks for them: whoever may call lendKey can read the
+// private half.
 
-// useOptions reads what the worker remembers for a use of the key: the server's
-// clock, and the organization that the key was held to before it was stored.
-func (k *heldKey) useOptions(o object) (clock, error) {
+// bind holds the key to the organization that it was held to before it was
+// stored, which the worker remembers.
+func (k *heldKey) bind(o object) error {
 	organization, err := o.optionalText("organizationId")
-	if err != nil {
-		return clock{}, err
-	}
 	k.BindOrganization(organization)
-	return clockOption(o)
+	return err
 }
 
 // stateOf returns what has to be stored of a key besides its description: the

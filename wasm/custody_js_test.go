@@ -67,6 +67,17 @@ func TestImportKeepsTheID(t *testing.T) {
 	if got := key.Get("id").String(); got != id {
 		t.Errorf("id = %s", got)
 	}
+	// Given back once more it is still one key, and one removal ends it.
+	count := must(t, "keys").Length()
+	raw, _ = hex.DecodeString(fixtureP256)
+	must(t, "importKey", map[string]any{"curve": "secp256k1", "id": id, "privateKey": toUint8Array(raw)})
+	if got := must(t, "keys").Length(); got != count {
+		t.Errorf("%d keys, want %d", got, count)
+	}
+	must(t, "removeKey", id)
+	if got := must(t, "keys").Length(); got != count-1 {
+		t.Errorf("%d keys are left, want %d", got, count-1)
+	}
 }
 
 func TestOrganizationOfAnEarlierLife(t *testing.T) {

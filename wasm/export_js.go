@@ -196,7 +196,7 @@ func (c *call) context() *callContext {
 		stop()
 		defer listener.Release()
 		defer func() { _ = recover() }() // a signal that lets go of nobody is no reason to fail
-		c.signal.v.Call("removeEventListener", "abort", listener)
+		c.signal.invoke("removeEventListener", "abort", listener)
 	}
 	defer func() {
 		if r := recover(); r != nil {
@@ -204,7 +204,7 @@ func (c *call) context() *callContext {
 			panic(r)
 		}
 	}()
-	c.signal.v.Call("addEventListener", "abort", listener)
+	c.signal.invoke("addEventListener", "abort", listener)
 	if c.signal.property("aborted").Truthy() {
 		abort(aborted)
 	}

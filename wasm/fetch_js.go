@@ -17,6 +17,9 @@ type bridge struct {
 	clock       clock
 }
 
+// headerOwn is what a page of another site cannot set; the bridge insists on it.
+const headerOwn = "X-Gridsigner"
+
 // maxAnswer bounds what is read of an answer. Grid's are a few hundred bytes.
 const maxAnswer = 1 << 20
 
@@ -28,7 +31,7 @@ func bridgeOptions(o object) (b bridge, err error) {
 	// new URL throws on what is not an absolute URL.
 	u := js.Global().Get("URL").New(b.base)
 	protocol := u.Get("protocol").String()
-	if protocol != "https:" && protocol != "http:" || u.Get("search").String()+u.Get("hash").String()+u.Get("username").String() != "" {
+	if protocol != "https:" && protocol != "http:" || u.Get("search").String()+u.Get("hash").String()+u.Get("username").String()+u.Get("password").String() != "" {
 		return b, invalid("bridgeUrl must be an absolute http(s) URL without user, query or fragment")
 	}
 	b.base = strings.TrimRight(u.Get("href").String(), "/?#")
@@ -69,6 +72,9 @@ func headers(v js.Value) (map[string]string, error) {
 		if strings.EqualFold(name, signer.HeaderSignature) || strings.EqualFold(name, signer.HeaderRequestID) {
 			return nil, invalid("headers must not hold " + signer.HeaderSignature + " or " + signer.HeaderRequestID)
 		}
+		if strings.EqualFold(name, headerOwn) {
+			continue // ours, and twice it would be another value
+		}
 		if all[name], err = fields.text(name); err != nil {
 			return nil, err
 		}
@@ -94,7 +100,7 @@ func (b bridge) fetch(ctx context.Context, method, path string, extra map[string
 		h.Set(name, value)
 	}
 	if method != "GET" {
-		h.Set("X-Gridsigner", "1") // what a page of another site cannot set; the bridge insists on it
+		h.Set(headerOwn, "1")
 	}
 	aborter := js.Global().Get("AbortController").New()
 	// Whatever happens, the request ends with this function: its promises then
@@ -159,13 +165,13 @@ func (c clock) now() time.Time {
 	if c.v.IsUndefined() {
 		return time.Now()
 	}
-	return time.UnixMilli(int64(c.v.Call("now").Float()))
+	return time.UnixMilli(int64(c.invoke("now").Float()))
 }
 
 // learn passes on the Date of an answer, null where there is none to be read.
 func (c clock) learn(date js.Value) {
 	if !c.v.IsUndefined() {
-		c.v.Call("learn", date)
+		c.invoke("learn", date)
 	}
 }
 

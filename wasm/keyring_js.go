@@ -33,12 +33,15 @@ func (k *keyring) hold(id string, key *heldKey) (any, error) {
 		randomBytes{}.Read(random[:])
 		id = hex.EncodeToString(random[:])
 	}
-	if len(k.ids) >= maxKeys {
+	if old := k.held[id]; old != nil {
+		old.Destroy() // given back once more
+	} else if len(k.ids) >= maxKeys {
 		key.Destroy()
 		return nil, invalid("too many keys: remove some first")
+	} else {
+		k.ids = append(k.ids, id)
 	}
 	k.held[id] = key
-	k.ids = append(k.ids, id)
 	return k.describe(id), nil
 }
 
@@ -108,21 +111,29 @@ const (
 
 var errCurve = &signer.Error{Kind: signer.ErrCurveUnsupported, Msg: "curve must be P-256 or secp256k1"}
 
-// importKey zeroes the caller's bytes, whatever becomes of them.
+// importKey zeroes the caller's bytes, also where it refuses them.
 func (k *keyring) importKey(args arguments) (work, error) {
 	o, err := args.options(0)
+	bytes := o.property("privateKey")
+	given := isUint8Array(bytes)
+	if given {
+		defer zero(bytes)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if handle := o.property("handle"); !absent(handle) {
 		return k.adopt(o, handle)
 	}
-	bytes := o.property("privateKey")
-	if !isUint8Array(bytes) {
+	if !given {
 		return nil, invalid("privateKey must be a Uint8Array")
 	}
-	defer bytes.Call("fill", 0)
-	if bytes.Length() != 32 {
+	own := uint8Array.New(bytes) // bytes may have a length and a subarray of the page's making
+	defer zero(own)
+	scalar := make([]byte, own.Length())
+	js.CopyBytesToGo(scalar, own)
+	defer clear(scalar)
+	if len(scalar) != 32 {
 		return nil, &signer.Error{Kind: signer.ErrKeyMalformed, Msg: "privateKey must be 32 bytes"}
 	}
 	curve, err := o.text("curve")
@@ -133,27 +144,26 @@ func (k *keyring) importKey(args arguments) (work, error) {
 	if err != nil {
 		return nil, err
 	}
-	scalar := make([]byte, 32)
-	js.CopyBytesToGo(scalar, bytes)
 	switch signer.Curve(curve) {
 	case signer.P256:
+		imported, err := importWebCrypto(scalar)
+		if err != nil {
+			return nil, err
+		}
 		return func(ctx context.Context) (any, error) {
-			defer clear(scalar)
-			key, err := importWebCrypto(ctx, scalar)
+			key, err := imported(ctx)
 			if err != nil {
 				return nil, err
 			}
 			return k.hold(id, key)
 		}, nil
 	case signer.Secp256k1:
-		defer clear(scalar)
 		key, err := signer.ParseSecp256k1(scalar)
 		if err != nil {
 			return nil, err
 		}
 		return func(context.Context) (any, error) { return k.hold(id, inMemory(key)) }, nil
 	}
-	clear(scalar)
 	return nil, errCurve
 }
 
@@ -210,8 +220,11 @@ func (k *keyring) signChallenge(args arguments) (work, error) {
 	if err != nil {
 		return nil, err
 	}
-	clock, err := key.useOptions(o)
+	clock, err := clockOption(o)
 	if err != nil {
+		return nil, err
+	}
+	if err := key.bind(o); err != nil {
 		return nil, err
 	}
 	opt := signer.SignOptions{Intent: in, Format: signer.Format(format)}

@@ -15,10 +15,10 @@
 //	listSessions(accountId, {bridgeUrl, headers?, credentials?, signal?, timeoutMs?})
 //
 // A worker that stores keys has more, see custody_js.go and web/src/custody.ts:
-// the options clock and organizationId of the last three, and
+// the options clock and, of signChallenge and revokeSession, organizationId, and
 //
 //	stateOf(id)                              {handle?, point?, organizationId}
-//	lendKey(id, encrypt)                     what encrypt(privateKey) returns
+//	lendKey(id, encrypt)                     what encrypt(privateKey) returns, when it does
 //	importKey({id, handle, point})           SessionKey of a stored CryptoKey
 //	importKey({id, curve, privateKey})       SessionKey, under its earlier id
 //

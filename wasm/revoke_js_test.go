@@ -178,6 +178,31 @@ func TestRevokeSessionEndsInTime(t *testing.T) {
 	}
 }
 
+// What Grid has confirmed is told, also to a caller who gave up at that moment.
+func TestRevokedIsToldInSpiteOfAnAbort(t *testing.T) {
+	key := must(t, "createKey", map[string]any{"curve": "secp256k1"})
+	fakeFetch(t, challengeAnswer(payload), revokedAnswer)
+	opt := revokeOptions(key)
+	controller := js.Global().Get("AbortController").New()
+	opt["signal"] = controller.Get("signal")
+	opt["onProgress"] = eval("(controller) => ({ status }) => status === 204 && controller.abort()").Invoke(controller)
+	if got := must(t, "revokeSession", sessionID, opt).Get("status").String(); got != "revoked" {
+		t.Errorf("status = %s, want revoked", got)
+	}
+}
+
+// The header that the bridge insists on is sent once, whatever the page adds.
+func TestOwnHeaderIsSentOnce(t *testing.T) {
+	key := must(t, "createKey", map[string]any{"curve": "secp256k1"})
+	requests := fakeFetch(t, goneAnswer)
+	opt := revokeOptions(key)
+	opt["headers"] = map[string]any{"x-gridsigner": "0"}
+	must(t, "revokeSession", sessionID, opt)
+	if got := js.Global().Get("Headers").New(requests.Index(0).Get("headers")).Call("get", "X-Gridsigner").String(); got != "1" {
+		t.Errorf("X-Gridsigner = %q, want 1", got)
+	}
+}
+
 func TestRevokeSessionArguments(t *testing.T) {
 	key := must(t, "createKey", map[string]any{"curve": "secp256k1"})
 	requests := fakeFetch(t)
@@ -189,7 +214,7 @@ func TestRevokeSessionArguments(t *testing.T) {
 	for _, id := range []any{nil, 5, "", "Session:x", "Session:..", sessionID + "/..", sessionID + "\r\n", strings.Repeat("x", 10<<20)} {
 		wantCode(t, signer.ErrArgumentInvalid, "revokeSession", id, revokeOptions(key))
 	}
-	for _, url := range []any{nil, "", "/api/grid", "javascript:alert(1)", "ftp://x/", "https://u:p@x/", "https://x/?q", "https://x/#f", 5} {
+	for _, url := range []any{nil, "", "/api/grid", "javascript:alert(1)", "ftp://x/", "https://u:p@x/", "https://:p@x/", "https://x/?q", "https://x/#f", 5} {
 		wantCode(t, signer.ErrArgumentInvalid, "revokeSession", sessionID, with("bridgeUrl", url))
 	}
 	for _, headers := range []any{

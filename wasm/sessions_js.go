@@ -26,7 +26,7 @@ func (k *keyring) revokeSession(args arguments) (work, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := key.useOptions(o); err != nil {
+	if err := key.bind(o); err != nil {
 		return nil, err
 	}
 	report, err := reporter(o.property("onProgress"))
@@ -40,6 +40,16 @@ func (k *keyring) revokeSession(args arguments) (work, error) {
 			return nil, err
 		}
 		for {
+			// Looked at before patience is: what is known is told.
+			if done, ok := retry.Next().(signer.Done); ok {
+				if done.Err != nil {
+					return nil, done.Err
+				}
+				return map[string]any{"status": string(done.Status), "sessionId": id}, nil
+			}
+			if err := context.Cause(ctx); err != nil {
+				return nil, err
+			}
 			switch s := retry.Next().(type) {
 			case signer.Send:
 				send(ctx, retry, s, b, report)
@@ -56,14 +66,6 @@ func (k *keyring) revokeSession(args arguments) (work, error) {
 					return nil, err
 				}
 				retry.Waited()
-			case signer.Done:
-				if s.Err != nil {
-					return nil, s.Err
-				}
-				return map[string]any{"status": string(s.Status), "sessionId": id}, nil
-			}
-			if err := context.Cause(ctx); err != nil {
-				return nil, err
 			}
 		}
 	}, nil
@@ -156,7 +158,7 @@ func listSessions(args arguments) (work, error) {
 }
 
 // sessionList parses {"data":[AuthSession…]} with the browser's JSON and checks
-// what a page will build on: each id and expiresAt.
+// what a page will build on: that each has an id, and a text expiresAt.
 func sessionList(body string) (sessions js.Value, ok bool) {
 	defer func() {
 		if recover() != nil { // JSON.parse throws

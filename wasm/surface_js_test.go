@@ -194,8 +194,34 @@ func TestImportKey(t *testing.T) {
 	if _, _, f := importKey(t, "P-384", fixtureP256); f == nil || f.code() != "CURVE_UNSUPPORTED" {
 		t.Errorf("import on P-384: %v", f)
 	}
-	for _, bad := range []any{nil, "00", 5, []any{1, 2}, eval("new Uint16Array(32)"), eval("new ArrayBuffer(32)"), eval("new Proxy(new Uint8Array(32), {getPrototypeOf() { throw 1 }})")} {
+	for _, bad := range []any{nil, "00", 5, []any{1, 2}, eval("new Uint16Array(32)"), eval("new ArrayBuffer(32)"), eval("new Proxy(new Uint8Array(32), {getPrototypeOf() { throw 1 }})"), eval("Object.setPrototypeOf(new Uint8Array(32), new Proxy({}, {getPrototypeOf() { throw 1 }}))")} {
 		wantCode(t, signer.ErrArgumentInvalid, "importKey", map[string]any{"curve": "P-256", "privateKey": bad})
+	}
+	refused := eval("new Uint8Array(32).fill(7)")
+	wantCode(t, signer.ErrArgumentInvalid, "importKey", map[string]any{"curve": "P-256", "privateKey": refused, "timeoutMs": 0})
+	if got := refused.Index(0).Int(); got != 0 {
+		t.Error("the bytes of a refused call are not zeroed")
+	}
+}
+
+// What an array of the page's says of itself is not asked: an exception in
+// there would leave the module broken.
+func TestImportKeyReadsTheBytesThemselves(t *testing.T) {
+	hostile := eval(`(curve) => {
+		const privateKey = new Uint8Array(32).fill(7)
+		for (const name of ["length", "fill", "subarray", "constructor", "buffer", Symbol.toStringTag])
+			Object.defineProperty(privateKey, name, { get() { throw new Error("hostile") } })
+		return { curve, privateKey }
+	}`)
+	zeroes := eval("({ privateKey }) => [0, 31].every((i) => privateKey[i] === 0)")
+	for _, curve := range []string{"P-256", "secp256k1"} {
+		options := hostile.Invoke(curve)
+		key := must(t, "importKey", options)
+		s := must(t, "signChallenge", newChallenge(), map[string]any{"key": key})
+		verify(t, s.Get("signature").String(), key.Get("publicKey").String())
+		if !zeroes.Invoke(options).Bool() {
+			t.Errorf("%s: the caller's bytes are not zeroed", curve)
+		}
 	}
 }
 
@@ -229,6 +255,11 @@ func TestSignChallengeRefuses(t *testing.T) {
 		{"getter that throws", eval(`{get payloadToSign() { throw new Error("boom") }}`), opt, signer.ErrArgumentInvalid},
 		{"options with a getter that throws", newChallenge(), eval(`{get key() { throw 1 }}`), signer.ErrArgumentInvalid},
 		{"signal that throws", newChallenge(), map[string]any{"key": key, "signal": eval(`{addEventListener() { throw 1 }}`)}, signer.ErrArgumentInvalid},
+		{"signal whose second look throws", newChallenge(), map[string]any{"key": key, "signal": eval(`(() => {
+			let looks = 0
+			return { get addEventListener() { if (looks++) throw 1; return () => {} } }
+		})()`)}, signer.ErrArgumentInvalid},
+		{"clock with a getter that throws", newChallenge(), map[string]any{"key": key, "clock": eval(`{get now() { throw 1 }}`)}, signer.ErrInternal},
 		{"key with a getter that throws", newChallenge(), map[string]any{"key": eval(`{get id() { throw 1 }}`)}, signer.ErrArgumentInvalid},
 		{"revoked proxy", eval(`(() => { const p = Proxy.revocable({}, {}); p.revoke(); return p.proxy })()`), opt, signer.ErrArgumentInvalid},
 		{"options are a string", newChallenge(), "x", signer.ErrArgumentInvalid},
@@ -274,9 +305,22 @@ func TestPropertiesAreReadOnce(t *testing.T) {
 	}
 }
 
+// A signal that lets go of nobody ends a call as any other does.
+func TestSignalThatKeepsItsListeners(t *testing.T) {
+	key := must(t, "createKey", map[string]any{"curve": "secp256k1"})
+	signal := eval(`{ aborted: false, addEventListener() {}, get removeEventListener() { throw 1 } }`)
+	for range 3 {
+		must(t, "signChallenge", newChallenge(), map[string]any{"key": key, "signal": signal})
+	}
+}
+
 func TestKeysAreListedInOrder(t *testing.T) {
 	before := must(t, "keys").Length()
-	a, b := must(t, "createKey"), must(t, "createKey", map[string]any{"curve": "secp256k1"})
+	a := must(t, "createKey")
+	b, _, f := importKey(t, "secp256k1", fixtureP256)
+	if f != nil {
+		t.Fatal(f.code())
+	}
 	all := must(t, "keys")
 	if all.Length() != before+2 || !all.Index(before).Get("id").Equal(a.Get("id")) || !all.Index(before+1).Get("id").Equal(b.Get("id")) {
 		t.Error("keys() does not end with the two new ones")
@@ -290,8 +334,8 @@ func TestKeysAreListedInOrder(t *testing.T) {
 		t.Errorf("protection = %s", got)
 	}
 	text := js.Global().Get("JSON").Call("stringify", all).String()
-	if strings.Contains(text, "private") {
-		t.Errorf("keys() = %s", text)
+	if strings.Contains(text, fixtureP256) {
+		t.Error("keys() holds a private key")
 	}
 }
 

@@ -10,14 +10,23 @@ import (
 )
 
 // P-256 keys are WebCrypto's, and not extractable: nobody, this module
-// included, can read the private half. It can only be used.
+// included, can read the private half. It can only be used. Of one that was
+// imported, traces of the bytes that came in are left in this module's memory.
 
-var uint8Array = js.Global().Get("Uint8Array")
+var (
+	uint8Array      = js.Global().Get("Uint8Array")
+	uint8ArrayProto = uint8Array.Get("prototype")
+	fill            = uint8ArrayProto.Get("fill")
+)
 
-// isUint8Array asks isView first: a proxy is no view, and its instanceof may throw.
+// isUint8Array asks isView first, which no proxy passes. What it says yes to may
+// still have properties and a prototype of the page's making: copy it first.
 func isUint8Array(v js.Value) bool {
-	return js.Global().Get("ArrayBuffer").Call("isView", v).Bool() && v.InstanceOf(uint8Array)
+	return js.Global().Get("ArrayBuffer").Call("isView", v).Bool() && uint8ArrayProto.Call("isPrototypeOf", v).Bool()
 }
+
+// zero overwrites an array that may be the page's.
+func zero(v js.Value) { fill.Call("call", v, 0) }
 
 func toUint8Array(b []byte) js.Value {
 	v := uint8Array.New(len(b))
@@ -88,7 +97,9 @@ func generateWebCrypto(ctx context.Context) (*heldKey, error) {
 //	  30 13  06 07 2a8648ce3d0201  06 08 2a8648ce3d030107  EC key, P-256
 //	  04 6d  30 6b  02 01 01  04 20 (scalar)               private key
 //	    a1 44  03 42 00  04 (x) (y)                        public key
-func importWebCrypto(ctx context.Context, scalar []byte) (*heldKey, error) {
+//
+// It keeps nothing of scalar; what it returns waits for WebCrypto.
+func importWebCrypto(scalar []byte) (func(context.Context) (*heldKey, error), error) {
 	s, err := subtle()
 	if err != nil {
 		return nil, err
@@ -114,11 +125,13 @@ func importWebCrypto(ctx context.Context, scalar []byte) (*heldKey, error) {
 	const extractable = false
 	promise := s.Call("importKey", "pkcs8", pkcs8, keyAlgorithm, extractable, []any{"sign"})
 	pkcs8.Call("fill", 0) // importKey has taken its copy: Web Cryptography API section 14.3.9 step 2
-	handle, err := await(ctx, promise)
-	if err != nil {
-		return nil, webCryptoError(err)
-	}
-	return webCryptoKey(public, handle, toUint8Array(uncompressed)), nil
+	return func(ctx context.Context) (*heldKey, error) {
+		handle, err := await(ctx, promise)
+		if err != nil {
+			return nil, webCryptoError(err)
+		}
+		return webCryptoKey(public, handle, toUint8Array(uncompressed)), nil
+	}, nil
 }
 
 func webCryptoKey(public signer.PublicKey, private, point js.Value) *heldKey {

@@ -94,7 +94,7 @@ export function intent(value: unknown): string | Record<string, string> | undefi
   return strings("intent", options("intent", value, intentFields));
 }
 
-const intentFields = ["name", "targetPublicKey", "type", "email", "phoneNumber", "oidcToken", "credentialId"];
+const intentFields = ["name", "targetPublicKey", "type", "email", "phoneNumber", "oidcToken", "attestationObject"];
 
 /** A day. A delay past 2**31 ms would make setTimeout fire at once. */
 const maxTimeoutMs = 86_400_000;

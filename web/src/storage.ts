@@ -24,7 +24,7 @@ export interface StoredKey {
   /** Of a P-256 key: the non-extractable CryptoKey and the public key's 65 bytes. */
   handle?: CryptoKey;
   point?: Uint8Array;
-  /** Of a secp256k1 key: AES-256-GCM, see sealKey of the module. */
+  /** Of a secp256k1 key: AES-256-GCM, see sealing.ts. */
   iv?: Uint8Array;
   ciphertext?: ArrayBuffer;
 }

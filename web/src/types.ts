@@ -147,7 +147,8 @@ export interface CreateSignerOptions {
   /**
    * Whether the module runs in a dedicated worker. Default `true`. With
    * `false` the same code runs on the page's own thread: page code can then
-   * read secp256k1 keys out of its memory, and signing blocks the page.
+   * read secp256k1 keys and imported keys out of its memory, and signing
+   * blocks the page.
    */
   worker?: boolean;
   /**
@@ -208,7 +209,8 @@ export interface SessionKey {
    * What keeps the private key from being read.
    *
    * - `"non-extractable"`: the browser itself, from everybody. Script on the
-   *   page can sign with a stored key, and cannot read it.
+   *   page can sign with a stored key, and cannot read it. Of an imported key,
+   *   copies of what came in may be left in the worker's memory until it ends.
    * - `"wasm-memory"`: that it is in the memory of a worker, which page code
    *   cannot look into, and nowhere else.
    * - `"encrypted-at-rest"`: the same while it is used, and stored as
@@ -244,7 +246,8 @@ export type NewCredential =
   | { type: "EMAIL_OTP"; email: string }
   | { type: "SMS_OTP"; phoneNumber: string }
   | { type: "OAUTH"; oidcToken: string }
-  | { type: "PASSKEY"; credentialId: string };
+  /** The id alone would not do: a backend could keep it and put a key of its own behind it. */
+  | { type: "PASSKEY"; attestationObject: string };
 
 /**
  * What the person agreed to. The payload must mean exactly this, or nothing is
@@ -371,8 +374,8 @@ export interface Signer {
    * `INTERNAL` means that the browser would not remove it from storage: there
    * it still is.
    *
-   * WebAssembly cannot promise that no copy of a secp256k1 key is left in its
-   * memory. To be sure of that, {@link close} the signer too: it ends the worker.
+   * WebAssembly cannot promise that no copy of a secp256k1 key or of an imported
+   * one is left in its memory. To be sure of that, {@link close} the signer too: it ends the worker.
    */
   removeKey(key: SessionKey | string): Promise<boolean>;
 

@@ -24,9 +24,9 @@ export async function signOut(signer: Signer, keyId: string, session: AuthSessio
   }
 }
 
-export async function addPasskey(signer: Signer, challenge: Response, credentialId: string): Promise<Response> {
+export async function addPasskey(signer: Signer, challenge: Response, attestationObject: string): Promise<Response> {
   const [key] = await signer.keys();
-  const intent: Intent = { name: "add-credential", type: "PASSKEY", credentialId };
+  const intent: Intent = { name: "add-credential", type: "PASSKEY", attestationObject };
   if (!key) throw new Error("no key");
   const { headers } = await signer.signChallenge(await challenge.json(), { key, intent });
   return fetch("/api/grid/auth/credentials", { method: "POST", headers });
