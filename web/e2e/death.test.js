@@ -33,6 +33,9 @@ const keep = `{
   };
 }`;
 
+/** The shortest pause that there is before a retry: the tests wait for steps, not for time. */
+const hurry = "Math.random = () => 0;";
+
 const isRevocation = ({ method }) => method === "DELETE";
 const isSigned = (exchange) => exchange.all("Grid-Wallet-Signature").length > 0;
 
@@ -67,7 +70,7 @@ class Network {
         exchange.strip("content-encoding");
       }
       if (exchange.path === "/worker.js") {
-        exchange.prepend(prelude);
+        exchange.prepend(hurry + prelude);
         prelude = "";
       }
       await this.onAnswer(exchange);
@@ -217,10 +220,10 @@ for (const curve of ["P-256", "secp256k1"]) {
       });
 
       scenario(`the network is lost at "${step}", and does not come back`, at(i, cut), async (device) => {
-        const got = await device.revoke({ timeoutMs: 1000 });
+        const got = await device.revoke();
         const over = step === "response 2";
         if (over) assert.equal(got.value?.status, "revoked", got.code);
-        else assert.ok(["NETWORK_FAILED", "TIMEOUT"].includes(got.code) && got.sessionExpiresAt, got.code);
+        else assert.ok(got.code === "NETWORK_FAILED" && got.sessionExpiresAt, got.code);
         assert.equal(await device.isActive(), !over);
         await device.assertHonest(got);
       });
@@ -248,8 +251,8 @@ for (const curve of ["P-256", "secp256k1"]) {
         network.down = true;
         exchange.drop();
       };
-      const got = await device.revoke({ timeoutMs: 1000 });
-      assert.ok(["NETWORK_FAILED", "TIMEOUT"].includes(got.code) && got.sessionExpiresAt, got.code);
+      const got = await device.revoke();
+      assert.ok(got.code === "NETWORK_FAILED" && got.sessionExpiresAt, got.code);
       assert.equal(await device.isActive(), false);
       await device.assertHonest(got);
     });
@@ -264,8 +267,8 @@ for (const curve of ["P-256", "secp256k1"]) {
     });
 
     scenario("the network is lost, and storage does not let go of the key: it is not called destroyed", at(0, cut) + keep, async (device) => {
-      const got = await device.revoke({ timeoutMs: 1000 });
-      assert.ok(["NETWORK_FAILED", "TIMEOUT"].includes(got.code) && !got.sessionExpiresAt, got.code);
+      const got = await device.revoke();
+      assert.ok(got.code === "NETWORK_FAILED" && !got.sessionExpiresAt, got.code);
       await device.assertHonest(got);
     });
 

@@ -28,13 +28,16 @@ function bridge(request, response) {
   json(response, 202, { payloadToSign, requestId, expiresAt, type: "OAUTH" });
 }
 
-let browser, server, page, dropped;
+let browser, server, page;
+/** Of the newest request that gets no answer: called when it arrives, and whether the browser has dropped it. */
+let arrived, dropped;
 before(async () => {
   browser = await launch();
   server = await serve({
     "/api/grid/": bridge,
     "/silent/"(request) {
       dropped = new Promise((resolve) => request.on("close", resolve));
+      arrived?.();
     },
     "/refusing/": (_, response) => json(response, 403, { status: 403, code: "FORBIDDEN", message: "no" }),
   });
@@ -382,22 +385,27 @@ test("headers go along, fresh for each call", async () => {
 });
 
 test("abort: at once, before, during and while the headers are awaited", async () => {
-  const got = await page.evaluate(async () => {
+  const reached = new Promise((resolve) => (arrived = resolve));
+  const aborted = await page.evaluate(async () => {
+    globalThis.controller = new AbortController();
     const aborted = await outcome(silent.revokeSession(session, { key: silentKey, signal: AbortSignal.abort("no more") }));
-    const controller = new AbortController();
-    const pending = outcome(silent.listSessions(account, { signal: controller.signal }));
+    globalThis.pending = outcome(silent.listSessions(account, { signal: controller.signal }));
+    return aborted;
+  });
+  await reached;
+  const got = await page.evaluate(async () => {
     // The signal's own methods have been replaced by hostile ones: they are not what is used.
     controller.signal.removeEventListener = () => {
       throw new Error("hostile");
     };
-    setTimeout(() => controller.abort(), 300);
+    controller.abort();
     const during = await pending;
     const waiting = await createSigner({ bridgeUrl: "/api/grid", headers: () => new Promise(() => {}) });
     const fetching = await outcome(waiting.listSessions(account, { signal: AbortSignal.timeout(100) }));
-    return { aborted, during, fetching, alive: (await silent.keys()).length };
+    return { during, fetching, alive: (await silent.keys()).length };
   });
-  assert.equal(got.aborted.code, "ABORTED");
-  assert.equal(got.aborted.cause, "no more");
+  assert.equal(aborted.code, "ABORTED");
+  assert.equal(aborted.cause, "no more");
   assert.equal(got.during.code, "ABORTED");
   assert.equal(got.fetching.code, "ABORTED");
   assert.equal(got.alive, 1);
@@ -405,11 +413,16 @@ test("abort: at once, before, during and while the headers are awaited", async (
   await dropped; // the abort went all the way: the request was dropped
 });
 
-test("timeoutMs: of the call, also while the headers are awaited", async () => {
+test("timeoutMs: of the call, or else of the signer, also while the headers are awaited", async () => {
   const got = await page.evaluate(async () => {
-    const call = await outcome(silent.listSessions(account, { timeoutMs: 200 }));
-    const waiting = await createSigner({ bridgeUrl: "/api/grid", timeoutMs: 500, headers: () => new Promise(() => {}) });
-    return [call, await outcome(waiting.listSessions(account))].map(({ code, retryable }) => [code, retryable]);
+    const late = [await outcome(silent.listSessions(account, { timeoutMs: 200 }))];
+    const options = { bridgeUrl: "/api/grid", timeoutMs: 54_321, headers: () => new Promise(() => {}) };
+    const waiting = await createSigner(options); // which has all of that time to load
+    const { setTimeout } = globalThis;
+    globalThis.setTimeout = (what, ms) => setTimeout(what, ms >= 54_321 ? 0 : ms); // and then it is over
+    late.push(await outcome(waiting.listSessions(account)));
+    globalThis.setTimeout = setTimeout;
+    return late.map(({ code, retryable }) => [code, retryable]);
   });
   assert.deepEqual(got, [["TIMEOUT", true], ["TIMEOUT", true]]);
 });

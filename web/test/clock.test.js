@@ -150,24 +150,21 @@ test("a session that is over cannot be bound to: the key goes", async () => {
 });
 
 test("a key ends with its session by itself, and the page is told", async () => {
-  bridge = makeBridge();
-  const session = bridge.signIn(2000);
-  const seen = await page.evaluate(async (session) => {
-    const seen = [];
-    let gone;
-    const ended = new Promise((resolve) => (gone = resolve));
-    const signer = await createSigner({
-      bridgeUrl: "/api/grid",
-      onKeysChanged(keys) {
+  const key = await page.evaluate(async () => {
+    globalThis.seen = [];
+    globalThis.ended = new Promise((ended) => {
+      const onKeysChanged = (keys) => {
         seen.push(keys.map(({ session }) => session?.id ?? "unbound"));
-        if (keys.length === 0) gone();
-      },
+        if (keys.length === 0) ended(seen);
+      };
+      globalThis.loaded = createSigner({ bridgeUrl: "/api/grid", onKeysChanged });
     });
-    await signer.bindSession(await signer.createKey(), session);
-    await ended;
-    return seen;
-  }, session);
-  assert.deepEqual(seen, [["unbound"], [session.id], []]);
+    return (await loaded).createKey();
+  });
+  const session = bridge.signIn(5000); // only now: it is not to be over before the key is bound
+  const bind = async (key, session) => (await loaded).bindSession(key, session);
+  await page.evaluate(bind, key, session);
+  assert.deepEqual(await page.evaluate(() => ended), [["unbound"], [session.id], []]);
 });
 
 test("a reload after the end of a session finds no key", async () => {

@@ -145,7 +145,7 @@ test("revokeOtherSessions ends all but the key's own, and tells of each", async 
   bridge.onRequest = async () => (bridge.down = ++requests > 0);
   const [lost] = await tab.evaluate(async (account) => {
     const [key] = await signer.keys();
-    const outcomes = await signer.revokeOtherSessions(account, { key, timeoutMs: 2000 });
+    const outcomes = await signer.revokeOtherSessions(account, { key, timeoutMs: 10_000 }); // longer than the retries take
     return outcomes.map(({ error, status }) => [error instanceof GridSignerError, error?.code, status ?? "none"]);
   }, account);
   Object.assign(bridge, { down: false, onRequest: async () => {} });
