@@ -19,7 +19,7 @@ before(async () => {
   page = await open(browser, server);
   await page.evaluate(
     async (session, fixture) => {
-      const signer = await createSigner({ bridgeUrl: "/bridge" });
+      const signer = await createSigner({ bridgeUrl: "/bridge", persistence: "memory" });
       // A key per vector, since a key remembers the organization that it first signed for.
       globalThis.withKey = async (use) => {
         const privateKey = Uint8Array.from(fixture.match(/../g), (pair) => parseInt(pair, 16));
