@@ -49,8 +49,8 @@ func (u User) check() error {
 const maxToken = 8 << 10
 
 // tokenLife is how long a token that was checked is believed without checking
-// it again, though never past its expiry. A key that the issuer withdrew is
-// believed for as long.
+// it again, though never past its expiry. A token of a key that the issuer
+// withdrew is believed for as long after [keysMaxAge], within which that is seen.
 const tokenLife = 30 * time.Second
 
 // signingAlgorithms are those of asymmetric keys. An HMAC would make the public
@@ -93,15 +93,14 @@ func NewOIDC(ctx context.Context, o OIDC) (func(*http.Request) (User, error), er
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	keys, err := newKeyTransport(ctx, o)
+	keys, err := newKeySet(ctx, o)
 	if err != nil {
 		errs = append(errs, err)
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	ctx = oidc.ClientContext(ctx, &http.Client{Transport: keys})
-	verifier := oidc.NewVerifier(o.Issuer, oidc.NewRemoteKeySet(ctx, keysURL), &oidc.Config{
+	verifier := oidc.NewVerifier(o.Issuer, keys, &oidc.Config{
 		ClientID: o.Audience, SupportedSigningAlgs: signingAlgorithms, Now: o.Now,
 	})
 	known := knownUsers{now: o.Now}

@@ -12,13 +12,18 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"io"
+	"log/slog"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -86,6 +91,12 @@ func (k issuerKey) token(t testing.TB, header, claims map[string]any) string {
 		}
 	}
 	return signed + "." + b64.EncodeToString(sig)
+}
+
+// fresh is a token of its own: no other has been checked that is the same.
+func (k issuerKey) fresh(t testing.TB) string {
+	t.Helper()
+	return k.token(t, map[string]any{"alg": k.alg, "kid": k.id}, map[string]any{"iss": "i", "aud": "a", "sub": "u", "exp": time.Now().Unix() + 60})
 }
 
 func bearerRequest(token string) *http.Request {
@@ -211,9 +222,7 @@ func TestKeysRotate(t *testing.T) {
 		}
 		assert := func(step string, k issuerKey, want bool, wantReads int) {
 			t.Helper()
-			_, err := authenticate(bearerRequest(k.token(t, map[string]any{"alg": "ES256", "kid": k.id},
-				map[string]any{"iss": "i", "aud": "a", "sub": "u", "exp": time.Now().Unix() + 60})))
-			synctest.Wait() // for go-oidc to put what it read away
+			_, err := authenticate(bearerRequest(k.fresh(t)))
 			if (err == nil) != want || reads != wantReads {
 				t.Errorf("%s: error %v after %d reads, want ok %t after %d", step, err, reads, want, wantReads)
 			}
@@ -232,6 +241,100 @@ func TestKeysRotate(t *testing.T) {
 	})
 }
 
+// TestKeysAge has an issuer withdraw a key, go down, and answer with what is no
+// key set: only the first makes a difference to its users.
+func TestKeysAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good, withdrawn := newES256(t, "good"), newES256(t, "withdrawn")
+		set, down := jwks(good, withdrawn), error(nil)
+		log := &lockedBuffer{}
+		authenticate, err := bridge.NewOIDC(t.Context(), bridge.OIDC{
+			Issuer: "i", Audience: "a", AccountsClaim: "c", Log: slog.New(slog.NewTextHandler(log, nil)),
+			Keys: func(context.Context) ([]byte, error) { return set, down },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		assert := func(step string, k issuerKey, want bool) {
+			t.Helper()
+			if _, err := authenticate(bearerRequest(k.fresh(t))); (err == nil) != want {
+				t.Errorf("%s: error %v, want ok %t", step, err, want)
+			}
+		}
+		set = jwks(good)
+		assert("just withdrawn", withdrawn, true)
+		time.Sleep(5 * time.Minute)
+		assert("withdrawn", withdrawn, false)
+		assert("not withdrawn", good, true)
+		for _, text := range []string{"", "<html>", "{}", "null", `{"keys":[]}`, `{"keys":[{}]}`, `{"keys":[1]}`, `{"keys":[{"kty":"oct","k":"AAAA"}]}`} {
+			set = []byte(text)
+			time.Sleep(time.Hour)
+			assert("key set "+text, good, true)
+			if log.take() == "" {
+				t.Errorf("key set %s: nothing in the log", text)
+			}
+		}
+		down = errors.New("refused with " + canary)
+		time.Sleep(time.Hour)
+		assert("issuer down", good, true)
+		if text := log.take(); !strings.Contains(text, "key set not read") {
+			t.Errorf("the log holds %q, want that the key set was not read", text)
+		} else {
+			assertNoCanary(t, "the log", text)
+		}
+		set, down = append([]byte(`{"keys":[{"kty":"new"},`), jwks(withdrawn)[len(`{"keys":[`):]...), nil
+		time.Sleep(time.Hour)
+		assert("beside a key of a kind to come", withdrawn, true)
+	})
+}
+
+// TestIssuerHangs has strangers make up tokens, each of which asks for a newer
+// key set, while the issuer does not answer: they wait for it together, and
+// only once.
+func TestIssuerHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good, unknown := newES256(t, "good"), newES256(t, "unknown")
+		var reads atomic.Int32
+		authenticate, err := bridge.NewOIDC(t.Context(), bridge.OIDC{
+			Issuer: "i", Audience: "a", AccountsClaim: "c",
+			Keys: func(ctx context.Context) ([]byte, error) {
+				if reads.Add(1) == 1 {
+					return jwks(good), nil
+				}
+				<-ctx.Done()
+				return nil, ctx.Err()
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		assert := func(step string, k issuerKey, ok bool, at time.Duration, wantReads int32) {
+			t.Helper()
+			_, err := authenticate(bearerRequest(k.fresh(t)))
+			if took := time.Since(start); (err == nil) != ok || took != at || reads.Load() != wantReads {
+				t.Errorf("%s: error %v at %s after %d reads, want ok %t at %s after %d", step, err, took, reads.Load(), ok, at, wantReads)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		var all sync.WaitGroup
+		for range 9 {
+			all.Go(func() { assert("stranger", unknown, false, 12*time.Second, 2) })
+		}
+		synctest.Wait() // for all of them to wait
+		assert("user", good, true, 10*time.Second, 2)
+		all.Wait()
+		assert("a later stranger", unknown, false, 12*time.Second, 2)
+		time.Sleep(18 * time.Second) // to the end of the read
+		synctest.Wait()
+		assert("a stranger after the read", unknown, false, 30*time.Second, 2)
+		time.Sleep(5 * time.Minute)
+		assert("a user of an old set", good, true, 332*time.Second, 3)
+		assert("another user of an old set", good, true, 332*time.Second, 3)
+		time.Sleep(time.Minute) // to the end of the read
+	})
+}
+
 func TestKeysFrom(t *testing.T) {
 	set := jwks(newES256(t, "k"))
 	file := filepath.Join(t.TempDir(), "jwks.json")
@@ -246,6 +349,13 @@ func TestKeysFrom(t *testing.T) {
 			http.Redirect(w, r, "/keys", http.StatusFound)
 		case "/empty":
 			w.Write([]byte(`{"keys":[]}`))
+		case "/garbage":
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				panic(err)
+			}
+			io.WriteString(conn, "HTTP/1.1 "+canary+"\r\n\r\n")
+			conn.Close()
 		default:
 			http.NotFound(w, r)
 		}
@@ -263,9 +373,10 @@ func TestKeysFrom(t *testing.T) {
 		{"not found", server.URL + "/nothing", false},
 		{"redirect", server.URL + "/moved", false},
 		{"no keys", server.URL + "/empty", false},
+		{"garbage", server.URL + "/garbage", false},
 		{"not loopback", "http://keys.example/keys", false},
 		{"scheme", "file:///etc/passwd", false},
-		{"with a password", "https://user:" + canary + "@keys.example/", false},
+		{"with a password", "https://user:" + url.QueryEscape(canary) + "@keys.example/", false},
 	}
 	for _, v := range tests {
 		t.Run(v.name, func(t *testing.T) {

@@ -55,10 +55,10 @@ func checkCredentials(id string, secret Secret) error {
 	control := func(r rune) bool { return r < 0x20 || r == 0x7f }
 	var errs []error
 	if id == "" || strings.Contains(id, ":") || strings.ContainsFunc(id, control) {
-		errs = append(errs, errors.New("bridge: the client id is empty, or holds a colon or a control character"))
+		errs = append(errs, ownError("bridge: the client id is empty, or holds a colon or a control character"))
 	}
 	if secret.reveal() == "" || strings.ContainsFunc(secret.reveal(), control) {
-		errs = append(errs, errors.New("bridge: the client secret is empty, or holds a control character"))
+		errs = append(errs, ownError("bridge: the client secret is empty, or holds a control character"))
 	}
 	return errors.Join(errs...)
 }
@@ -92,8 +92,11 @@ func (c *credentials) header() Secret {
 	}
 	c.read = c.now()
 	id, secret, err := c.source()
-	if err = errors.Join(err, checkCredentials(id, secret)); err != nil {
-		c.log.Warn("credentials not read: the last ones stay", slog.String("error", err.Error()))
+	if err == nil {
+		err = checkCredentials(id, secret)
+	}
+	if err != nil {
+		c.log.Warn("credentials not read: the last ones stay", slog.String("reason", reason(err)))
 		return c.value
 	}
 	c.value = basic(id, secret)
@@ -115,19 +118,19 @@ func envOrFile(getenv func(string) string, name string) (string, error) {
 	value, file := getenv(name), getenv(name+"_FILE")
 	switch {
 	case value == "" && file == "":
-		return "", fmt.Errorf("bridge: set %s or %s_FILE", name, name)
+		return "", ownError(fmt.Sprintf("bridge: set %s or %s_FILE", name, name))
 	case value != "" && file != "":
-		return "", fmt.Errorf("bridge: set only one of %s and %s_FILE", name, name)
+		return "", ownError(fmt.Sprintf("bridge: set only one of %s and %s_FILE", name, name))
 	case value != "":
 		return value, nil
 	}
 	content, err := os.ReadFile(file)
 	if err != nil {
-		return "", fmt.Errorf("bridge: %s_FILE: %w", name, err)
+		return "", ownError(fmt.Sprintf("bridge: %s_FILE: %s", name, err)) // names the file and quotes none of it
 	}
 	value = strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
 	if value == "" {
-		return "", fmt.Errorf("bridge: the file of %s_FILE is empty", name)
+		return "", ownError(fmt.Sprintf("bridge: the file of %s_FILE is empty", name))
 	}
 	return value, nil
 }

@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,18 +12,23 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
 )
 
 const (
 	maxKeys     = 1 << 20
-	keysTimeout = 10 * time.Second
+	keysTimeout = 10 * time.Second // of one request to the issuer
+	keysWait    = 2 * time.Second  // how long tokens wait for a key set
 	keysMinAge  = 10 * time.Second
-	keysURL     = "https://keys.invalid/" // what go-oidc is told; keyTransport answers it
+	keysMaxAge  = 5 * time.Minute
 )
 
-// KeySource reads an issuer's JSON Web Key Set (RFC 7517). It is called again
-// when a token names a key that the last set did not have, so that keys can be
-// rotated without a restart.
+// KeySource reads an issuer's JSON Web Key Set (RFC 7517) before its context
+// ends. It is called again when the last set is five minutes old, so that a key
+// which the issuer withdrew is no longer believed, and sooner when a token is
+// signed by no key of it, so that keys can be rotated without a restart.
 type KeySource func(context.Context) ([]byte, error)
 
 // KeysFrom returns the source that location names: an https URL (http on
@@ -48,14 +52,14 @@ func DiscoverKeys(issuer string) KeySource {
 	return func(ctx context.Context) ([]byte, error) {
 		document, err := fetch(ctx, strings.TrimSuffix(issuer, "/")+"/.well-known/openid-configuration")
 		if err != nil {
-			return nil, fmt.Errorf("discovery: %w", err)
+			return nil, ownError("discovery: " + reason(err))
 		}
 		var found struct {
 			Issuer  string `json:"issuer"`
 			JWKSURI string `json:"jwks_uri"`
 		}
 		if err := json.Unmarshal(document, &found); err != nil || found.Issuer != issuer {
-			return nil, errors.New("discovery: not a document about this issuer")
+			return nil, ownError("discovery: not a document about this issuer")
 		}
 		return fetch(ctx, found.JWKSURI)
 	}
@@ -66,73 +70,131 @@ func DiscoverKeys(issuer string) KeySource {
 func fetcher(transport *http.Transport) func(ctx context.Context, url string) ([]byte, error) {
 	return func(ctx context.Context, url string) ([]byte, error) {
 		if _, err := parseURL(url); err != nil {
-			return nil, err
+			return nil, ownError("the URL is " + err.Error())
 		}
 		ctx, cancel := context.WithTimeout(ctx, keysTimeout)
 		defer cancel()
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
-			return nil, err
+			return nil, ownError(reason(err))
 		}
 		resp, err := transport.RoundTrip(req)
 		if err != nil {
-			return nil, err
+			return nil, ownError(reason(err))
 		}
 		defer resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			return nil, fmt.Errorf("answered with status %d", resp.StatusCode)
+			return nil, ownError(fmt.Sprintf("answered with status %d", resp.StatusCode))
 		}
-		return io.ReadAll(io.LimitReader(resp.Body, maxKeys))
+		body, err := io.ReadAll(io.LimitReader(resp.Body, maxKeys))
+		if err != nil {
+			return nil, ownError(reason(err))
+		}
+		return body, nil
 	}
 }
 
-// keyTransport lets go-oidc's rotating key set, which knows only HTTP, read
-// from a [KeySource]. It reads at most every [keysMinAge]: any client can make
-// up a token that names an unknown key, and must not be able to turn the bridge
-// into a load on the issuer.
-type keyTransport struct {
+// keySet is an [oidc.KeySet] of what a [KeySource] gave last. It is read again
+// when it is older than [keysMaxAge], and for a token that none of its keys
+// signed. The latter any client can make up, and must turn the bridge neither
+// into a load on the issuer, so [keysMinAge] passes between two reads, nor into
+// a queue behind an issuer that hangs: all wait for a read together, for
+// [keysWait] from its beginning, and then go by the last set.
+type keySet struct {
 	source KeySource
 	now    func() time.Time
 	log    *slog.Logger
 
 	mu   sync.Mutex
-	read time.Time
-	set  []byte
+	keys *oidc.StaticKeySet
+	read time.Time       // when the last read ended, well or not
+	wait <-chan struct{} // ends the waiting for the read under way, nil if none is
 }
 
-// newKeyTransport reads o.Keys once, to find a wrong one at the start.
-func newKeyTransport(ctx context.Context, o OIDC) (*keyTransport, error) {
+// newKeySet reads o.Keys once, to find a wrong one at the start.
+func newKeySet(ctx context.Context, o OIDC) (*keySet, error) {
 	if o.Keys == nil {
 		return nil, errors.New("bridge: no source of keys")
 	}
-	set, err := o.Keys(ctx)
+	keys, err := o.Keys.load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("bridge: reading the key set (JWKS): %w", err)
 	}
-	var keys struct{ Keys []json.RawMessage }
-	if err := json.Unmarshal(set, &keys); err != nil || len(keys.Keys) == 0 {
-		return nil, errors.New("bridge: the key set is not a JWKS with at least one key")
-	}
-	return &keyTransport{source: o.Keys, now: o.Now, log: o.Log, read: o.Now(), set: set}, nil
+	return &keySet{source: o.Keys, now: o.Now, log: o.Log, read: o.Now(), keys: keys}, nil
 }
 
-// RoundTrip answers with the key set.
-func (t *keyTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.now().Sub(t.read) >= keysMinAge {
-		t.read = t.now()
-		set, err := t.source(req.Context())
-		if err == nil {
-			t.set = set
-		} else { // the last set stays: an issuer that is down signs nobody out
-			t.log.LogAttrs(req.Context(), slog.LevelWarn, "key set not read", slog.String("error", err.Error()))
+// load reads the set and leaves out the keys that it cannot use: they are for
+// others (RFC 7517, 5). A set without any other is not one.
+func (s KeySource) load(ctx context.Context) (*oidc.StaticKeySet, error) {
+	text, err := s(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var set struct{ Keys []json.RawMessage }
+	if err := json.Unmarshal(text, &set); err != nil {
+		return nil, ownError("not a JWKS")
+	}
+	keys := &oidc.StaticKeySet{}
+	for _, text := range set.Keys {
+		var key jose.JSONWebKey
+		if json.Unmarshal(text, &key) == nil && key.IsPublic() {
+			keys.PublicKeys = append(keys.PublicKeys, key.Key)
 		}
 	}
-	return &http.Response{
-		StatusCode: http.StatusOK,
-		Header:     http.Header{"Content-Type": {"application/json"}},
-		Body:       io.NopCloser(bytes.NewReader(t.set)),
-		Request:    req,
-	}, nil
+	if keys.PublicKeys == nil {
+		return nil, ownError("not a JWKS with at least one public key")
+	}
+	return keys, nil
+}
+
+// VerifySignature returns the payload of jwt if one of the keys signed it.
+func (k *keySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
+	keys := k.younger(ctx, keysMaxAge)
+	payload, err := keys.VerifySignature(ctx, jwt)
+	if err == nil {
+		return payload, nil
+	}
+	if newer := k.younger(ctx, keysMinAge); newer != keys {
+		return newer.VerifySignature(ctx, jwt)
+	}
+	return nil, err
+}
+
+// younger returns the keys, as far as possible read less than age ago.
+func (k *keySet) younger(ctx context.Context, age time.Duration) *oidc.StaticKeySet {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.now().Sub(k.read) < age {
+		return k.keys
+	}
+	if k.wait == nil {
+		wait, done := context.WithTimeout(context.Background(), keysWait)
+		k.wait = wait.Done()
+		go k.refresh(done)
+	}
+	wait := k.wait
+	k.mu.Unlock()
+	select {
+	case <-wait:
+	case <-ctx.Done():
+	}
+	k.mu.Lock()
+	return k.keys
+}
+
+// refresh reads the set again. It outlives the request that asked for it.
+func (k *keySet) refresh(done context.CancelFunc) {
+	defer done()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*keysTimeout) // discovery and keys
+	defer cancel()
+	keys, err := k.source.load(ctx)
+	if err != nil { // the last set stays: an issuer that is down signs nobody out
+		k.log.LogAttrs(ctx, slog.LevelWarn, "key set not read: the last one stays", slog.String("reason", reason(err)))
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err == nil {
+		k.keys = keys
+	}
+	k.read, k.wait = k.now(), nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"runtime"
 	"runtime/pprof"
 	"runtime/trace"
@@ -112,7 +113,7 @@ func TestPanicsHoldNoSecret(t *testing.T) {
 // the secret in it.
 func TestRedirectsAreNotRelayed(t *testing.T) {
 	redirect := func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, "https://elsewhere.example/?secret="+canary, http.StatusTemporaryRedirect)
+		http.Redirect(w, r, "https://elsewhere.example/?secret="+url.QueryEscape(canary), http.StatusTemporaryRedirect)
 	}
 	app := httptest.NewServer(http.HandlerFunc(redirect))
 	defer app.Close()
