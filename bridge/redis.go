@@ -40,7 +40,8 @@ func openRedis(url string, timeout time.Duration) (*Redis, error) {
 		return nil, errors.New("bridge: not a Redis URL: want redis://host:port/db, or rediss:// for TLS")
 	}
 	silenceRedis()
-	o.MaxRetries = -1 // a retry costs the user more than the fallback does
+	o.MaxRetries = -1                                           // a retry costs the user more than the fallback does
+	o.DialerRetries, o.DialerRetryTimeout = 1, time.Millisecond // attempts, and the pause after each, the last too
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = timeout, timeout, timeout, timeout
 	client := redis.NewClient(o)
 	return &Redis{client, redis_rate.NewLimiter(client), timeout}, nil
@@ -68,11 +69,15 @@ type sharedStore struct {
 	metrics *metrics
 	resting atomic.Int64 // Unix nanoseconds until when Redis is left alone
 	failed  atomic.Int64 // Unix nanoseconds of the last failure
+	down    atomic.Bool  // what the log says
 }
 
 // try does one operation. It reports whether Redis answered, be it with
 // [redis.Nil]. A client that went away does not cut it short: a mark against
 // replay must not hang on that, and a cut would count as a failure of Redis.
+//
+// That Redis is back the log says after [redisGrace] without a failure: one that
+// fails now and then must not fill it.
 func (s *sharedStore) try(ctx context.Context, operation func(context.Context) error) bool {
 	if s.now().UnixNano() < s.resting.Load() {
 		return false
@@ -81,19 +86,34 @@ func (s *sharedStore) try(ctx context.Context, operation func(context.Context) e
 	defer cancel()
 	err := operation(ctx)
 	if err == nil || errors.Is(err, redis.Nil) {
-		if s.resting.Swap(0) != 0 {
+		s.metrics.sharedUp.Set(1)
+		if s.down.Load() && s.complete() && s.down.Swap(false) {
 			s.log.Info("Redis answers again: limits are shared")
 		}
-		s.metrics.sharedUp.Set(1)
 		return true
 	}
 	s.metrics.sharedUp.Set(0)
 	s.metrics.sharedFailures.Inc()
 	s.failed.Store(s.now().UnixNano())
-	if s.resting.Swap(s.now().Add(redisRest).UnixNano()) == 0 {
-		s.log.Warn("Redis does not answer: limits are this replica's own")
+	s.resting.Store(s.now().Add(redisRest).UnixNano())
+	if !s.down.Swap(true) {
+		s.log.Warn("Redis does not answer: limits are this replica's own", slog.String("reason", redisReason(err)))
 	}
 	return false
+}
+
+// redisReason is [reason] for what Redis itself may say.
+func redisReason(err error) string {
+	_, answered := errors.AsType[redis.Error](err)
+	switch {
+	case redis.IsAuthError(err):
+		return "the password is refused"
+	case redis.IsPermissionError(err):
+		return "the user may not do what a bridge needs"
+	case answered:
+		return "answered with an error"
+	}
+	return reason(err)
 }
 
 // load asks here first: no value of a key ever changes.
@@ -134,6 +154,9 @@ func (s *sharedStore) claim(ctx context.Context, key string, life time.Duration)
 		first = set || err != nil
 		return err
 	})
+	if !first {
+		s.local.release(ctx, key) // the mark is another replica's, which may release it
+	}
 	return first
 }
 

@@ -111,32 +111,38 @@ func (s *localStore) take(_ context.Context, key string, l Limit) (time.Duration
 // that is not put again lives for one to two fillings, and nothing is ever
 // searched for what to drop. The zero value is empty.
 type generations[V any] struct {
-	young, old map[string]V
+	young, old map[string]sized[V]
 	used       int // bytes in young
+}
+
+type sized[V any] struct {
+	value V
+	size  int // bytes, with the entry's own
 }
 
 // entryCost is what a key and its place in the map take, about.
 const entryCost = 256
 
-func (g *generations[V]) get(key string) (v V, ok bool) {
-	if v, ok = g.young[key]; !ok {
+func (g *generations[V]) get(key string) (V, bool) {
+	v, ok := g.young[key]
+	if !ok {
 		v, ok = g.old[key]
 	}
-	return v, ok
+	return v.value, ok
 }
 
 // put sets the value of key, which has size bytes beside those of the entry.
 func (g *generations[V]) put(key string, v V, size int) {
-	if _, ok := g.young[key]; !ok {
-		g.used += size + entryCost
-	}
+	size += entryCost
+	g.used += size - g.young[key].size
 	if g.young == nil || g.used > storeBudget/2 {
-		g.old, g.young, g.used = g.young, map[string]V{}, size+entryCost
+		g.old, g.young, g.used = g.young, map[string]sized[V]{}, size
 	}
-	g.young[key] = v
+	g.young[key] = sized[V]{v, size}
 }
 
 func (g *generations[V]) remove(key string) {
+	g.used -= g.young[key].size
 	delete(g.young, key)
 	delete(g.old, key)
 }

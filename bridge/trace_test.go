@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -81,7 +82,7 @@ func TestSpans(t *testing.T) {
 	u.Config.ErrorLog = discard
 	c := newClient(t, u.URL, func(config *bridge.Config) { config.Tracer = r })
 	c.send("DELETE", "/auth/sessions/"+session, "", "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b71692033ff-01", "Tracestate: a=b")
-	c.send("GET", "/"+canary, "", "Cookie: "+canary)
+	c.send("GET", "/"+url.PathEscape(canary), "", "Cookie: "+canary)
 	c.server.Close()
 	want := []string{
 		"02<01 GET /auth/sessions http.response.status_code=200",
