@@ -36,7 +36,7 @@ func (e *entry) log(ctx context.Context, log *slog.Logger, took time.Duration) {
 // used a signature, for what, on which account, and what came of it. The
 // payload is there as a hash, which whoever has the payload can compare.
 type event struct {
-	account string
+	account string // "" if it was refused before that was known
 	intent  signer.IntentName
 	format  signer.Format // "" if the signature was refused
 	payload []byte        // SHA-256, nil if no challenge was found

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -55,6 +56,36 @@ func TestAudit(t *testing.T) {
 		line(401, "BRIDGE_CHALLENGE_UNKNOWN", "", ""),
 		line(204, "", "stamp", hash),
 		line(409, "BRIDGE_SIGNATURE_REPLAYED", "stamp", hash),
+	}
+	if got := c.audit(); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("audit =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestAuditOfRefusals sends signed legs that are refused before a signature is
+// looked at, and one request that only looks like one.
+func TestAuditOfRefusals(t *testing.T) {
+	var now clock
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
+	c := newClient(t, u.URL, func(config *bridge.Config) { config.Now, config.Limits.User = now.time, few })
+	pair := []string{"Grid-Wallet-Signature: " + signature, "Request-Id: " + requestID}
+	c.send("GET", anyGet, "", pair...) // the route takes neither
+	c.send("DELETE", "/auth/sessions/"+foreign, "", pair...)
+	c.send("DELETE", "/auth/sessions/"+session, "", pair[0])
+	c.send("DELETE", "/auth/sessions/"+session, "", pair...) // the fourth of three
+	c.send("DELETE", "/auth/sessions/"+session, "", append(pair, "Sec-Fetch-Site: cross-site")...)
+	c.send("DELETE", "/auth/sessions/"+session, "", "Request-Id: 1", "Sec-Fetch-Site: cross-site")
+	c.server.Close()
+	line := func(status int, code, user string) string {
+		return `{"account":"","code":"BRIDGE_` + code + `","format":"","intent":"revoke-session","method":"DELETE","payloadSha256":"","route":"/auth/sessions/{id}","status":` +
+			itoa(status) + `,"user":"` + user + `"}`
+	}
+	want := []string{
+		line(404, "NOT_FOUND", "user-alice"),
+		line(400, "HEADERS_INCOMPLETE", "user-alice"),
+		line(429, "RATE_LIMITED", "user-alice"),
+		line(403, "CROSS_ORIGIN", ""),
+		line(403, "CROSS_ORIGIN", ""),
 	}
 	if got := c.audit(); strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("audit =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -114,7 +145,7 @@ func TestCredentialsChange(t *testing.T) {
 			case 1:
 				return "id", bridge.NewSecret("one"), nil
 			case 2:
-				return "", bridge.Secret{}, errors.New("no such file")
+				return "", bridge.Secret{}, errors.New("no vault takes " + canary)
 			case 3:
 				return "id", bridge.NewSecret(""), nil
 			}
@@ -141,9 +172,9 @@ func TestMetricLabels(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	u := newUpstream(t, respondJSON(200, `{}`))
 	c := newClient(t, u.URL, func(config *bridge.Config) { config.Metrics = registry })
-	c.send("PURGE", "/"+canary, "")
+	c.send("PURGE", "/"+url.PathEscape(canary), "")
 	c.send("GET", anyGet, "")
-	c.send(canary, anyGet, "")
+	c.send(canaryPart, anyGet, "")
 	c.send("DELETE", "/auth/sessions/"+foreign, "", "Traceparent: "+canary)
 	c.server.Close()
 	families, err := registry.Gather()

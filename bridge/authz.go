@@ -18,9 +18,15 @@ import (
 // an answer of Grid's to relay if the owner could not be looked up (429 and 5xx,
 // which the client retries).
 //
+// A user without any account is more likely one of a bridge that is set up
+// wrongly, and is told so: a client takes [errNotFound] as "already revoked".
+//
 // What is another user's and what does not exist are refused alike, and after
 // the same look-ups, so that ids cannot be probed.
 func (b *bridge) authorize(ctx context.Context, user User, c *call) (*answer, error) {
+	if len(user.Accounts) == 0 {
+		return nil, errNoAccounts
+	}
 	for _, name := range c.route.query {
 		if c.account = c.query.Get(name); !slices.Contains(user.Accounts, c.account) {
 			return nil, errNotFound

@@ -106,6 +106,19 @@ func TestOwnershipInBody(t *testing.T) {
 	}
 }
 
+// TestNoAccounts has the operator mistype the claim that names the accounts. A
+// 404 would tell every user who signs out that their session is over.
+func TestNoAccounts(t *testing.T) {
+	u := newUpstream(t, nil)
+	c := newClient(t, u.URL, func(config *bridge.Config) {
+		config.Authenticate = func(*http.Request) (bridge.User, error) { return bridge.User{ID: "u"}, nil }
+	})
+	everyRoute(t, func(t *testing.T, r bridge.Request) {
+		c.t = t
+		assertRefused(t, u, c.raw(requestText(r, "X-Gridsigner: 1")), 403, "BRIDGE_NO_ACCOUNTS")
+	})
+}
+
 func TestOwnershipLookupFails(t *testing.T) {
 	tests := []struct {
 		name, body string

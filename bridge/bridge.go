@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -150,6 +151,9 @@ func (b *bridge) serve(w http.ResponseWriter, r *http.Request, e *entry) (a *ans
 		e.method = http.MethodOptions
 		return b.origins.permit(w, rt), nil
 	}
+	if slices.ContainsFunc(rt.headers, func(name string) bool { return len(r.Header[name]) > 0 }) {
+		e.signed = &event{intent: rt.intent} // a signed leg is audited whatever becomes of it
+	}
 	if err := b.origins.check(r); err != nil {
 		return nil, err
 	}
@@ -160,10 +164,13 @@ func (b *bridge) serve(w http.ResponseWriter, r *http.Request, e *entry) (a *ans
 	if err == nil {
 		err = user.check()
 	}
-	if errors.Is(err, ErrAuthUnavailable) {
+	switch {
+	case err == nil:
+	case errors.Is(r.Context().Err(), context.Canceled):
+		return nil, errClientGone // which is no fault of whoever was asked about the user
+	case errors.Is(err, ErrAuthUnavailable):
 		return nil, errAuthUnavailable.after(time.Second)
-	}
-	if err != nil {
+	default:
 		return nil, errUnauthenticated
 	}
 	e.user = user.ID
@@ -186,7 +193,7 @@ func (b *bridge) serve(w http.ResponseWriter, r *http.Request, e *entry) (a *ans
 func (b *bridge) exchange(ctx context.Context, user User, c *call, e *entry) (*answer, error) {
 	var leg *signedLeg
 	if len(c.headers) > 0 {
-		e.signed = &event{account: c.account, intent: c.route.intent}
+		e.signed.account = c.account
 		var err error
 		if leg, err = b.admit(ctx, user, c, e.signed); err != nil {
 			return nil, err

@@ -114,6 +114,23 @@ func TestRefusesInput(t *testing.T) {
 	}
 }
 
+// TestBodiesAreNotWaitedFor announces a body to routes that take none, and never
+// sends it: whoever waited for it would hold a place that others need.
+func TestBodiesAreNotWaitedFor(t *testing.T) {
+	u := newUpstream(t, nil)
+	c := newClient(t, u.URL)
+	everyRoute(t, func(t *testing.T, r bridge.Request) {
+		if r.Body != "" {
+			t.Skip("takes a body")
+		}
+		for _, line := range []string{"Content-Length: 5", "Transfer-Encoding: chunked"} {
+			c.t = t
+			got := c.raw(requestText(r, "X-Gridsigner: 1", line))
+			assertRefused(t, u, got, 400, "BRIDGE_INPUT_INVALID")
+		}
+	})
+}
+
 func TestAbsoluteFormIsRoutedByPath(t *testing.T) {
 	u := newUpstream(t, func(http.ResponseWriter, *http.Request) {})
 	c := newClient(t, u.URL)

@@ -31,8 +31,9 @@ func newOrigins(allowed []string) (*origins, error) {
 	var errs []error
 	for _, origin := range allowed {
 		u, err := parseURL(origin)
-		if err != nil || strings.Contains(origin, "*") || origin != (&url.URL{Scheme: u.Scheme, Host: u.Host}).String() || origin != strings.ToLower(origin) {
-			errs = append(errs, fmt.Errorf("bridge: %q is not an origin: want https://host or https://host:port, lower case", origin))
+		if err != nil || strings.Contains(origin, "*") || origin != (&url.URL{Scheme: u.Scheme, Host: u.Host}).String() || origin != strings.ToLower(origin) ||
+			strings.HasSuffix(origin, ":") || u.Port() == map[string]string{"https": "443", "http": "80"}[u.Scheme] {
+			errs = append(errs, fmt.Errorf("bridge: %q is not an origin: want https://host or https://host:port, lower case, as browsers send it: without the default port", origin))
 			continue
 		}
 		errs = append(errs, o.protection.AddTrustedOrigin(origin))

@@ -123,7 +123,8 @@ func TestCrossOriginAnswers(t *testing.T) {
 
 func TestAllowedOriginsAreChecked(t *testing.T) {
 	for _, origin := range []string{"", "*", "null", "friend.example", "https://friend.example/", "https://friend.example/a", "https://Friend.example",
-		"https://*.friend.example", "http://friend.example", "https://user@friend.example", "https://friend.example?a"} {
+		"https://*.friend.example", "http://friend.example", "https://user@friend.example", "https://friend.example?a",
+		"https://friend.example:443", "https://friend.example:", "http://localhost:80"} { // of these a browser leaves the port out
 		_, err := bridge.New(bridge.Config{
 			ClientID: clientID, ClientSecret: bridge.NewSecret(canary), AllowOrigins: []string{"https://good.example:8443", origin},
 			Authenticate: func(*http.Request) (bridge.User, error) { return bridge.User{}, nil },

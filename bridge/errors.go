@@ -31,7 +31,7 @@ func (e *refusal) Error() string { return e.code }
 
 // after is e with the advice to come back when wait is over.
 func (e refusal) after(wait time.Duration) *refusal {
-	e.retryAfter = int(wait/time.Second) + 1 // whole seconds, rounded up (RFC 9110, 10.2.3)
+	e.retryAfter = max(1, int((wait+time.Second-1)/time.Second)) // whole seconds, rounded up (RFC 9110, 10.2.3)
 	return &e
 }
 
@@ -46,6 +46,7 @@ var (
 	errSignatureInvalid   = refuse(401, "BRIDGE_SIGNATURE_INVALID", "the signature is not of the challenge's payload by the key in the stamp")
 	errCrossOrigin        = refuse(403, "BRIDGE_CROSS_ORIGIN", "the request comes from a page of an origin that is not allowed")
 	errHeaderMissing      = refuse(403, "BRIDGE_HEADER_MISSING", "requests other than GET must carry X-Gridsigner: 1")
+	errNoAccounts         = refuse(403, "BRIDGE_NO_ACCOUNTS", "the user has no accounts: neither the accounts claim nor the application names any")
 	errRouteNotFound      = refuse(404, "BRIDGE_ROUTE_NOT_FOUND", "the bridge has no such route")
 	errNotFound           = refuse(404, "BRIDGE_NOT_FOUND", "no such thing among the user's accounts")
 	errMethodNotAllowed   = refuse(405, "BRIDGE_METHOD_NOT_ALLOWED", "the route does not take this method")

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"net/http"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -27,6 +28,15 @@ type Request struct{ Method, Path, Body string }
 
 // CloseIdle ends the connections to Grid that wait for a next request.
 func CloseIdle(h http.Handler) { h.(*bridge).transport.CloseIdleConnections() }
+
+// Heap is how many bytes are in use. What has a finalizer takes two collections.
+func Heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
 
 // OpenPatientRedis is [OpenRedis] for a machine that is busy: only a Redis that
 // is gone fails.

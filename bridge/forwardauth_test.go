@@ -3,6 +3,7 @@ package bridge_test
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -131,6 +132,33 @@ func TestAuthUnavailable(t *testing.T) {
 	assertRefused(t, u, got, 503, "BRIDGE_AUTH_UNAVAILABLE")
 	if got.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
+	}
+}
+
+// TestClientGoesAwayFromTheApp hangs up while the app is asked: that is no fault
+// of the app's.
+func TestClientGoesAwayFromTheApp(t *testing.T) {
+	reached := make(chan struct{})
+	app := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(reached)
+		<-r.Context().Done()
+	}))
+	defer app.Close()
+	authenticate, err := bridge.NewForwardAuth(bridge.ForwardAuth{URL: app.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t, newUpstream(t, nil).URL, func(config *bridge.Config) { config.Authenticate = authenticate })
+	conn, err := net.Dial("tcp", c.server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(conn, "GET /api/grid"+anyGet+" HTTP/1.1\r\nHost: app.example\r\nCookie: sid=1\r\n\r\n")
+	<-reached
+	conn.Close()
+	c.server.Close() // waits for the bridge to be done
+	if log := c.log.String(); !strings.Contains(log, `"status":499,"code":"BRIDGE_CLIENT_GONE"`) {
+		t.Errorf("log = %s, want BRIDGE_CLIENT_GONE", log)
 	}
 }
 

@@ -129,7 +129,7 @@ func (b *bridge) address(r *http.Request) string {
 	addr := peer.Addr().Unmap().WithZone("")
 	for hops := strings.Join(r.Header["X-Forwarded-For"], ","); hops != "" && b.trusted(addr); {
 		comma := strings.LastIndexByte(hops, ',')
-		next, err := netip.ParseAddr(strings.TrimSpace(hops[comma+1:]))
+		next, err := parseHop(strings.TrimSpace(hops[comma+1:]))
 		if err != nil {
 			break
 		}
@@ -140,6 +140,14 @@ func (b *bridge) address(r *http.Request) string {
 		return prefix.String()
 	}
 	return addr.String()
+}
+
+// parseHop reads an address as proxies write it: some add the port.
+func parseHop(text string) (netip.Addr, error) {
+	if hop, err := netip.ParseAddrPort(text); err == nil {
+		return hop.Addr(), nil
+	}
+	return netip.ParseAddr(text)
 }
 
 func (b *bridge) trusted(addr netip.Addr) bool {

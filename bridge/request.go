@@ -117,14 +117,22 @@ func (rt *route) parseHeaders(in http.Header) (http.Header, error) {
 
 // parseBody reads the body whole, so that a client that sends it slowly or not
 // at all holds no connection to Grid. The bytes are forwarded as they are.
+//
+// Where none is taken none is waited for, here or by net/http after the answer:
+// one that is announced and never sent would hold a place in flight for as long
+// as reading may take. Chunks of nothing count as a body: they may hide a length
+// that a proxy in front went by (RFC 9112, 6.1).
 func (rt *route) parseBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if rt.body == 0 {
+		if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+			w.Header().Set("Connection", "close")
+			return nil, errInputInvalid
+		}
+		return nil, nil
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, rt.body))
 	_, tooLarge := errors.AsType[*http.MaxBytesError](err)
 	switch {
-	case rt.body == 0 && len(body) == 0 && err == nil && r.TransferEncoding == nil:
-		return nil, nil // chunks of nothing may hide a length that a proxy in front went by (RFC 9112, 6.1)
-	case rt.body == 0:
-		return nil, errInputInvalid
 	case tooLarge:
 		return nil, errBodyTooLarge
 	case err != nil:

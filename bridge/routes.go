@@ -15,7 +15,7 @@ type route struct {
 	query    []string          // the query parameters: each exactly once, each an account's id
 	body     int64             // the most bytes of JSON body, 0 where no body is taken
 	headers  []string          // request headers that pass: all of them or none
-	intent   signer.IntentName // what a challenge of this route may ask for, "" where Grid never sends one
+	intent   signer.IntentName // what a challenge of this route may ask for, "" where none is relayed
 	signIn   bool              // limited more tightly: a guess at a credential
 }
 
@@ -24,6 +24,9 @@ var walletHeaders = []string{signer.HeaderSignature, signer.HeaderRequestID}
 
 // routes is everything that the bridge forwards. What is not here does not
 // reach Grid, whatever Grid may add.
+//
+// Of the ways to sign in only OAUTH passes, which is one request: Grid answers a
+// one-time password with a challenge (contract 2.8), and that is refused.
 var routes = []route{
 	{method: http.MethodGet, template: "/auth/sessions", query: []string{"accountId"}},
 	{method: http.MethodDelete, template: "/auth/sessions/{id}", idKind: "Session", headers: walletHeaders, intent: signer.RevokeSession},
