@@ -57,8 +57,8 @@ func newChallengeBook() challengeBook {
 func (b challengeBook) add(c *challenge) {
 	pending := append(b.byResource[c.resource], c)
 	if len(pending) > maxChallenges {
-		// Never the one in process: its resends must find it.
-		oldest := slices.IndexFunc(pending, func(c *challenge) bool { return c.accepted == "" })
+		// One in process goes last: its resends must find it.
+		oldest := max(0, slices.IndexFunc(pending[:maxChallenges], func(c *challenge) bool { return c.accepted == "" }))
 		delete(b.byRequestID, pending[oldest].requestID)
 		pending = slices.Delete(pending, oldest, oldest+1)
 	}
@@ -74,7 +74,9 @@ func (b challengeBook) forget(resource string) {
 	delete(b.byResource, resource)
 }
 
-// match finds the challenge that a signed request answers.
+// match finds the challenge that a signed request answers. One in process does
+// not expire, nor does it stand in the way of another: a client that lost the
+// answer must be able to start again from leg 1.
 func (b challengeBook) match(requestID, resource string, now time.Time) (*challenge, error) {
 	c := b.byRequestID[requestID]
 	switch {
@@ -87,11 +89,6 @@ func (b challengeBook) match(requestID, resource string, now time.Time) (*challe
 	case c.accepted == "" && !now.Before(c.expires):
 		return nil, challengeExpired
 	}
-	for _, other := range b.byResource[resource] {
-		if other != c && other.accepted != "" && !other.spent {
-			return nil, processingOther
-		}
-	}
 	return c, nil
 }
 
@@ -101,8 +98,8 @@ func (b challengeBook) match(requestID, resource string, now time.Time) (*challe
 // success; a failure spends it only if so configured.
 func (s *Sim) signedRetry(req request, headers signatureHeaders, op operation) (reply, error) {
 	switch {
-	case headers.signature == "" && headers.requestID == "" && !headers.signatureRepeated:
-		return s.issue(req, op)
+	case headers.absent():
+		return s.issue(req, op), nil
 	case headers.requestID == "":
 		return reply{}, requestIDMissing
 	case headers.signatureRepeated:
@@ -148,7 +145,7 @@ func (s *Sim) checkLeg(c *challenge, req request, headers signatureHeaders, sig 
 }
 
 // issue is leg 1.
-func (s *Sim) issue(req request, op operation) (reply, error) {
+func (s *Sim) issue(req request, op operation) reply {
 	c := &challenge{
 		requestID: uuid.NewString(),
 		resource:  op.resource,
@@ -159,11 +156,7 @@ func (s *Sim) issue(req request, op operation) (reply, error) {
 		c.payload = opaquePayload()
 	} else {
 		c.requestID = "Request:" + c.requestID
-		payload, err := s.activityPayload(req.now, op)
-		if err != nil {
-			return reply{}, err
-		}
-		c.payload = payload
+		c.payload = s.activityPayload(req.now, op)
 	}
 	s.challenges.add(c)
 	return reply{http.StatusAccepted, struct {
@@ -171,22 +164,22 @@ func (s *Sim) issue(req request, op operation) (reply, error) {
 		PayloadToSign string `json:"payloadToSign"`
 		RequestID     string `json:"requestId"`
 		ExpiresAt     string `json:"expiresAt"`
-	}{op.kind, c.payload, c.requestID, timestamp(c.expires)}}, nil
+	}{op.kind, c.payload, c.requestID, timestamp(c.expires)}}
 }
 
 // activityPayload is the payload of today: compact JSON, keys sorted at every
 // level.
-func (s *Sim) activityPayload(now time.Time, op operation) (string, error) {
+func (s *Sim) activityPayload(now time.Time, op operation) string {
 	// Two challenges of the same millisecond would have the same payload, and a
 	// signature for one would do for the other.
 	s.lastStampMs = max(s.lastStampMs+1, now.UnixMilli())
-	payload, err := json.Marshal(struct {
+	payload, _ := json.Marshal(struct { // of strings: cannot fail
 		OrganizationID string `json:"organizationId"`
 		Parameters     any    `json:"parameters"`
 		TimestampMs    string `json:"timestampMs"`
 		Type           string `json:"type"`
 	}{op.account.organizationID, op.parameters, strconv.FormatInt(s.lastStampMs, 10), op.activity})
-	return string(payload), err
+	return string(payload)
 }
 
 // opaquePayload is a payload of April 2026: base64 that means nothing. It is 32

@@ -20,26 +20,45 @@ func TestProcessing(t *testing.T) {
 	s1, s2 := w.signIn(credential1, k1), w.signIn(credential2, k2)
 	payload, id := w.challenge(s1)
 	stamp := k2.stamp(payload)
-	processing := func() {
-		t.Helper()
-		a := w.revoke(s1, stamp, id)
-		if a.status != 200 || string(a.raw) != `{"status":"PROCESSING"}` {
-			t.Fatalf("got %d %s", a.status, a.raw)
-		}
-	}
-	processing()
+	wantProcessing(t, w.revoke(s1, stamp, id))
 	w.revoke(s1, k2.stamp(payload), id).want(t, 401, "WALLET_SIGNATURE_INVALID")
+	w.revoke(s1, stamp, "Request:x").want(t, 401, "UNAUTHORIZED")
 	for range maxChallenges + 1 {
-		payload, id := w.challenge(s1)
-		w.revoke(s1, k1.stamp(payload), id).want(t, 401, "UNAUTHORIZED")
+		_, id := w.challenge(s1)
+		w.revoke(s1, stamp, id).want(t, 401, "WALLET_SIGNATURE_INVALID")
 	}
-	processing()
+	wantProcessing(t, w.revoke(s1, stamp, id))
 	w.sim.mu.Lock()
 	w.sim.dropSession(w.sim.sessions[s2])
 	w.sim.mu.Unlock()
 	w.clock.advance(6 * time.Minute)
 	w.revoke(s1, stamp, id).want(t, 204, "")
 	w.revoke(s1, stamp, id).want(t, 404, "REFERENCE_NOT_FOUND")
+}
+
+// TestProcessingAbandoned tests that clients that lose the answer and start
+// again from leg 1 are not held up, however many do.
+func TestProcessingAbandoned(t *testing.T) {
+	w, k := newWorld(t, Config{ProcessingReplies: 1}), newP256(t)
+	session := w.signIn(credential1, k)
+	for range maxChallenges + 1 {
+		payload, id := w.challenge(session)
+		wantProcessing(t, w.revoke(session, k.stamp(payload), id))
+	}
+	if got := len(w.sim.challenges.byRequestID); got != maxChallenges {
+		t.Errorf("%d challenges are kept, want %d", got, maxChallenges)
+	}
+	payload, id := w.challenge(session)
+	stamp := k.stamp(payload)
+	wantProcessing(t, w.revoke(session, stamp, id))
+	w.revoke(session, stamp, id).want(t, 204, "")
+}
+
+func wantProcessing(t *testing.T, a answer) {
+	t.Helper()
+	if a.status != http.StatusOK || string(a.raw) != `{"status":"PROCESSING"}` {
+		t.Fatalf("got %d %s", a.status, a.raw)
+	}
 }
 
 func TestConcurrentRevocation(t *testing.T) {

@@ -1,18 +1,14 @@
 package gridsim
 
 import (
+	"encoding/json"
 	"math"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 )
 
 const typeOAuth = "OAUTH"
-
-// credentialTypes is the enumeration of type. All but OAUTH are refused later,
-// because no credential here has them.
-var credentialTypes = []string{"EMAIL_OTP", "SMS_OTP", typeOAuth, "PASSKEY"}
 
 // credential is a way to sign in to an account.
 type credential struct {
@@ -71,22 +67,14 @@ func (s *Sim) verifyCredential(req request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	kind, ok := stringField(body, "type")
-	if !ok {
-		return reply{}, typeMissing
+	if err := checkVerifyBody(body); err != nil {
+		return reply{}, err
 	}
-	if !slices.Contains(credentialTypes, kind) {
-		return reply{}, typeUnknown
-	}
-	var token, clientKey string
+	kind, _ := stringField(body, "type")
+	token, _ := stringField(body, "oidcToken")
+	clientKey, _ := stringField(body, "clientPublicKey")
 	var key compressedKey
 	if kind == typeOAuth {
-		if token, ok = stringField(body, "oidcToken"); !ok {
-			return reply{}, tokenMissing
-		}
-		if clientKey, ok = stringField(body, "clientPublicKey"); !ok {
-			return reply{}, clientKeyMissing
-		}
 		if key, err = s.parseClientKey(clientKey); err != nil {
 			return reply{}, err
 		}
@@ -115,4 +103,33 @@ func (s *Sim) verifyCredential(req request) (reply, error) {
 		return reply{}, sessionsExhausted
 	}
 	return reply{http.StatusOK, s.addSession(req.now, c, key).wire()}, nil
+}
+
+// checkVerifyBody checks that the body has a type and what this type requires.
+// All types but OAUTH are refused later, because no credential here has them.
+func checkVerifyBody(body map[string]json.RawMessage) error {
+	kind, ok := stringField(body, "type")
+	switch {
+	case !ok:
+		return typeMissing
+	case kind == "EMAIL_OTP" || kind == "SMS_OTP":
+		if !hasStrings(body, "encryptedOtpBundle") {
+			return otpBundleMissing
+		}
+	case kind == typeOAuth:
+		if !hasStrings(body, "oidcToken") {
+			return tokenMissing
+		}
+		if !hasStrings(body, "clientPublicKey") {
+			return clientKeyMissing
+		}
+	case kind == "PASSKEY":
+		assertion, err := parseObject(body["assertion"], assertionMalformed, assertionMalformed)
+		if err != nil || !hasStrings(assertion, "credentialId", "clientDataJson", "authenticatorData", "signature") {
+			return assertionMalformed
+		}
+	default:
+		return typeUnknown
+	}
+	return nil
 }

@@ -46,10 +46,7 @@ var k256 = &curve{
 		return err == nil
 	},
 	verify: func(key compressedKey, digest []byte, sig derSignature) bool {
-		public, err := secp256k1.ParsePubKey(key[:])
-		if err != nil {
-			return false
-		}
+		public, _ := secp256k1.ParsePubKey(key[:]) // on the curve
 		// Made from scalars, because dcrd's DER parser is not ours; its Verify
 		// does not mind a high s.
 		var r, s secp256k1.ModNScalar
@@ -69,14 +66,12 @@ func parseP256(key compressedKey) *ecdsa.PublicKey {
 	point[0] = 4
 	x.FillBytes(point[1:33])
 	y.FillBytes(point[33:])
-	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
-	if err != nil {
-		return nil
-	}
+	public, _ := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point) // on the curve
 	return public
 }
 
-// parseClientKey reads a clientPublicKey. Grid allows upper-case hex in it.
+// parseClientKey reads a clientPublicKey, which is compressed in both profiles;
+// see the package comment. Grid allows upper-case hex in it.
 func (s *Sim) parseClientKey(text string) (key compressedKey, err error) {
 	raw, err := hex.DecodeString(text)
 	switch {

@@ -33,9 +33,10 @@ func parseDER(b []byte) (derSignature, error) {
 	return derSignature{r, s, b}, nil
 }
 
-// cutInteger takes one DER INTEGER off the front of b.
+// cutInteger takes one DER INTEGER off the front of b, which is shorter than
+// 0x80: a longer length does not fit.
 func cutInteger(b []byte) (value *big.Int, rest []byte, ok bool) {
-	if len(b) < 2 || b[0] != 0x02 || b[1] == 0 || b[1] >= 0x80 || int(b[1]) > len(b)-2 {
+	if len(b) < 2 || b[0] != 0x02 || b[1] == 0 || int(b[1]) > len(b)-2 {
 		return nil, nil, false
 	}
 	digits, rest := b[2:2+b[1]], b[2+b[1]:]

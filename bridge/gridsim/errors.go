@@ -38,6 +38,7 @@ const (
 	bodyTooLarge       reason = "body_too_large"
 	bodyNotObject      reason = "body_not_json_object"
 	bodyFieldDuplicate reason = "body_field_duplicate"
+	bodyUnexpected     reason = "body_unexpected"
 	contentTypeWrong   reason = "content_type_not_json"
 	queryMalformed     reason = "query_malformed"
 	accountIDMissing   reason = "account_id_missing"
@@ -57,6 +58,8 @@ const (
 	clientKeyMalformed  reason = "client_public_key_malformed"
 	clientKeySealed     reason = "client_public_key_uncompressed"
 	clientKeyOffCurve   reason = "client_public_key_off_curve"
+	otpBundleMissing    reason = "encrypted_otp_bundle_missing"
+	assertionMalformed  reason = "assertion_missing_or_malformed"
 	tokenMissing        reason = "oidc_token_missing"
 	tokenMalformed      reason = "oidc_token_malformed"
 	tokenClaimMalformed reason = "oidc_claim_malformed"
@@ -93,7 +96,6 @@ const (
 	challengeElsewhere    reason = "challenge_of_another_request"
 	challengeConsumed     reason = "challenge_consumed"
 	challengeExpired      reason = "challenge_expired"
-	processingOther       reason = "another_challenge_processing"
 	processingOtherStamp  reason = "another_signature_processing"
 	boundBodyDiffers      reason = "body_differs_from_challenge"
 	signerNotEligible     reason = "signer_not_eligible"
@@ -121,6 +123,7 @@ var refusals = map[reason]refusal{
 	bodyTooLarge:       {400, codeInvalidInput, "", "The request body is over 64 KiB."},
 	bodyNotObject:      {400, codeInvalidInput, "", "The request body is not a JSON object in UTF-8."},
 	bodyFieldDuplicate: {400, codeInvalidInput, "", "A field occurs twice in the request body."},
+	bodyUnexpected:     {400, codeInvalidInput, "", "This request takes no body."},
 	contentTypeWrong:   {400, codeInvalidInput, "", "Content-Type must be application/json."},
 	queryMalformed:     {400, codeInvalidInput, "", "The query string is malformed."},
 	accountIDMissing:   {400, codeInvalidInput, "accountId", "accountId is required."},
@@ -140,6 +143,8 @@ var refusals = map[reason]refusal{
 	clientKeyMalformed:  {400, codeInvalidInput, "clientPublicKey", "clientPublicKey must be a compressed public key: 66 hex digits, first 02 or 03."},
 	clientKeySealed:     {400, codeInvalidInput, "clientPublicKey", "clientPublicKey is uncompressed: sealed session keys are not simulated, send the compressed key."},
 	clientKeyOffCurve:   {400, codeInvalidInput, "clientPublicKey", "clientPublicKey is not a point of an accepted curve."},
+	otpBundleMissing:    {400, codeInvalidInput, "encryptedOtpBundle", "encryptedOtpBundle is required and must be a string."},
+	assertionMalformed:  {400, codeInvalidInput, "assertion", "assertion must be an object with credentialId, clientDataJson, authenticatorData and signature, all strings."},
 	tokenMissing:        {400, codeInvalidInput, "oidcToken", "oidcToken is required and must be a string."},
 	tokenMalformed:      {400, codeInvalidInput, "oidcToken", "oidcToken is not a JWT."},
 	tokenClaimMalformed: {400, codeInvalidInput, "oidcToken", "oidcToken needs aud (a string or a list of one), sub, and numeric iat and exp."},
@@ -162,7 +167,7 @@ var refusals = map[reason]refusal{
 	signatureTooLong:     {401, codeMalformed, "", "The signature header is over 4 KiB."},
 	stampNotBase64:       {401, codeMalformed, "", "The stamp is not unpadded base64url."},
 	stampNotObject:       {401, codeMalformed, "", "The stamp is not a JSON object in UTF-8."},
-	stampNotCompact:      {401, codeMalformed, "", "The stamp has white space in its JSON."},
+	stampNotCompact:      {401, codeMalformed, "", "The stamp has white space or escapes in its JSON."},
 	stampFieldDuplicate:  {401, codeMalformed, "", "The stamp has a field twice."},
 	stampFieldMissing:    {401, codeMalformed, "", "The stamp needs publicKey, scheme and signature, all strings."},
 	stampFieldExtra:      {401, codeMalformed, "", "The stamp has a field too many."},
@@ -178,7 +183,6 @@ var refusals = map[reason]refusal{
 	challengeElsewhere:   {401, codeUnauthorized, "", "Request-Id is of a challenge for another request."},
 	challengeConsumed:    {401, codeUnauthorized, "", "The challenge was already used."},
 	challengeExpired:     {401, codeUnauthorized, "", "The challenge has expired."},
-	processingOther:      {401, codeUnauthorized, "", "A request with another Request-Id is being processed."},
 	processingOtherStamp: {401, codeInvalid, "", "This request is being processed with another signature."},
 	boundBodyDiffers:     {401, codeBodyMismatch, "", "The body is not the one that the challenge was issued for."},
 
@@ -189,13 +193,13 @@ var refusals = map[reason]refusal{
 
 // envelope is the answer to a failed request.
 func (s *Sim) envelope(err error) reply {
-	why, ok := errors.AsType[reason](err)
-	if !ok {
+	why, _ := errors.AsType[reason](err)
+	r, ok := refusals[why]
+	if !ok { // a fault of the simulator's own
 		return reply{http.StatusInternalServerError, map[string]any{
 			"status": http.StatusInternalServerError, "code": codeInternal, "message": "Internal error.",
 		}}
 	}
-	r := refusals[why]
 	switch {
 	case r.status == http.StatusNotFound:
 		r.code = s.cfg.NotFoundCode

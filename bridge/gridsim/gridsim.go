@@ -43,10 +43,17 @@
 //
 // Sealed session keys: a clientPublicKey must be compressed, which makes its
 // private key the session's signing key; an uncompressed one is refused with
-// 400. OTP and passkey credentials, adding and removing credentials, refresh
-// and export are not served. OIDC tokens follow Grid's sandbox rules, which
-// check every claim and leave the token's own signature unchecked: never mistake
-// this for authentication.
+// 400. In April 2026 Grid made the session's key and returned it sealed; the
+// legacy profile takes the compressed, client-held key all the same. A key may
+// start any number of sessions: Grid's guides want a new pair for each, but do
+// not say that a used one is refused.
+//
+// Other platforms: there is one, so nothing here belongs to another.
+//
+// OTP and passkey credentials, adding and removing credentials, refresh and
+// export are not served. OIDC tokens follow Grid's sandbox rules, which check
+// every claim and leave the token's own signature unchecked: never mistake this
+// for authentication.
 package gridsim
 
 import (
@@ -104,10 +111,12 @@ type Config struct {
 	Now func() time.Time
 
 	// AllowMagic accepts the sandbox value "sandbox-valid-signature" in place of
-	// a signature.
+	// a signature, in both profiles, though Grid documents it only since the day
+	// that stamps came: 27 April 2026.
 	AllowMagic bool
 
-	// LenientStamp accepts padding, upper-case hex and extra fields in a stamp.
+	// LenientStamp accepts padding, upper-case hex, extra fields, white space and
+	// escapes in a stamp.
 	LenientStamp bool
 
 	// AcceptLegacyDER accepts a base64 DER signature besides a stamp in the

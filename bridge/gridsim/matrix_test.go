@@ -95,10 +95,17 @@ func TestChallenge(t *testing.T) {
 		}
 	})
 	t.Run("announced-expiry-is-enforced", func(t *testing.T) {
-		w := newWorld(t, Config{ChallengeTTL: 1500 * time.Millisecond})
-		a := w.send("DELETE", sessionPath(w.signIn(credential1, newP256(t))), "")
+		w, k := newWorld(t, Config{ChallengeTTL: 1500 * time.Millisecond}), newP256(t)
+		s1, s2 := w.signIn(credential1, k), w.signIn(credential2, k)
+		a, b := w.send("DELETE", sessionPath(s1), ""), w.send("DELETE", sessionPath(s2), "")
 		if got := a.text("expiresAt"); got != "2026-08-22T10:00:02Z" {
 			t.Errorf("expiresAt = %s", got)
+		}
+		w.clock.advance(1900 * time.Millisecond)
+		w.revoke(s1, k.stamp(a.text("payloadToSign")), a.text("requestId")).want(t, 204, "")
+		w.clock.advance(100 * time.Millisecond)
+		if late := w.revoke(s2, k.stamp(b.text("payloadToSign")), b.text("requestId")); late.reason() != challengeExpired {
+			t.Errorf("at the announced expiry: %d %s", late.status, late.raw)
 		}
 	})
 }
@@ -124,119 +131,159 @@ func TestSignedRetry(t *testing.T) {
 			return encodeStamp(s.k1.public, s.k1.scheme, change(hex.EncodeToString(s.k1.der(s.payload))))
 		})
 	}
+	// A stamp with a further field, which is nothing but lenient.
+	extra := func(s state, value string) string {
+		return `{"publicKey":"` + s.k1.public + `","scheme":"` + s.k1.scheme + `","signature":"` + hex.EncodeToString(s.k1.der(s.payload)) + `","x":"` + value + `"}`
+	}
+	// The same, as a header of 4 KiB, which holds three bytes in four characters.
+	longest := func(s state) string {
+		text := extra(s, "")
+		return encode(text[:len(text)-2] + strings.Repeat("x", 3<<10-len(text)) + text[len(text)-2:])
+	}
 	lenient, magic := Config{LenientStamp: true}, Config{AllowMagic: true}
 	tests := []struct {
 		name   string
 		cfg    Config
 		status int
 		code   string
+		reason reason
 		send   func(state) answer
 	}{
-		{"valid", Config{}, 204, "", leg2(func(s state) string { return s.k1.stamp(s.payload) })},
-		{"percent-encoded-colon", Config{}, 204, "", func(s state) answer {
+		{"valid", Config{}, 204, "", "", leg2(func(s state) string { return s.k1.stamp(s.payload) })},
+		{"percent-encoded-colon", Config{}, 204, "", "", func(s state) answer {
 			return s.revoke(strings.Replace(s.s1, ":", "%3A", 1), s.k1.stamp(s.payload), s.id)
 		}},
-		{"empty-headers-are-absent", Config{}, 202, "", func(s state) answer { return s.revoke(s.s1, "", "") }},
-		{"empty-signature-is-absent", Config{}, 401, "WALLET_SIGNATURE_MISSING", func(s state) answer { return s.revoke(s.s1, "", s.id) }},
-		{"empty-request-id-is-absent", Config{}, 401, "REQUEST_ID_MISSING", func(s state) answer { return s.revoke(s.s1, "x", "") }},
+		{"empty-headers-are-absent", Config{}, 202, "", "", func(s state) answer { return s.revoke(s.s1, "", "") }},
+		{"empty-signature-is-absent", Config{}, 401, "WALLET_SIGNATURE_MISSING", signatureMissing, func(s state) answer { return s.revoke(s.s1, "", s.id) }},
+		{"empty-request-id-is-absent", Config{}, 401, "REQUEST_ID_MISSING", requestIDMissing, func(s state) answer { return s.revoke(s.s1, "x", "") }},
 
-		{"request-id-unknown", Config{}, 401, "UNAUTHORIZED", withID(func(state) string { return "Request:00000000-0000-0000-0000-000000000000" })},
-		{"request-id-upper-case", Config{}, 401, "UNAUTHORIZED", withID(func(s state) string { return strings.ToUpper(s.id) })},
-		{"request-id-of-another-account", Config{}, 401, "UNAUTHORIZED", withID(func(s state) string { _, id := s.challenge(s.sX); return id })},
-		{"one-nanosecond-before-expiry", Config{}, 204, "", leg2(func(s state) string {
+		{"request-id-unknown", Config{}, 401, "UNAUTHORIZED", challengeUnknown, withID(func(state) string { return "Request:00000000-0000-0000-0000-000000000000" })},
+		{"request-id-upper-case", Config{}, 401, "UNAUTHORIZED", challengeUnknown, withID(func(s state) string { return strings.ToUpper(s.id) })},
+		{"request-id-of-another-account", Config{}, 401, "UNAUTHORIZED", challengeElsewhere, withID(func(s state) string { _, id := s.challenge(s.sX); return id })},
+		{"one-nanosecond-before-expiry", Config{}, 204, "", "", leg2(func(s state) string {
 			s.clock.advance(5*time.Minute - 1)
 			return s.k1.stamp(s.payload)
 		})},
-		{"at-expiry", Config{}, 401, "UNAUTHORIZED", leg2(func(s state) string {
+		{"at-expiry", Config{}, 401, "UNAUTHORIZED", challengeExpired, leg2(func(s state) string {
 			s.clock.advance(5 * time.Minute)
 			return s.k1.stamp(s.payload)
 		})},
-		{"session-expires-between-legs", Config{SessionTTL: time.Minute}, 404, "REFERENCE_NOT_FOUND", leg2(func(s state) string {
+		{"session-expires-between-legs", Config{SessionTTL: time.Minute}, 404, "REFERENCE_NOT_FOUND", sessionNotActive, leg2(func(s state) string {
 			s.clock.advance(time.Minute)
 			return s.k1.stamp(s.payload)
 		})},
-		{"session-revoked-between-legs", Config{}, 404, "REFERENCE_NOT_FOUND", leg2(func(s state) string {
+		{"session-revoked-between-legs", Config{}, 404, "REFERENCE_NOT_FOUND", sessionNotActive, leg2(func(s state) string {
 			payload, id := s.challenge(s.s1)
-			s.revoke(s.s1, s.k2.stamp(payload), id).want(t, 204, "")
+			s.revoke(s.s1, s.k2.stamp(payload), id).want(s.t, 204, "")
 			return s.k1.stamp(s.payload)
 		})},
 
-		{"payload-of-another-challenge", Config{}, 401, "WALLET_SIGNATURE_INVALID", leg2(func(s state) string {
+		{"payload-of-another-challenge", Config{}, 401, "WALLET_SIGNATURE_INVALID", signatureInvalid, leg2(func(s state) string {
 			payload, _ := s.challenge(s.s1)
 			return s.k1.stamp(payload)
 		})},
-		{"payload-re-serialised", Config{}, 401, "WALLET_SIGNATURE_INVALID", leg2(func(s state) string {
+		{"payload-re-serialised", Config{}, 401, "WALLET_SIGNATURE_INVALID", signatureInvalid, leg2(func(s state) string {
 			return s.k1.stamp(strings.Replace(s.payload, ":", ": ", 1))
 		})},
-		{"payload-with-newline", Config{}, 401, "WALLET_SIGNATURE_INVALID", leg2(func(s state) string { return s.k1.stamp(s.payload + "\n") })},
-		{"signer-of-another-account", Config{}, 401, "WALLET_SIGNATURE_INVALID", leg2(func(s state) string { return s.kX.stamp(s.payload) })},
-		{"signer-revoked", Config{}, 401, "WALLET_SIGNATURE_INVALID", leg2(func(s state) string {
+		{"payload-with-newline", Config{}, 401, "WALLET_SIGNATURE_INVALID", signatureInvalid, leg2(func(s state) string { return s.k1.stamp(s.payload + "\n") })},
+		{"signer-of-another-account", Config{}, 401, "WALLET_SIGNATURE_INVALID", signerNotEligible, leg2(func(s state) string { return s.kX.stamp(s.payload) })},
+		{"signer-revoked", Config{}, 401, "WALLET_SIGNATURE_INVALID", signerNotEligible, leg2(func(s state) string {
 			payload, id := s.challenge(s.s2)
-			s.revoke(s.s2, s.k2.stamp(payload), id).want(t, 204, "")
+			s.revoke(s.s2, s.k2.stamp(payload), id).want(s.t, 204, "")
 			return s.k2.stamp(s.payload)
 		})},
-		{"public-key-replaced-by-an-eligible-one", Config{}, 401, "WALLET_SIGNATURE_INVALID", leg2(func(s state) string {
+		{"public-key-replaced-by-an-eligible-one", Config{}, 401, "WALLET_SIGNATURE_INVALID", signatureInvalid, leg2(func(s state) string {
 			return encodeStamp(s.k2.public, s.k2.scheme, hex.EncodeToString(s.k1.der(s.payload)))
 		})},
 
-		{"first-generation", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string { return s.k1.legacy(s.payload) })},
-		{"first-generation-as-base64url", Config{AcceptLegacyDER: true}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string {
-			return strings.TrimRight(base64.URLEncoding.EncodeToString(s.k1.der(s.payload)), "=")
+		{"first-generation", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", stampNotBase64, leg2(func(s state) string {
+			for {
+				if der := s.k1.legacy(s.payload); strings.ContainsAny(der, "+/=") {
+					return der
+				}
+			}
 		})},
-		{"standard-base64", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string { return encode("x") + "+/" })},
-		{"unused-bits-set", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string { return "eyJ9" + "Qf" })},
-		{"not-utf8", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string { return encode("{\"publicKey\":\"\xff\"}") })},
-		{"trailing-json", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string { return encode("{}{}") })},
-		{"null-field", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string {
+		{"first-generation-as-base64url", Config{AcceptLegacyDER: true}, 401, "WALLET_SIGNATURE_MALFORMED", stampNotObject, leg2(func(s state) string {
+			for { // until it is not standard base64 as well
+				if der := base64.URLEncoding.EncodeToString(s.k1.der(s.payload)); strings.ContainsAny(der, "-_=") {
+					return strings.TrimRight(der, "=")
+				}
+			}
+		})},
+		// Only characters that occur in no strict stamp make a slash.
+		{"url-alphabet", lenient, 204, "", "", leg2(func(s state) string { return encode(extra(s, "???")) })},
+		{"standard-alphabet", lenient, 401, "WALLET_SIGNATURE_MALFORMED", stampNotBase64, leg2(func(s state) string {
+			return base64.RawStdEncoding.EncodeToString([]byte(extra(s, "???")))
+		})},
+		{"unused-bits-set", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", stampNotBase64, leg2(func(s state) string {
+			stamp := []byte(s.k1.ragged(s.payload))
+			stamp[len(stamp)-1]++ // its two or four unused bits were zero
+			return string(stamp)
+		})},
+		{"not-utf8", lenient, 401, "WALLET_SIGNATURE_MALFORMED", stampNotObject, leg2(func(s state) string { return encode(extra(s, "\xff")) })},
+		{"trailing-json", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", stampNotObject, leg2(func(s state) string {
+			stamp, _ := base64.RawURLEncoding.DecodeString(s.k1.stamp(s.payload))
+			return encode(string(stamp) + "{}")
+		})},
+		{"escape", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", stampNotCompact, leg2(func(s state) string {
+			stamp, _ := base64.RawURLEncoding.DecodeString(s.k1.stamp(s.payload))
+			return encode(strings.Replace(string(stamp), "publicKey", `publicKe\u0079`, 1))
+		})},
+		{"null-field", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", stampFieldMissing, leg2(func(s state) string {
 			return encode(`{"publicKey":"` + s.k1.public + `","scheme":"` + s.k1.scheme + `","signature":null}`)
 		})},
-		{"uncompressed-key", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string {
-			return encodeStamp("04"+s.k1.public[2:]+s.k1.public[2:], s.k1.scheme, hex.EncodeToString(s.k1.der(s.payload)))
+		{"extra-field", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", stampFieldExtra, leg2(func(s state) string { return encode(extra(s, "")) })},
+		{"uncompressed-key", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", stampKeyMalformed, leg2(func(s state) string {
+			compressed, _ := hex.DecodeString(s.k1.public)
+			uncompressed, err := parseP256(compressedKey(compressed)).Bytes()
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			return encodeStamp(hex.EncodeToString(uncompressed), s.k1.scheme, hex.EncodeToString(s.k1.der(s.payload)))
 		})},
-		{"upper-case-key", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string {
+		{"upper-case-key", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", stampKeyMalformed, leg2(func(s state) string {
 			return encodeStamp(strings.ToUpper(s.k1.public), s.k1.scheme, hex.EncodeToString(s.k1.der(s.payload)))
 		})},
-		{"upper-case-signature", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", der(strings.ToUpper)},
-		{"truncated-der", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", der(func(der string) string { return der[:len(der)-2] })},
-		{"trailing-der", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", der(func(der string) string { return der + "00" })},
-		{"no-der", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", der(func(string) string { return "" })},
-		{"secp256k1-scheme-when-P256Only", Config{P256Only: true}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(s state) string {
-			return encodeStamp(s.k1.public, k256.scheme, hex.EncodeToString(s.k1.der(s.payload)))
+		{"upper-case-signature", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", stampSignatureNotHex, der(strings.ToUpper)},
+		{"truncated-der", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", derMalformed, der(func(der string) string { return der[:len(der)-2] })},
+		{"trailing-der", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", derMalformed, der(func(der string) string { return der + "00" })},
+		{"no-der", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", derMalformed, der(func(string) string { return "" })},
+		{"secp256k1-scheme-when-P256Only", Config{P256Only: true}, 401, "WALLET_SIGNATURE_MALFORMED", stampSchemeUnknown, leg2(func(s state) string {
+			k := newKeyOn(s.t, newK256, p256, true) // so that it can sign in
+			s.signIn(credential1, k)
+			return k.stamp(s.payload)
 		})},
+		{"4096-characters", lenient, 204, "", "", leg2(longest)},
+		{"4097-characters", lenient, 401, "WALLET_SIGNATURE_MALFORMED", signatureTooLong, leg2(func(s state) string { return longest(s) + "=" })},
 
-		{"permuted-fields", Config{}, 204, "", leg2(func(s state) string {
+		{"permuted-fields", Config{}, 204, "", "", leg2(func(s state) string {
 			return encode(`{"signature":"` + hex.EncodeToString(s.k1.der(s.payload)) + `","publicKey":"` + s.k1.public + `","scheme":"` + s.k1.scheme + `"}`)
 		})},
-		{"lenient-padding", lenient, 204, "", leg2(func(s state) string {
-			stamp := s.k1.stamp(s.payload)
-			return stamp + strings.Repeat("=", -len(stamp)&3)
-		})},
-		{"lenient-upper-case", lenient, 204, "", leg2(func(s state) string {
+		{"lenient-padding", lenient, 204, "", "", leg2(func(s state) string { return s.k1.padded(s.payload) })},
+		{"lenient-upper-case", lenient, 204, "", "", leg2(func(s state) string {
 			return encodeStamp(strings.ToUpper(s.k1.public), s.k1.scheme, strings.ToUpper(hex.EncodeToString(s.k1.der(s.payload))))
 		})},
-		{"lenient-extra-field-and-space", lenient, 204, "", leg2(func(s state) string {
-			return encode(`{ "x":1,"publicKey":"` + s.k1.public + `","scheme":"` + s.k1.scheme + `","signature":"` + hex.EncodeToString(s.k1.der(s.payload)) + `"}`)
-		})},
-		{"lenient-is-not-blind", lenient, 401, "WALLET_SIGNATURE_INVALID", leg2(func(s state) string { return s.k1.stamp(s.payload + " ") })},
-		{"magic", magic, 204, "", leg2(func(state) string { return "sandbox-valid-signature" })},
-		{"magic-needs-its-challenge", magic, 401, "UNAUTHORIZED", func(s state) answer {
+		{"lenient-extra-field-space-and-escape", lenient, 204, "", "", leg2(func(s state) string { return encode(" " + extra(s, `\u0078`)) })},
+		{"lenient-is-not-blind", lenient, 401, "WALLET_SIGNATURE_INVALID", signatureInvalid, leg2(func(s state) string { return s.k1.stamp(s.payload + " ") })},
+		{"magic", magic, 204, "", "", leg2(func(state) string { return "sandbox-valid-signature" })},
+		{"magic-needs-its-challenge", magic, 401, "UNAUTHORIZED", challengeUnknown, func(s state) answer {
 			return s.revoke(s.s1, "sandbox-valid-signature", "Request:x")
 		}},
-		{"magic-off", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", leg2(func(state) string { return "sandbox-valid-signature" })},
+		{"magic-off", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", stampNotBase64, leg2(func(state) string { return "sandbox-valid-signature" })},
 
-		{"failure-then-success", Config{}, 204, "", func(s state) answer {
-			s.revoke(s.s1, "x", s.id).want(t, 401, "WALLET_SIGNATURE_MALFORMED")
-			s.revoke(s.s1, s.kX.stamp(s.payload), s.id).want(t, 401, "WALLET_SIGNATURE_INVALID")
+		{"failure-then-success", Config{}, 204, "", "", func(s state) answer {
+			s.revoke(s.s1, "x", s.id).want(s.t, 401, "WALLET_SIGNATURE_MALFORMED")
+			s.revoke(s.s1, s.kX.stamp(s.payload), s.id).want(s.t, 401, "WALLET_SIGNATURE_INVALID")
 			return s.revoke(s.s1, s.k1.stamp(s.payload), s.id)
 		}},
-		{"parallel-challenges-earlier-first", Config{}, 404, "REFERENCE_NOT_FOUND", func(s state) answer {
+		{"parallel-challenges-earlier-first", Config{}, 404, "REFERENCE_NOT_FOUND", sessionNotActive, func(s state) answer {
 			payload, id := s.challenge(s.s1)
-			s.revoke(s.s1, s.k1.stamp(s.payload), s.id).want(t, 204, "")
+			s.revoke(s.s1, s.k1.stamp(s.payload), s.id).want(s.t, 204, "")
 			return s.revoke(s.s1, s.k1.stamp(payload), id)
 		}},
-		{"parallel-challenges-later-first", Config{}, 404, "REFERENCE_NOT_FOUND", func(s state) answer {
+		{"parallel-challenges-later-first", Config{}, 404, "REFERENCE_NOT_FOUND", sessionNotActive, func(s state) answer {
 			payload, id := s.challenge(s.s1)
-			s.revoke(s.s1, s.k1.stamp(payload), id).want(t, 204, "")
+			s.revoke(s.s1, s.k1.stamp(payload), id).want(s.t, 204, "")
 			return s.revoke(s.s1, s.k1.stamp(s.payload), s.id)
 		}},
 	}
@@ -245,7 +292,11 @@ func TestSignedRetry(t *testing.T) {
 			s := state{world: newWorld(t, test.cfg), k1: newP256(t), k2: newP256(t), kX: newP256(t)}
 			s.s1, s.s2, s.sX = s.signIn(credential1, s.k1), s.signIn(credential2, s.k2), s.signIn(credentialX, s.kX)
 			s.payload, s.id = s.challenge(s.s1)
-			test.send(s).want(t, test.status, test.code)
+			a := test.send(s)
+			a.want(t, test.status, test.code)
+			if a.reason() != test.reason {
+				t.Errorf("reason = %q, want %q", a.reason(), test.reason)
+			}
 		})
 	}
 

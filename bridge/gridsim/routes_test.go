@@ -60,6 +60,7 @@ func TestOrderOfChecks(t *testing.T) {
 	}{
 		{"x", `{`, bodyNotObject},
 		{"x", `{"type":"OAUTH","oidcToken":"x","clientPublicKey":"x"}`, clientKeyMalformed},
+		{"AuthMethod:00000000-0000-0000-0000-000000000000", `{"type":"PASSKEY"}`, assertionMalformed},
 		{"x", verifyBody("x", newP256(t).public), credentialIDMalformed},
 		{"AuthMethod:00000000-0000-0000-0000-000000000000", verifyBody("x", newP256(t).public), credentialUnknown},
 		{credential1, verifyBody("x", newP256(t).public), tokenMalformed},
@@ -81,6 +82,27 @@ func TestOrderOfChecks(t *testing.T) {
 	} {
 		if got := w.send("DELETE", path, "", pair...).reason(); got != want {
 			t.Errorf("DELETE %s: %s, want %s", path, got, want)
+		}
+	}
+	if got := w.send("DELETE", sessionPath("x"), "{}").reason(); got != bodyUnexpected {
+		t.Errorf("leg 1 with a body and a malformed id: %s, want %s", got, bodyUnexpected)
+	}
+
+	// Of the challenge first its time, then its body, then its signer.
+	payload, id := w.challenge(session)
+	foreign := []string{headerSignature, newP256(t).stamp(payload), headerRequestID, id}
+	for _, step := range []struct {
+		wait time.Duration
+		body string
+		want reason
+	}{
+		{0, "", signerNotEligible},
+		{0, "{}", boundBodyDiffers},
+		{5 * time.Minute, "{}", challengeExpired},
+	} {
+		w.clock.advance(step.wait)
+		if got := w.send("DELETE", sessionPath(session), step.body, foreign...).reason(); got != step.want {
+			t.Errorf("a foreign signer, the body %q, %v after the challenge: %s, want %s", step.body, step.wait, got, step.want)
 		}
 	}
 }

@@ -119,6 +119,9 @@ func (s *Sim) revokeSession(req request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if headers.absent() && len(req.body) > 0 { // on leg 2 it is a body that differs
+		return reply{}, bodyUnexpected
+	}
 	if !isID("Session", req.id) {
 		return reply{}, sessionIDMalformed
 	}

@@ -5,27 +5,12 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"math/big"
+	"os"
+	"slices"
 	"testing"
-)
-
-// Signatures that other tools than this module made, all of one payload.
-//
-// P-256: the key is from Turnkey's public test fixtures, the signatures are the
-// one of RFC 6979 and its twin with the other s. secp256k1: key and signatures
-// by OpenSSL 3.0.19 (openssl ecparam -name secp256k1 -genkey, openssl dgst
-// -sha256 -sign), picked for their s.
-const (
-	vectorKey     = "02f739f8c77b32f4d5f13265861febd76e7a9c61a1140d296b8c16302508870316"
-	vectorPayload = `{"organizationId":"org_sim","parameters":{"apiKeyIds":["key_sim"],"userId":"user_sim"},"timestampMs":"1775681700000","type":"ACTIVITY_TYPE_DELETE_API_KEYS"}`
-	vectorLowS    = "304402204b44627970189097284c987e4a581e1e569310570929bcc140187c2a08ef632402207ff0772690f9c378fcd852057721699bf0e078c9076c6024fd2d845b57617773"
-	vectorHighS   = "304502204b44627970189097284c987e4a581e1e569310570929bcc140187c2a08ef6324022100800f88d86f063c880327adfa88de9663cc0681e49fab3e5ff68c4667a501adde"
-	vectorStamp   = "eyJwdWJsaWNLZXkiOiIwMmY3MzlmOGM3N2IzMmY0ZDVmMTMyNjU4NjFmZWJkNzZlN2E5YzYxYTExNDBkMjk2YjhjMTYzMDI1MDg4NzAzMTYiLCJzY2hlbWUiOiJTSUdOQVRVUkVfU0NIRU1FX1RLX0FQSV9QMjU2Iiwic2lnbmF0dXJlIjoiMzA0NDAyMjA0YjQ0NjI3OTcwMTg5MDk3Mjg0Yzk4N2U0YTU4MWUxZTU2OTMxMDU3MDkyOWJjYzE0MDE4N2MyYTA4ZWY2MzI0MDIyMDdmZjA3NzI2OTBmOWMzNzhmY2Q4NTIwNTc3MjE2OTliZjBlMDc4YzkwNzZjNjAyNGZkMmQ4NDViNTc2MTc3NzMifQ"
-	vectorLegacy  = "MEQCIEtEYnlwGJCXKEyYfkpYHh5WkxBXCSm8wUAYfCoI72MkAiB/8HcmkPnDePzYUgV3IWmb8OB4yQdsYCT9LYRbV2F3cw=="
-
-	vectorKeyK   = "03cdc2c4b140b95e3635f6391ba8bb5411723fb52c435e6eb7c4aae88387a8072c"
-	vectorLowSK  = "3045022100a9242278e0a98bcb879ad396599681772e9f305bef136757a2a8487d80a8b2ff0220328acebc87daabe7173629f3c1445dc7de29deef1ac797de96a6096eef3e1408"
-	vectorHighSK = "3046022100c647cbaed062c3eccbcbb541a663c14128222e6e54b6f7060dd0f32510fb4111022100b2c85029d2b1a006abf1e7bc2a15cec1820262ea90abcc8a8bb15fc5dd2970ae"
 )
 
 func simulator(t testing.TB, cfg Config) *Sim {
@@ -37,96 +22,145 @@ func simulator(t testing.TB, cfg Config) *Sim {
 	return s
 }
 
-func TestVectors(t *testing.T) {
-	modern, legacy := simulator(t, Config{}), simulator(t, Config{Profile: Legacy202604})
-	var signers []*session
-	for _, public := range []string{vectorKey, vectorKeyK} {
-		key, err := modern.parseClientKey(public)
-		if err != nil {
-			t.Fatal(err)
-		}
-		signers = append(signers, &session{key: key})
+// readVectors reads a file of the corpus that all implementations share. Its
+// codes are the signer's: here it counts only whether there is one.
+func readVectors[T any](t testing.TB, file string) []T {
+	t.Helper()
+	data, err := os.ReadFile("../../signer/testdata/vectors/" + file)
+	if err != nil {
+		t.Fatal(err)
 	}
-	base64DER := func(der string) string {
-		raw, err := hex.DecodeString(der)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return base64.StdEncoding.EncodeToString(raw)
+	var vectors []T
+	if err := json.Unmarshal(data, &vectors); err != nil {
+		t.Fatal(err)
 	}
-	for _, v := range []struct {
-		name, value string
-		sim         *Sim
-	}{
-		{"stamp", vectorStamp, modern},
-		{"stamp-low-s", encodeStamp(vectorKey, p256.scheme, vectorLowS), modern},
-		{"stamp-high-s", encodeStamp(vectorKey, p256.scheme, vectorHighS), modern},
-		{"stamp-secp256k1-low-s", encodeStamp(vectorKeyK, k256.scheme, vectorLowSK), modern},
-		{"stamp-secp256k1-high-s", encodeStamp(vectorKeyK, k256.scheme, vectorHighSK), modern},
-		{"legacy", vectorLegacy, legacy},
-		{"legacy-high-s", base64DER(vectorHighS), legacy},
-		{"legacy-secp256k1-low-s", base64DER(vectorLowSK), legacy},
-		{"legacy-secp256k1-high-s", base64DER(vectorHighSK), legacy},
-	} {
-		t.Run(v.name, func(t *testing.T) {
-			sig, err := v.sim.parseSignature(v.value)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := v.sim.checkSigner(sig, vectorPayload, signers); err != nil {
-				t.Errorf("the payload: %v", err)
-			}
-			for i := 0; i < len(vectorPayload); i += 15 { // of a hash: one byte tells as much as all
-				changed := []byte(vectorPayload)
-				changed[i] ^= 1
-				if v.sim.checkSigner(sig, string(changed), signers) == nil {
-					t.Fatalf("verifies with a flipped bit in byte %d", i)
+	if len(vectors) == 0 {
+		t.Fatalf("%s is empty", file)
+	}
+	return vectors
+}
+
+var curvesByName = map[string]*curve{"P-256": p256, "secp256k1": k256}
+
+func unhex(t testing.TB, text string) []byte {
+	t.Helper()
+	raw, err := hex.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// checkPayload checks a header against a payload and a session of the key.
+func checkPayload(t *testing.T, sim *Sim, header, publicKey, payload string) error {
+	t.Helper()
+	sig, err := sim.parseSignature(header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := sim.parseClientKey(publicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sim.checkSigner(sig, payload, []*session{{}, {key: key}})
+}
+
+// headerVector is a row of stamp.json or der_header.json.
+type headerVector struct {
+	Name, Header, PublicKey, Scheme, Signature, DER, Payload, Fail string
+}
+
+func TestHeaderVectors(t *testing.T) {
+	for file, profile := range map[string]Profile{"stamp.json": Modern, "der_header.json": Legacy202604} {
+		sim := simulator(t, Config{Profile: profile})
+		for _, v := range readVectors[headerVector](t, file) {
+			t.Run(file+"/"+v.Name, func(t *testing.T) {
+				sig, err := sim.parseSignature(v.Header)
+				if v.Fail != "" {
+					why, _ := errors.AsType[reason](err)
+					if refusals[why].code != codeMalformed {
+						t.Errorf("error = %v, want one of %s", err, codeMalformed)
+					}
+					return
 				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := hex.EncodeToString(sig.der.raw); got != v.Signature+v.DER {
+					t.Errorf("signature = %s, want %s", got, v.Signature+v.DER)
+				}
+				if profile == Modern && (hex.EncodeToString(sig.key[:]) != v.PublicKey || sig.curve.scheme != v.Scheme) {
+					t.Errorf("key = %x on %s", sig.key, sig.curve.scheme)
+				}
+				if err := checkPayload(t, sim, v.Header, v.PublicKey, v.Payload); err != nil {
+					t.Errorf("the payload: %v", err)
+				}
+				for i := 0; i < len(v.Payload); i += 15 { // of a hash: one byte tells as much as all
+					changed := []byte(v.Payload)
+					changed[i] ^= 1
+					if checkPayload(t, sim, v.Header, v.PublicKey, string(changed)) == nil {
+						t.Fatalf("verifies with a flipped bit in byte %d", i)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestVerifyVectors(t *testing.T) {
+	modern, legacy := simulator(t, Config{}), simulator(t, Config{Profile: Legacy202604})
+	for _, v := range readVectors[struct {
+		Name, Curve, PublicKey, Payload, DER string
+		Valid                                bool
+	}](t, "verify.json") {
+		t.Run(v.Name, func(t *testing.T) {
+			stamp := encodeStamp(v.PublicKey, curvesByName[v.Curve].scheme, v.DER)
+			if err := checkPayload(t, modern, stamp, v.PublicKey, v.Payload); (err == nil) != v.Valid {
+				t.Errorf("stamp: %v, want valid: %v", err, v.Valid)
+			}
+			header := base64.StdEncoding.EncodeToString(unhex(t, v.DER))
+			if err := checkPayload(t, legacy, header, v.PublicKey, v.Payload); (err == nil) != v.Valid {
+				t.Errorf("legacy: %v, want valid: %v", err, v.Valid)
 			}
 		})
 	}
 }
 
-// TestDER has one case per rule of the encoding.
+func TestDERVectors(t *testing.T) {
+	for _, v := range readVectors[struct{ Name, Curve, DER, RS, Fail string }](t, "der.json") {
+		t.Run(v.Name, func(t *testing.T) {
+			sig, err := parseDER(unhex(t, v.DER))
+			if good := err == nil && sig.inRange(curvesByName[v.Curve].order); good != (v.Fail == "") {
+				t.Fatalf("accepted: %v (%v), want failure %q", good, err, v.Fail)
+			}
+			if v.Fail != "" {
+				return
+			}
+			var rs [64]byte
+			sig.r.FillBytes(rs[:32])
+			sig.s.FillBytes(rs[32:])
+			if got := hex.EncodeToString(rs[:]); got != v.RS {
+				t.Errorf("r||s = %s\nwant   %s", got, v.RS)
+			}
+		})
+	}
+}
+
+// TestDER has what the corpus has not, since there a range is part of parsing.
 func TestDER(t *testing.T) {
 	for _, test := range []struct {
 		name, der string
 		want      error
 	}{
-		{"shortest", "3006020101020101", nil},
-		{"high-bit-needs-zero", "300802020080020200ff", nil},
-		{"zero", "3006020100020101", nil}, // DER of zero; the range is another check
+		{"zero", "3006020100020101", nil},
 		{"33-digits", "3026022101" + zeros(32) + "020101", nil},
-
-		{"empty", "", derMalformed},
-		{"only-tag", "30", derMalformed},
-		{"not-a-sequence", "3106020101020101", derMalformed},
-		{"sequence-too-long", "3007020101020101", derMalformed},
-		{"sequence-too-short", "3005020101020101", derMalformed},
-		{"trailing-outside", "300602010102010100", derMalformed},
-		{"trailing-inside", "300702010102010100", derMalformed},
-		{"long-form-sequence", "308106020101020101", derMalformed},
-		{"indefinite-length", "30800201010201010000", derMalformed},
-		{"long-form-r", "300702810101020101", derMalformed},
-		{"r-not-an-integer", "3006030101020101", derMalformed},
-		{"s-not-an-integer", "3006020101030101", derMalformed},
-		{"r-empty", "30050200020101", derMalformed},
-		{"s-empty", "30050201010200", derMalformed},
-		{"r-past-the-end", "3006027f01020101", derMalformed},
-		{"s-past-the-end", "3006020101020201", derMalformed},
-		{"s-missing", "3003020101", derMalformed},
-		{"r-negative", "3006020180020101", derMalformed},
-		{"s-negative", "30060201010201ff", derMalformed},
-		{"r-padded", "300702020001020101", derMalformed},
-		{"s-padded", "300702010102020001", derMalformed},
+		{"longest", "307f" + "023d01" + zeros(60) + "023e01" + zeros(61), nil},
+		// Read as a number the length is right: 0x80, of 2 times 64 bytes.
+		{"length-0x80", "3080" + "023e01" + zeros(61) + "023e01" + zeros(61), derMalformed},
 		{"zero-padded", "300702020000020101", derMalformed},
-		{"three-integers", "3009020101020101020101", derMalformed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			der, err := hex.DecodeString(test.der)
-			if err != nil {
-				t.Fatal(err)
-			}
+			der := unhex(t, test.der)
 			sig, err := parseDER(der)
 			if err != test.want {
 				t.Fatalf("error = %v, want %v", err, test.want)
@@ -183,12 +217,8 @@ func TestRange(t *testing.T) {
 // FuzzParseDER holds that whatever parses is the one encoding of its integers,
 // according to encoding/asn1.
 func FuzzParseDER(f *testing.F) {
-	for _, text := range []string{vectorLowS, vectorHighS, "3006020101020101", "3006020100020101"} {
-		der, err := hex.DecodeString(text)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(der)
+	for _, v := range readVectors[struct{ DER string }](f, "der.json") {
+		f.Add(unhex(f, v.DER))
 	}
 	f.Fuzz(func(t *testing.T, der []byte) {
 		sig, err := parseDER(der)
@@ -201,20 +231,56 @@ func FuzzParseDER(f *testing.F) {
 	})
 }
 
-// FuzzParseSignature holds that no header panics, in any profile.
+// FuzzParseSignature holds that no header panics, in any profile, and that what
+// a strict one parses encodes to the same header, but for the order of fields.
 func FuzzParseSignature(f *testing.F) {
-	for _, value := range []string{"", vectorStamp, vectorLegacy, magicSignature, encode("{}"), encode(`{"publicKey":"","scheme":"","signature":""}`)} {
+	for _, value := range []string{magicSignature, encode("{}"), encode(`{"publicKey":"","scheme":"","signature":""}`)} {
 		f.Add(value)
 	}
-	sims := []*Sim{
-		simulator(f, Config{}), simulator(f, Config{LenientStamp: true, AcceptLegacyDER: true, AllowMagic: true}), simulator(f, Config{Profile: Legacy202604}),
+	for _, file := range []string{"stamp.json", "der_header.json"} {
+		for _, v := range readVectors[headerVector](f, file) {
+			f.Add(v.Header)
+		}
 	}
+	strict, legacy := simulator(f, Config{}), simulator(f, Config{Profile: Legacy202604})
+	lenient := simulator(f, Config{LenientStamp: true, AcceptLegacyDER: true, AllowMagic: true})
 	f.Fuzz(func(t *testing.T, value string) {
-		for _, sim := range sims {
+		lenient.parseSignature(value)
+		for _, sim := range []*Sim{strict, legacy} {
 			sig, err := sim.parseSignature(value)
-			if err == nil && !sig.magic && sig.curve != nil && !sig.curve.contains(sig.key) {
+			if err != nil {
+				continue
+			}
+			if sig.curve != nil && !sig.curve.contains(sig.key) {
 				t.Errorf("%q parses with a key off its curve", value)
+			}
+			if again := headersOf(t, sig); !slices.Contains(again, value) {
+				t.Errorf("%q parses, and encodes to %q", value, again)
 			}
 		}
 	})
+}
+
+// headersOf returns all headers that say the signature: with the fields of a
+// stamp in each order.
+func headersOf(t *testing.T, sig walletSignature) (headers []string) {
+	t.Helper()
+	der, err := asn1.Marshal(integers{sig.der.r, sig.der.s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sig.curve == nil {
+		return []string{base64.StdEncoding.EncodeToString(der)}
+	}
+	fields := []string{
+		`"publicKey":"` + hex.EncodeToString(sig.key[:]) + `"`, `"scheme":"` + sig.curve.scheme + `"`, `"signature":"` + hex.EncodeToString(der) + `"`,
+	}
+	for i := range fields {
+		for j := range fields {
+			if i != j {
+				headers = append(headers, encode("{"+fields[i]+","+fields[j]+","+fields[3-i-j]+"}"))
+			}
+		}
+	}
+	return headers
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -22,20 +23,15 @@ func parseObject(data []byte, notObject, duplicate reason) (map[string]json.RawM
 	}
 	fields := make(map[string]json.RawMessage)
 	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.Token() // the brace; data is valid, so reading tokens cannot fail
+	decoder.Token() // the brace; data is valid, so nothing from here on can fail
 	for decoder.More() {
-		token, err := decoder.Token()
-		name, ok := token.(string)
-		if err != nil || !ok {
-			return nil, notObject
-		}
-		var value json.RawMessage
-		if err := decoder.Decode(&value); err != nil {
-			return nil, notObject
-		}
+		token, _ := decoder.Token()
+		name := token.(string)
 		if _, seen := fields[name]; seen {
 			return nil, duplicate
 		}
+		var value json.RawMessage
+		decoder.Decode(&value)
 		fields[name] = value
 	}
 	return fields, nil
@@ -49,6 +45,11 @@ func stringField(fields map[string]json.RawMessage, name string) (value string, 
 		return "", false
 	}
 	return value, json.Unmarshal(raw, &value) == nil
+}
+
+// hasStrings tells whether all of these fields are JSON strings.
+func hasStrings(fields map[string]json.RawMessage, names ...string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { _, ok := stringField(fields, name); return !ok })
 }
 
 var errLineBreak = errors.New("line break in base64")

@@ -1,70 +1,59 @@
 package gridsim
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
 )
 
+// TestVerify replaces one claim of a good token.
 func TestVerify(t *testing.T) {
 	now := time.Date(2026, 8, 22, 10, 0, 0, 0, time.UTC).Unix()
+	null := json.RawMessage("null")
 	tests := []struct {
 		name   string
-		claims func(good map[string]any, k key) map[string]any
-		status int
-		code   string
+		claim  string
+		value  any // nil: no such claim; a function: of the client's key
+		reason reason
 	}{
-		{"good", func(good map[string]any, k key) map[string]any { return good }, 200, ""},
-		{"audience-list-of-one", func(good map[string]any, k key) map[string]any {
-			return with(good, "aud", []string{seedIdentity.Audience})
-		}, 200, ""},
-		{"audience-list-of-two", func(good map[string]any, k key) map[string]any {
-			return with(good, "aud", []string{seedIdentity.Audience, "b"})
-		}, 400, "INVALID_INPUT"},
-		{"audience-empty", func(good map[string]any, k key) map[string]any { return with(good, "aud", "") }, 400, "INVALID_INPUT"},
-		{"audience-missing", func(good map[string]any, k key) map[string]any { return with(good, "aud", nil) }, 400, "INVALID_INPUT"},
-		{"subject-empty", func(good map[string]any, k key) map[string]any { return with(good, "sub", "") }, 400, "INVALID_INPUT"},
-		{"subject-number", func(good map[string]any, k key) map[string]any { return with(good, "sub", 1) }, 400, "INVALID_INPUT"},
-		{"issuer-missing", func(good map[string]any, k key) map[string]any { return with(good, "iss", nil) }, 400, "INVALID_INPUT"},
-		{"issuer-without-scheme", func(good map[string]any, k key) map[string]any {
-			return with(good, "iss", "accounts.google.com")
-		}, 401, "UNAUTHORIZED"},
-		{"expiry-missing", func(good map[string]any, k key) map[string]any { return with(good, "exp", nil) }, 400, "INVALID_INPUT"},
-		{"issued-65s-ago", func(good map[string]any, k key) map[string]any { return with(good, "iat", now-65) }, 200, ""},
-		{"issued-65.5s-ago", func(good map[string]any, k key) map[string]any {
-			return with(good, "iat", float64(now)-65.5)
-		}, 401, "UNAUTHORIZED"},
-		{"issued-in-5s", func(good map[string]any, k key) map[string]any { return with(good, "iat", now+5) }, 200, ""},
-		{"expires-in-1s", func(good map[string]any, k key) map[string]any { return with(good, "exp", now+1) }, 200, ""},
-		{"expired-1s-ago", func(good map[string]any, k key) map[string]any { return with(good, "exp", now-1) }, 401, "UNAUTHORIZED"},
-		{"nonce-upper-case", func(good map[string]any, k key) map[string]any {
-			return with(good, "nonce", strings.ToUpper(nonce(k.public)))
-		}, 401, "UNAUTHORIZED"},
-		{"nonce-over-bytes", func(good map[string]any, k key) map[string]any {
-			raw, err := hex.DecodeString(k.public)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sum := sha256.Sum256(raw)
-			return with(good, "nonce", hex.EncodeToString(sum[:]))
-		}, 401, "UNAUTHORIZED"},
-		{"nonce-over-other-encoding", func(good map[string]any, k key) map[string]any {
-			return with(good, "nonce", nonce(strings.ToUpper(k.public)))
-		}, 401, "UNAUTHORIZED"},
-		{"nonce-of-another-key", func(good map[string]any, k key) map[string]any {
-			return with(good, "nonce", nonce(newP256(t).public))
-		}, 401, "UNAUTHORIZED"},
+		{"good", "other", 1, ""},
+		{"audience-list-of-one", "aud", []string{seedIdentity.Audience}, ""},
+		{"audience-list-of-two", "aud", []string{seedIdentity.Audience, "b"}, tokenClaimMalformed},
+		{"audience-empty", "aud", "", tokenClaimMalformed},
+		{"audience-missing", "aud", nil, tokenClaimMalformed},
+		{"subject-empty", "sub", "", tokenClaimMalformed},
+		{"subject-number", "sub", 1, tokenClaimMalformed},
+		{"issuer-missing", "iss", nil, issuerUnsupported},
+		{"issuer-without-scheme", "iss", "accounts.google.com", issuerMismatch},
+		{"issued-missing", "iat", nil, tokenClaimMalformed},
+		{"issued-null", "iat", null, tokenClaimMalformed},
+		{"issued-65s-ago", "iat", now - 65, ""},
+		{"issued-65.5s-ago", "iat", float64(now) - 65.5, tokenStale},
+		{"issued-in-5s", "iat", now + 5, ""},
+		{"expiry-missing", "exp", nil, tokenClaimMalformed},
+		{"expiry-null", "exp", null, tokenClaimMalformed},
+		{"expires-in-1s", "exp", now + 1, ""},
+		{"expired-1s-ago", "exp", now - 1, tokenExpired},
+		{"nonce-null", "nonce", null, nonceMissing},
+		{"nonce-upper-case", "nonce", func(k key) string { return strings.ToUpper(nonce(k.public)) }, nonceMismatch},
+		{"nonce-over-bytes", "nonce", func(k key) string {
+			raw, _ := hex.DecodeString(k.public)
+			return nonce(string(raw))
+		}, nonceMismatch},
+		{"nonce-over-other-encoding", "nonce", func(k key) string { return nonce(strings.ToUpper(k.public)) }, nonceMismatch},
+		{"nonce-of-another-key", "nonce", nonce("02" + strings.Repeat("0", 64)), nonceMismatch},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t, Config{})
-			k := newP256(t)
-			a := w.verify(credential1, k, test.claims(w.claims(credential1, k.public), k))
-			a.want(t, test.status, test.code)
-			if got, want := len(w.listed(seedAccountID)), map[bool]int{true: 1}[test.status == 200]; got != want {
-				t.Errorf("%d sessions, want %d", got, want)
+			w, k := newWorld(t, Config{}), newP256(t)
+			if of, ok := test.value.(func(key) string); ok {
+				test.value = of(k)
+			}
+			a := w.verify(credential1, k, with(w.claims(credential1, k.public), test.claim, test.value))
+			if good := test.reason == ""; a.reason() != test.reason || (a.status == 200) != good || (len(w.listed(seedAccountID)) == 1) != good {
+				t.Errorf("got %d %s, want %q", a.status, a.raw, test.reason)
 			}
 		})
 	}
@@ -75,7 +64,7 @@ func TestVerifyBody(t *testing.T) {
 	good := jwt(t, w.claims(credential1, k.public))
 	for name, body := range map[string]string{
 		"extra-fields":  `{"later":{"a":[1]},` + verifyBody(good, k.public)[1:],
-		"white-space":   " \n" + verifyBody(good, k.public) + "\n",
+		"white-space":   " \n" + strings.ReplaceAll(verifyBody(good, k.public), ":", " : ") + "\n",
 		"rubbish-token": verifyBody(good[:strings.LastIndexByte(good, '.')+1]+"!!", k.public), // signature unchecked
 	} {
 		if a := w.send("POST", verifyPath(credential1), body); a.status != 200 {
@@ -104,20 +93,28 @@ func TestVerifyBody(t *testing.T) {
 			t.Errorf("%s: %d %s", name, a.status, a.raw)
 		}
 	}
-	for name, body := range map[string]string{
-		"case":         strings.Replace(verifyBody(good, k.public), "oidcToken", "OIDCToken", 1),
-		"legacy":       `{"type":"EMAIL_OTP","otp":"000000","clientPublicKey":"` + k.public + `"}`,
-		"not-utf8":     `{"type":"OAUTH","x":"` + "\xff" + `"}`,
-		"empty":        "",
-		"trailing":     verifyBody(good, k.public) + "{}",
-		"null":         "null",
-		"no-break-sp":  "\u00a0" + verifyBody(good, k.public),
-		"wrong-type":   `{"type":["OAUTH"]}`,
-		"nothing-else": `{"type":"OAUTH"}`,
+	assertion := `{"credentialId":"","clientDataJson":"","authenticatorData":"","signature":""}`
+	for name, test := range map[string]struct {
+		body   string
+		reason reason
+	}{
+		"case":         {strings.Replace(verifyBody(good, k.public), "oidcToken", "OIDCToken", 1), tokenMissing},
+		"legacy":       {`{"type":"EMAIL_OTP","otp":"000000","clientPublicKey":"` + k.public + `"}`, otpBundleMissing},
+		"otp":          {`{"type":"SMS_OTP","encryptedOtpBundle":null}`, otpBundleMissing},
+		"passkey":      {`{"type":"PASSKEY"}`, assertionMalformed},
+		"assertion":    {`{"type":"PASSKEY","assertion":` + strings.Replace(assertion, `"signature":""`, `"signature":1`, 1) + `}`, assertionMalformed},
+		"other-type":   {`{"type":"PASSKEY","assertion":` + assertion + `}`, typeMismatch},
+		"not-utf8":     {`{"x":"` + "\xff" + `",` + verifyBody(good, k.public)[1:], bodyNotObject},
+		"empty":        {"", bodyNotObject},
+		"trailing":     {verifyBody(good, k.public) + "{}", bodyNotObject},
+		"null":         {"null", bodyNotObject},
+		"no-break-sp":  {"\u00a0" + verifyBody(good, k.public), bodyNotObject},
+		"wrong-type":   {`{"type":["OAUTH"]}`, typeMissing},
+		"nothing-else": {`{"type":"OAUTH"}`, tokenMissing},
 	} {
-		a := w.send("POST", verifyPath(credential1), body, "Content-Type", "application/json")
-		if a.status != 400 || a.code() != "INVALID_INPUT" {
-			t.Errorf("%s: %d %s", name, a.status, a.raw)
+		a := w.send("POST", verifyPath(credential1), test.body, "Content-Type", "application/json")
+		if a.status != 400 || a.reason() != test.reason {
+			t.Errorf("%s: %d %s, want %q", name, a.status, a.raw, test.reason)
 		}
 	}
 }
@@ -144,11 +141,16 @@ func TestClientKeyCurves(t *testing.T) {
 	}
 }
 
-// TestNonceVector pins the nonce convention to the compressed example key of
-// Grid's documentation.
-func TestNonceVector(t *testing.T) {
-	const public = "02f45f2a22c908b9ce09a7150e514afd24627c401c38a4afc164e1ea783adaaa31"
-	w := newWorld(t, Config{})
-	claims := with(w.claims(credential1, public), "nonce", "24afbb45e88967cf181405d0804cfa7c998c8437b5c601e5d1f477e3303bceb7")
-	w.send("POST", verifyPath(credential1), verifyBody(jwt(t, claims), public)).want(t, 200, "")
+// TestNonceVectors holds the nonce convention against the corpus.
+func TestNonceVectors(t *testing.T) {
+	now := time.Now()
+	for _, v := range readVectors[struct{ Name, ClientPublicKey, Nonce string }](t, "nonce.json") {
+		claims := oidcClaims{nonce: v.Nonce, hasNonce: true, issuedAt: float64(now.Unix()), expires: float64(now.Unix() + 60)}
+		if err := claims.check(OIDCIdentity{}, v.ClientPublicKey, now); err != nil {
+			t.Errorf("%s: %v", v.Name, err)
+		}
+		if err := claims.check(OIDCIdentity{}, strings.ToUpper(v.ClientPublicKey), now); err != nonceMismatch {
+			t.Errorf("%s in upper case: %v, want %v", v.Name, err, nonceMismatch)
+		}
+	}
 }

@@ -233,6 +233,21 @@ func (k key) stamp(payload string) string {
 	return encodeStamp(k.public, k.scheme, hex.EncodeToString(k.der(payload)))
 }
 
+// ragged is a stamp whose base64url lacks padding.
+func (k key) ragged(payload string) string {
+	for {
+		if stamp := k.stamp(payload); len(stamp)%4 != 0 {
+			return stamp
+		}
+	}
+}
+
+// padded is the same stamp in base64url with its padding.
+func (k key) padded(payload string) string {
+	stamp := k.ragged(payload)
+	return stamp + strings.Repeat("=", -len(stamp)&3)
+}
+
 func encodeStamp(publicKey, scheme, signature string) string {
 	return encode(`{"publicKey":"` + publicKey + `","scheme":"` + scheme + `","signature":"` + signature + `"}`)
 }
