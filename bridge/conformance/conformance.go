@@ -61,25 +61,35 @@ func Run(ctx context.Context, o Options) ([]Result, error) {
 
 	var results []Result
 	for _, p := range t.probes() {
-		r := Result{Group: p.group, Name: p.name, OK: true}
-		got, err := t.send(ctx, p.request)
-		switch {
-		case err != nil && ctx.Err() != nil:
-			return nil, ctx.Err()
-		case err != nil && !p.mayHangUp:
-			r.OK, r.Detail = false, "no answer: "+err.Error()
-		case err == nil:
-			t.observe(p.name, got, p.elsewhere)
-			if r.Detail = p.want(got); got.status == http.StatusTooManyRequests {
-				r.Detail = "answered 429 each time: nothing is known"
-			}
-			r.OK = r.Detail == ""
+		r, err := t.try(ctx, p)
+		if err != nil {
+			return nil, err
 		}
 		results = append(results, r)
 	}
 	results = append(results, t.sameAnswers(ctx)...)
 	results = append(results, <-slow...)
 	return append(results, t.observed()...), nil
+}
+
+// try makes one check. Its error is that of ctx.
+func (t *target) try(ctx context.Context, p probe) (Result, error) {
+	r := Result{Group: p.group, Name: p.name}
+	got, err := t.send(ctx, p.request)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return r, ctx.Err()
+	case p.mayHangUp && errors.Is(err, errHungUp):
+	case err != nil:
+		r.Detail = "no answer: " + err.Error()
+	default:
+		t.observe(p.name, got, p.elsewhere)
+		if r.Detail = p.want(got); got.status == http.StatusTooManyRequests {
+			r.Detail = "answered 429 each time: nothing is known"
+		}
+	}
+	r.OK = r.Detail == ""
+	return r, nil
 }
 
 // target is what is tested, and what was seen in all its answers.
@@ -89,6 +99,8 @@ type target struct {
 	headers []string
 	secrets []string // every form of each
 	seen    map[string][]string
+
+	answerTimeout time.Duration
 }
 
 func newTarget(o Options) (*target, error) {
@@ -110,7 +122,7 @@ func newTarget(o Options) (*target, error) {
 	if o.Patience == 0 {
 		o.Patience = 30 * time.Second
 	}
-	t := &target{Options: o, base: base, headers: o.Headers, seen: map[string][]string{}}
+	t := &target{Options: o, base: base, headers: o.Headers, seen: map[string][]string{}, answerTimeout: answerTimeout}
 	for _, secret := range o.Secrets {
 		t.secrets = append(t.secrets, forms(secret)...)
 	}

@@ -25,6 +25,10 @@ const (
 	maxWait       = 15 * time.Second // that a Retry-After is obeyed
 )
 
+// errHungUp reports a connection that the other side ended without an answer.
+// It is no such end that nothing was said for as long as [answerTimeout].
+var errHungUp = errors.New("the connection ended")
+
 // reply is an answer read whole.
 type reply struct {
 	status int
@@ -68,7 +72,7 @@ func (t *target) connect(ctx context.Context) (net.Conn, error) {
 		port = map[string]string{"http": "80", "https": "443"}[t.base.Scheme]
 	}
 	address := net.JoinHostPort(t.base.Hostname(), port)
-	tcp := &net.Dialer{Timeout: answerTimeout}
+	tcp := &net.Dialer{Timeout: t.answerTimeout}
 	if t.base.Scheme == "https" {
 		// HTTP/1.1, because only there a request can be malformed at will.
 		dialer := &tls.Dialer{NetDialer: tcp, Config: &tls.Config{NextProtos: []string{"http/1.1"}}}
@@ -94,7 +98,7 @@ func (t *target) send(ctx context.Context, text string) (reply, error) {
 }
 
 func (t *target) once(ctx context.Context, text string) (r reply, err error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, t.answerTimeout)
 	defer cancel()
 	conn, err := t.connect(ctx)
 	if err != nil {
@@ -106,8 +110,11 @@ func (t *target) once(ctx context.Context, text string) (r reply, err error) {
 	go io.WriteString(conn, text)
 	method, _, _ := strings.Cut(text, " ")
 	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
-	if err != nil {
-		return r, errors.New("the connection ended")
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return r, fmt.Errorf("neither an answer nor a hang-up within %s", t.answerTimeout)
+	case err != nil:
+		return r, errHungUp
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what is there is judged
