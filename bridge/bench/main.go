@@ -2,7 +2,8 @@
 // and on one upstream, against the bridge with every check on and a thousand
 // users, a bare httputil.ReverseProxy that adds the header, nginx, and, where
 // its packages are installed, Express with http-proxy-middleware. Then what no
-// other has: revocations through the bridge, of two legs and a signature.
+// other has: revocations through the bridge, of two legs and a signature. It
+// fails if the bridge does not hold the limits of figures.go.
 //
 //	go run ./bridge/bench bin/gridbridge [seconds]
 //
@@ -17,6 +18,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
 	"net"
@@ -27,12 +29,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
 const (
 	users    = 1000
+	rounds   = 3 // at most
 	clientID = "bench"
 	secret   = "bench-secret"
 )
@@ -155,72 +157,94 @@ func run(gridbridge, seconds string) error {
 		{"gridbridge", addresses[3], env, args},
 		{"Express", addresses[4], []string{"LISTEN=" + addresses[4], "UPSTREAM=" + upstream, "AUTHORIZATION=" + basic()}, []string{"node", "web/bench/express.mjs"}},
 	}
-	fmt.Printf("%-12s %10s %10s %10s %12s %18s\n", "", "req/s", "p50", "p99", "resident", "with 1000 clients")
+	first, _, _ := bytes.Cut(requests, []byte("\n"))
+	first = bytes.ReplaceAll(first, []byte("|"), []byte("\r\n"))
+	var processes []process
 	for _, c := range candidates {
 		if _, err := os.Stat("web/bench/node_modules"); c.name == "Express" && err != nil {
-			fmt.Printf("%-12s not installed: npm ci --prefix web/bench\n", c.name)
+			fmt.Println("Express is left out: npm ci --prefix web/bench")
 			continue
 		}
-		cmd := exec.Command(c.args[0], c.args[1:]...)
-		cmd.Env = append(os.Environ(), c.env...)
-		if err := cmd.Start(); err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
-		}
-		defer cmd.Process.Kill()
-		if err := wait(c.address); err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
-		}
-		if _, err := wrk(c.address, dir, "1s"); err != nil { // warm up
-			return fmt.Errorf("%s: %w", c.name, err)
-		}
-		figures, err := wrk(c.address, dir, seconds+"s")
+		p, err := start(c.name, c.address, c.env, c.args)
 		if err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
+			return err
 		}
-		busy := resident(cmd.Process.Pid)
-		first, _, _ := bytes.Cut(requests, []byte("\n"))
-		idle, err := residentWithClients(c.address, bytes.ReplaceAll(first, []byte("|"), []byte("\r\n")), cmd.Process.Pid)
-		if err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
+		defer p.Kill()
+		processes = append(processes, p)
+	}
+	// A limit that is missed may be the fault of what else the machine was doing:
+	// then all are measured again, side by side as before.
+	var missed error
+	for round := 1; ; round++ {
+		fmt.Printf("%-12s %10s %10s %10s %12s %18s\n", "", "req/s", "p50", "p99", "resident", "with 1000 clients")
+		measured := map[string]figures{}
+		for _, p := range processes {
+			f, err := p.measure(dir, seconds, first)
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			fmt.Printf("%-12s %s\n", p.name, f)
+			measured[p.name] = f
 		}
-		fmt.Printf("%-12s %10s %10s %10s %12s %18s\n", c.name, figures["Requests/sec:"], figures["50%"], figures["99%"], busy, idle)
+		if missed = judge(measured); missed == nil || round == rounds {
+			break
+		}
+		fmt.Printf("measured again, for:\n%s\n\n", missed)
 	}
 	grid := httptest.NewServer(revocable())
 	defer grid.Close()
 	env, args = serve(addresses[5], grid.URL)
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), env...)
-	if err := cmd.Start(); err != nil {
+	p, err := start("revocations", addresses[5], env, args)
+	if err != nil {
 		return err
 	}
-	defer cmd.Process.Kill()
-	if err := wait(addresses[5]); err != nil {
-		return err
-	}
+	defer p.Kill()
 	duration, err := time.ParseDuration(seconds + "s")
 	if err != nil {
 		return err
 	}
-	return revocations(key, "http://"+addresses[5], duration)
+	return errors.Join(revocations(key, "http://"+addresses[5], duration), missed)
 }
 
-// wrk runs wrk and reads its figures. An answer other than 2xx is an error: a
-// refusal is fast.
-func wrk(address, dir, duration string) (map[string]string, error) {
-	out, err := exec.Command("wrk", "-t1", "-c64", "-d"+duration, "--latency", "-s", filepath.Join(dir, "wrk.lua"), "http://"+address).CombinedOutput()
-	if err != nil {
-		return nil, fmt.Errorf("wrk: %w: %s", err, out)
-	}
-	figures := map[string]string{}
-	for line := range strings.Lines(string(out)) {
-		if f := strings.Fields(line); len(f) == 2 {
-			figures[f[0]] = f[1]
+// process is a candidate that runs.
+type process struct {
+	*os.Process
+	name, address string
+}
+
+// start starts a candidate and waits until it listens.
+func start(name, address string, env, args []string) (process, error) {
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), env...)
+	err := cmd.Start()
+	if err == nil {
+		if err = wait(address); err != nil {
+			cmd.Process.Kill()
 		}
 	}
-	if strings.Contains(string(out), "Non-2xx") {
-		return nil, fmt.Errorf("answers other than 2xx:\n%s", out)
+	if err != nil {
+		return process{}, fmt.Errorf("%s: %w", name, err)
 	}
-	return figures, nil
+	return process{cmd.Process, name, address}, nil
+}
+
+// measure warms a candidate up and then takes its figures. The request is one
+// of the traffic.
+func (p process) measure(dir, seconds string, request []byte) (f figures, err error) {
+	for _, duration := range []string{"1", seconds} {
+		out, err := exec.Command("wrk", "-t1", "-c64", "-d"+duration+"s", "--latency", "-s", filepath.Join(dir, "wrk.lua"), "http://"+p.address).CombinedOutput()
+		if err != nil {
+			return f, fmt.Errorf("wrk: %w: %s", err, out)
+		}
+		if f, err = parseFigures(out); err != nil {
+			return f, err
+		}
+	}
+	if f.resident, err = resident(p.Pid); err != nil {
+		return f, err
+	}
+	f.idle, err = p.residentWithClients(request)
+	return f, err
 }
 
 func wait(address string) error {
@@ -236,32 +260,21 @@ func wait(address string) error {
 
 // residentWithClients is what the process takes with a thousand connections open,
 // each of which has asked once and now waits.
-func residentWithClients(address string, request []byte, pid int) (string, error) {
+func (p process) residentWithClients(request []byte) (int, error) {
 	for range 1000 {
-		conn, err := net.Dial("tcp", address)
+		conn, err := net.Dial("tcp", p.address)
 		if err != nil {
-			return "", err
+			return 0, err
 		}
 		defer conn.Close()
 		if _, err := conn.Write(request); err != nil {
-			return "", err
+			return 0, err
 		}
 		if _, err := conn.Read(make([]byte, 4096)); err != nil {
-			return "", err
+			return 0, err
 		}
 	}
-	return resident(pid), nil
-}
-
-// resident is what the system has of the process in memory.
-func resident(pid int) string {
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	for line := range bytes.Lines(status) {
-		if rest, ok := bytes.CutPrefix(line, []byte("VmRSS:")); ok {
-			return string(bytes.TrimSpace(rest))
-		}
-	}
-	return "-"
+	return resident(p.Pid)
 }
 
 // traffic makes a request of each user, one a line with "|" for a line end, and

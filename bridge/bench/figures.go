@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// What the bridge must hold, against what was measured beside it: absolute
+// speeds say more about the machine.
+const (
+	leastOfBare    = 0.8 // of its requests a second
+	leastOfExpress = 2.5
+	mostOfBareP99  = 2.0
+	mostResident   = 64 << 10 // kB, with a thousand clients
+)
+
+// figures are those of one candidate.
+type figures struct {
+	rate           float64 // requests a second
+	p50, p99       time.Duration
+	resident, idle int // kB: after the load, and with a thousand clients who wait
+}
+
+func (f figures) String() string {
+	return fmt.Sprintf("%10.0f %10s %10s %9d kB %15d kB", f.rate, f.p50, f.p99, f.resident, f.idle)
+}
+
+// parseFigures reads what wrk prints. An answer other than 2xx is an error: a
+// refusal is fast.
+func parseFigures(out []byte) (f figures, err error) {
+	if bytes.Contains(out, []byte("Non-2xx")) {
+		return f, fmt.Errorf("answers other than 2xx:\n%s", out)
+	}
+	var errs [3]error
+	seen := 0
+	for lines := bufio.NewScanner(bytes.NewReader(out)); lines.Scan(); {
+		name, value, _ := strings.Cut(strings.TrimSpace(lines.Text()), " ")
+		value = strings.TrimSpace(value)
+		switch name {
+		case "Requests/sec:":
+			f.rate, errs[0] = strconv.ParseFloat(value, 64)
+		case "50%":
+			f.p50, errs[1] = time.ParseDuration(value)
+		case "99%":
+			f.p99, errs[2] = time.ParseDuration(value)
+		default:
+			continue
+		}
+		seen++
+	}
+	if err := errors.Join(errs[:]...); err != nil || seen != len(errs) {
+		return f, fmt.Errorf("no figures in what wrk prints: %w:\n%s", err, out)
+	}
+	return f, nil
+}
+
+// judge reports every limit that the bridge does not hold.
+func judge(measured map[string]figures) error {
+	ours, bare := measured["gridbridge"], measured["bare Go"]
+	var errs []error
+	miss := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if ratio := ours.rate / bare.rate; ratio < leastOfBare {
+		miss("%.2f of bare Go's requests a second, want at least %g", ratio, leastOfBare)
+	}
+	if express, ok := measured["Express"]; ok && ours.rate/express.rate < leastOfExpress {
+		miss("%.2f times Express's requests a second, want at least %g", ours.rate/express.rate, leastOfExpress)
+	}
+	if ratio := float64(ours.p99) / float64(bare.p99); ratio > mostOfBareP99 {
+		miss("a p99 of %.2f times bare Go's, want at most %g", ratio, mostOfBareP99)
+	}
+	if ours.idle > mostResident {
+		miss("%d kB resident with a thousand clients, want at most %d", ours.idle, mostResident)
+	}
+	return errors.Join(errs...)
+}
+
+// resident is what the system has of the process in memory, in kB.
+func resident(pid int) (int, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(status)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmRSS:" {
+			return strconv.Atoi(f[1])
+		}
+	}
+	return 0, errors.Join(fmt.Errorf("process %d has nothing in memory", pid), err)
+}
