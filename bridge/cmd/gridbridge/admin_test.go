@@ -85,6 +85,40 @@ func TestConfigCheck(t *testing.T) {
 	}
 }
 
+// TestConfigCheckRefuses spoils a good configuration in one way at a time, and
+// wants to read of that alone.
+func TestConfigCheckRefuses(t *testing.T) {
+	users := []string{"--forward-auth", "https://app.example/"}
+	for _, v := range []struct {
+		name string
+		args []string
+		want string // "" for a good configuration
+	}{
+		{"port-out-of-range", append(users, "--listen", "127.0.0.1:99999"), "--listen"},
+		{"no-host", append(users, "--admin-listen", "no such host:80"), "--admin-listen"},
+		{"same-address", append(users, "--listen", "127.0.0.1:8080", "--admin-listen", "127.0.0.1:8080"), "--admin-listen"},
+		{"same-port-of-all", append(users, "--listen", ":8080", "--admin-listen", "127.0.0.1:8080"), "--admin-listen"},
+		{"same-port-0", append(users, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"), ""},
+		{"other-host", append(users, "--listen", "127.0.0.1:8080", "--admin-listen", "127.0.0.2:8080"), ""},
+		{"named-port", append(users, "--listen", "localhost:http"), ""},
+		{"nothing-in-flight", append(users, "--max-in-flight", "0"), "--max-in-flight"},
+		{"less-in-flight", append(users, "--max-in-flight", "-1"), "--max-in-flight"},
+		{"no-users", nil, "no way to know the users"},
+		{"half-of-oidc", []string{"--issuer", "https://login.example", "--jwks", "admin_test.go"}, "audience is not set"},
+		{"app-that-is-no-url", []string{"--forward-auth", "app"}, "forward-auth URL"},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			err := run(t.Context(), append([]string{"serve", "--config-check"}, v.args...), func(n string) string { return serveEnv[n] }, io.Discard, io.Discard)
+			if (err == nil) != (v.want == "") || err != nil && !strings.Contains(err.Error(), v.want) {
+				t.Fatalf("error = %v, want one with %q", err, v.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "Authenticate is nil") {
+				t.Errorf("error = %v, which says more than is wrong", err)
+			}
+		})
+	}
+}
+
 // TestShutdownFinishesWhatIsInFlight stops a server while it answers: the
 // client gets its answer, operators see that it is stopping, and only then does
 // it end.
@@ -141,7 +175,7 @@ func TestDrain(t *testing.T) {
 	defer cancel()
 	out, in := io.Pipe()
 	draining, drained := make(chan time.Duration), make(chan struct{})
-	sys := system{func(n string) string { return serveEnv[n] }, in, io.Discard, func(d time.Duration) { draining <- d; <-drained }}
+	sys := system{func(n string) string { return serveEnv[n] }, in, io.Discard, func(d time.Duration) { draining <- d; <-drained }, time.Now}
 	done := make(chan error, 1)
 	go func() {
 		done <- serve(ctx, sys, []string{"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--drain-delay", "7s", "--forward-auth", "https://app.example/whoami"})

@@ -13,30 +13,40 @@ import (
 	"gridsigner/bridge/conformance"
 )
 
+// checker is a run of the conformance suite, as its flags and variables describe it.
+type checker struct {
+	conformance.Options
+	headers lines
+	json    bool
+}
+
+func (c *checker) flags() *flag.FlagSet {
+	f := flag.NewFlagSet("check", flag.ContinueOnError)
+	f.Var(&c.headers, "header", "`\"Name: value\"` that makes a request a known user's; repeatable. ps shows flags; in the variable there is one a line")
+	f.StringVar(&c.Account, "account", "", "InternalAccount `id` of that user; required")
+	f.StringVar(&c.Foreign, "foreign", "", "Session `id` of another user's, if one is known: it must be answered like one that nobody has")
+	f.DurationVar(&c.Patience, "patience", 30*time.Second, "`time` in which a slow client must have been cut off")
+	f.BoolVar(&c.json, "json", false, "print JSON instead of a table")
+	return f
+}
+
 // check runs the conformance suite against any bridge. It fails if a check
 // fails, so that a pipeline can stop there.
 func check(ctx context.Context, sys system, args []string) error {
-	var o conformance.Options
-	var headers list
-	flags := flag.NewFlagSet("check", flag.ContinueOnError)
-	flags.Var(&headers, "header", "`\"Name: value\"` that makes a request a known user's; repeatable; or in GRIDBRIDGE_HEADER, which ps does not show")
-	flags.StringVar(&o.Account, "account", "", "InternalAccount `id` of that user; required")
-	flags.StringVar(&o.Foreign, "foreign", "", "Session `id` of another user's, if one is known: it must be answered like one that nobody has")
-	flags.DurationVar(&o.Patience, "patience", 30*time.Second, "`time` in which a slow client must have been cut off")
-	asJSON := flags.Bool("json", false, "print JSON instead of a table")
-	if err := sys.parse(flags, args, &o.URL); err != nil {
+	var c checker
+	flags := c.flags()
+	if err := sys.parse(flags, args, &c.URL); err != nil {
 		return err
 	}
 	if err := fromEnv(flags, sys.getenv); err != nil {
 		return err
 	}
-	o.Headers = headers
-	o.Secrets = canaries(sys.getenv)
-	results, err := conformance.Run(ctx, o)
+	c.Headers, c.Secrets = c.headers.list, canaries(sys.getenv)
+	results, err := conformance.Run(ctx, c.Options)
 	if err != nil {
 		return err
 	}
-	if *asJSON {
+	if c.json {
 		err = json.NewEncoder(sys.stdout).Encode(results)
 	} else {
 		err = printTable(sys, results)

@@ -18,29 +18,39 @@ import (
 // port if that one is taken.
 const demoAddress = "127.0.0.1:8787"
 
+// demonstration is a demo that is about to run, as its flags describe it.
+type demonstration struct {
+	simulator
+	web string
+}
+
+func (d *demonstration) flags() *flag.FlagSet {
+	f := flag.NewFlagSet("demo", flag.ContinueOnError)
+	f.StringVar(&d.listen, "listen", "", "loopback `address` to listen on; port 0 picks one (default "+demoAddress+", or a free port)")
+	f.StringVar(&d.web, "web", "", "`directory` of the built web files (default web/dist)")
+	d.register(f)
+	return f
+}
+
 // demo runs the whole system on loopback: the simulator on a listener of its
 // own, with real HTTP between it and the bridge; the bridge; an identity
 // provider that lets everybody in; and the demo page.
 func demo(ctx context.Context, sys system, args []string) error {
-	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
-	address := flags.String("listen", "", "loopback `address` to listen on; port 0 picks one (default "+demoAddress+", or a free port)")
-	web := flags.String("web", "", "`directory` of the built web files (default web/dist)")
-	var s simulator
-	s.register(flags)
-	if err := sys.parse(flags, args); err != nil {
+	var d demonstration
+	if err := sys.parse(d.flags(), args); err != nil {
 		return err
 	}
-	files, err := openSite(*web)
+	files, err := openSite(d.web)
 	if err != nil {
 		return err
 	}
 	defer files.root.Close()
-	sim, simListener, err := s.open("127.0.0.1:0")
+	sim, simListener, err := d.open("127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	defer simListener.Close()
-	ln, err := listenDemo(*address)
+	ln, err := listenDemo(d.listen)
 	if err != nil {
 		return err
 	}
@@ -66,7 +76,7 @@ func demo(ctx context.Context, sys system, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := sys.print(ready{URL: upstream, Seed: seed, Page: origin(ln) + "/demo/"}, s.json); err != nil {
+	if err := sys.print(ready{URL: upstream, Seed: seed, Page: origin(ln) + "/demo/"}, d.json); err != nil {
 		return err
 	}
 	return serveAll(ctx, log, nil, simListener, listener{ln, demoHandler(api, idp, files)})

@@ -1,7 +1,7 @@
 // Command gridbridge puts the API credentials of a company between its web app
 // and Lightspark Grid, or stands in for Grid where there is no network.
 //
-//	gridbridge serve     the bridge, for users known by a bearer token
+//	gridbridge serve     the bridge, for users known by a bearer token or by the app
 //	gridbridge simulate  a simulator of Grid's auth endpoints, on loopback
 //	gridbridge demo      simulator, bridge and demo page together, on loopback
 //	gridbridge check     a conformance suite, against this or any other bridge
@@ -36,11 +36,12 @@ type system struct {
 	getenv         func(string) string
 	stdout, stderr io.Writer
 	sleep          func(time.Duration)
+	now            func() time.Time
 }
 
 const usage = `usage: gridbridge COMMAND [flags]
 
-  serve     forward to Grid, for users known by a bearer token
+  serve     forward to Grid, for users known by a bearer token or by the app
   simulate  simulate Grid's auth endpoints, on loopback
   demo      run simulator, bridge and demo page together, on loopback
   check     test from outside whether a bridge is safe: gridbridge check URL
@@ -50,7 +51,7 @@ gridbridge COMMAND -h lists the flags of a command.
 
 // run does what args say until ctx ends, and returns nil after an orderly stop.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
-	sys := system{getenv, stdout, stderr, time.Sleep}
+	sys := system{getenv, stdout, stderr, time.Sleep, time.Now}
 	var command string
 	if len(args) > 0 {
 		command, args = args[0], args[1:]

@@ -138,3 +138,20 @@ func TestSimulateForPeople(t *testing.T) {
 		t.Errorf("status without credentials = %d, want 401", resp.StatusCode)
 	}
 }
+
+// TestSimulateOutsideItsPath wants the error envelope of a Grid that has nothing
+// there (contract 1.5), also for what would be a route below the version path.
+func TestSimulateOutsideItsPath(t *testing.T) {
+	r := start(t, nil, "simulate", "--json").ready()
+	origin := strings.TrimSuffix(r.URL, gridPath)
+	for _, path := range []string{"", "/", "/auth/sessions", "/grid", "/grid/2024-01-01/auth/sessions", gridPath, gridPath + "x/auth/sessions", gridPath + "/none", "/grid%2F2025-10-13/auth/sessions"} {
+		resp, body := fetch(t, "GET", origin+path, "", nil)
+		var e struct {
+			Status        int
+			Code, Message string
+		}
+		if err := json.Unmarshal([]byte(body), &e); err != nil || resp.StatusCode != 404 || e.Status != 404 || e.Code == "" || e.Message == "" || resp.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s = %d %s %q, want a 404 in an error envelope", path, resp.StatusCode, resp.Header.Get("Content-Type"), body)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 
 	"gridsigner/bridge"
 )
@@ -22,7 +23,10 @@ func serve(ctx context.Context, sys system, args []string) error {
 	}
 	errFlags := errors.Join(err, fromEnv(flags, sys.getenv), s.check())
 	log := slog.New(slog.NewJSONHandler(sys.stderr, nil))
-	authenticate, errUsers := s.users(ctx, log)
+	authenticate, errUsers := s.users(ctx, log, sys.now)
+	if errUsers != nil { // in New's place, which would only see that there is none
+		authenticate = func(*http.Request) (bridge.User, error) { return bridge.User{}, errUsers }
+	}
 	var redis *bridge.Redis
 	var errRedis error
 	if s.redisURL != "" {
@@ -35,7 +39,7 @@ func serve(ctx context.Context, sys system, args []string) error {
 		Upstream:     sys.getenv("GRID_BASE_URL"),
 		Credentials:  func() (string, bridge.Secret, error) { return bridge.CredentialsFromEnv(sys.getenv) },
 		Authenticate: authenticate, AllowOrigins: s.origins, TrustedProxies: s.proxies,
-		Limits: s.limits, Redis: redis, Log: log, Metrics: registry,
+		Limits: s.limits, Redis: redis, Log: log, Metrics: registry, Now: sys.now,
 	})
 	if err := errors.Join(errFlags, errUsers, errRedis, errBridge); err != nil {
 		return err
@@ -65,13 +69,13 @@ func serve(ctx context.Context, sys system, args []string) error {
 
 // users returns the one way to know the users that was chosen. With two it
 // would be a guess which one the operator believes to be in force.
-func (s *settings) users(ctx context.Context, log *slog.Logger) (func(*http.Request) (bridge.User, error), error) {
+func (s *settings) users(ctx context.Context, log *slog.Logger, now func() time.Time) (func(*http.Request) (bridge.User, error), error) {
 	tokens := s.issuer != "" || s.audience != "" || s.jwks != ""
 	switch {
 	case s.forwardAuth != "" && tokens:
 		return nil, errors.New("two ways to know the users: choose --forward-auth, or --issuer with --audience")
 	case s.forwardAuth != "":
-		return bridge.NewForwardAuth(bridge.ForwardAuth{URL: s.forwardAuth})
+		return bridge.NewForwardAuth(bridge.ForwardAuth{URL: s.forwardAuth, Now: now})
 	case !tokens:
 		return nil, errors.New("no way to know the users: set --issuer and --audience, or --forward-auth")
 	}
@@ -80,6 +84,6 @@ func (s *settings) users(ctx context.Context, log *slog.Logger) (func(*http.Requ
 		keys = bridge.KeysFrom(s.jwks)
 	}
 	return bridge.NewOIDC(ctx, bridge.OIDC{
-		Issuer: s.issuer, Audience: s.audience, AccountsClaim: s.claim, Keys: keys, Log: log,
+		Issuer: s.issuer, Audience: s.audience, AccountsClaim: s.claim, Keys: keys, Log: log, Now: now,
 	})
 }

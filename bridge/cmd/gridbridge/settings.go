@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,7 +14,8 @@ import (
 )
 
 // settings are the flags of serve. Each can also be set by a variable of the
-// environment, which a flag overrides: --redis-url by GRIDBRIDGE_REDIS_URL.
+// environment, which a flag overrides: --redis-url by GRIDBRIDGE_REDIS_URL. So
+// can those of check.
 type settings struct {
 	listen                                     string
 	jwks, issuer, audience, claim, forwardAuth string
@@ -40,7 +42,8 @@ func (s *settings) flags() *flag.FlagSet {
 	f.TextVar(&s.limits.Address, "limit-address", bridge.DefaultLimits.Address, "`limit` on the requests of one address, as RATE/PER,BURST")
 	f.TextVar(&s.limits.User, "limit-user", bridge.DefaultLimits.User, "`limit` on the requests of one user")
 	f.TextVar(&s.limits.SignIn, "limit-sign-in", bridge.DefaultLimits.SignIn, "`limit` on sign-ins, of one address and of one user")
-	f.IntVar(&s.limits.InFlight, "max-in-flight", bridge.DefaultLimits.InFlight, "`number` of requests at once, beyond which load is shed")
+	s.limits.InFlight = bridge.DefaultLimits.InFlight
+	f.Var((*count)(&s.limits.InFlight), "max-in-flight", "`number` of requests at once, beyond which load is shed")
 	f.StringVar(&s.redisURL, "redis-url", "", "`URL` of a Redis that all replicas share: redis://host:port/db, rediss:// for TLS. With a password, set the variable: ps shows flags")
 	f.DurationVar(&s.drainDelay, "drain-delay", 5*time.Second, "`time` between /readyz turning 503 and the end of listening, for load balancers to notice; only with --admin-listen")
 	f.BoolVar(&s.configCheck, "config-check", false, "report what is wrong with the configuration, and do not listen")
@@ -49,13 +52,13 @@ func (s *settings) flags() *flag.FlagSet {
 
 // check checks what no other package does.
 func (s *settings) check() error {
-	var errs []error
-	for name, address := range map[string]string{"listen": s.listen, "admin-listen": s.adminListen} {
-		if address == "" && name == "admin-listen" {
-			continue
-		}
-		if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
-			errs = append(errs, fmt.Errorf("--%s: %q is not an address: want HOST:PORT, or :PORT for all of this machine", name, address))
+	public, err := listenAddress("listen", s.listen)
+	errs := []error{err}
+	if s.adminListen != "" {
+		admin, err := listenAddress("admin-listen", s.adminListen)
+		errs = append(errs, err)
+		if public != nil && admin != nil && overlap(public, admin) {
+			errs = append(errs, errors.New("--admin-listen: the address of --listen, where users would reach it"))
 		}
 	}
 	if s.drainDelay < 0 {
@@ -64,32 +67,28 @@ func (s *settings) check() error {
 	return errors.Join(errs...)
 }
 
-// upstreamVariables are those of the environment that have no flag: what ps
-// shows of a command line is no place for a secret.
-var upstreamVariables = []struct{ name, preset, usage string }{
-	{"GRID_BASE_URL", bridge.DefaultUpstream, "Grid's base URL"},
-	{"GRID_CLIENT_ID", "", "API client id; or its file in GRID_CLIENT_ID_FILE. Required"},
-	{"GRID_CLIENT_SECRET", "", "API client secret; or its file in GRID_CLIENT_SECRET_FILE. Required. Files are read again when they change"},
+// listenAddress reads an address as net.Listen will, without listening: a
+// bridge that is being replaced may still have it.
+func listenAddress(name, address string) (*net.TCPAddr, error) {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil && port == "" { // which would be any
+		err = errors.New("no port")
+	}
+	var addr *net.TCPAddr
+	if err == nil {
+		addr, err = net.ResolveTCPAddr("tcp", address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--%s: %q: %w: want HOST:PORT, or :PORT for all of this machine", name, address, err)
+	}
+	return addr, nil
 }
 
-// settingsTable is the README's table of all flags and variables of serve.
-func settingsTable() string {
-	code := func(s string) string {
-		if s == "" {
-			return ""
-		}
-		return "`" + s + "`"
-	}
-	var b strings.Builder
-	b.WriteString("| Flag | Variable | Default | Meaning |\n|---|---|---|---|\n")
-	for _, v := range upstreamVariables {
-		fmt.Fprintf(&b, "| | `%s` | %s | %s |\n", v.name, code(v.preset), v.usage)
-	}
-	new(settings).flags().VisitAll(func(f *flag.Flag) {
-		value, usage := flag.UnquoteUsage(f)
-		fmt.Fprintf(&b, "| `--%s` | `%s` | %s | %s |\n", strings.TrimSpace(f.Name+" "+value), variable(f.Name), code(f.DefValue), usage)
-	})
-	return b.String()
+// overlap reports whether there cannot be a listener on each of the addresses.
+// To Go an unspecified one is all of both families.
+func overlap(a, b *net.TCPAddr) bool {
+	all := func(ip net.IP) bool { return ip == nil || ip.IsUnspecified() }
+	return a.Port != 0 && a.Port == b.Port && (all(a.IP) || all(b.IP) || a.IP.Equal(b.IP))
 }
 
 // variable is the variable of the environment that sets a flag.
@@ -98,7 +97,7 @@ func variable(flagName string) string {
 }
 
 // fromEnv sets, of the flags that were not given, those whose variables are
-// set. A repeatable flag's variable holds values with commas between them.
+// set. A repeatable flag's variable holds values with a separator between them.
 func fromEnv(f *flag.FlagSet, getenv func(string) string) error {
 	given := map[string]bool{}
 	f.Visit(func(fl *flag.Flag) { given[fl.Name] = true })
@@ -109,8 +108,8 @@ func fromEnv(f *flag.FlagSet, getenv func(string) string) error {
 			return
 		}
 		values := []string{value}
-		if _, ok := fl.Value.(repeatable); ok {
-			values = strings.Split(value, ",")
+		if r, ok := fl.Value.(repeatable); ok {
+			values = strings.Split(strings.Trim(value, r.separator()), r.separator())
 		}
 		for _, v := range values {
 			if err := fl.Value.Set(v); err != nil {
@@ -154,25 +153,44 @@ func (p postponed) IsBoolFlag() bool {
 	return ok && v.IsBoolFlag()
 }
 
+// count is a flag of a number of at least one: with none nothing would pass.
+type count int
+
+func (c *count) String() string { return strconv.Itoa(int(*c)) }
+
+func (c *count) Set(value string) error {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 {
+		return errors.New("not a number of at least 1")
+	}
+	*c = count(n)
+	return nil
+}
+
 // repeatable is a flag that can be given several times.
-type repeatable interface{ repeatable() }
+type repeatable interface{ separator() string } // of values in a variable
 
 // list is a repeatable flag of texts.
 type list []string
 
-func (l *list) String() string { return strings.Join(*l, ",") }
-func (*list) repeatable()      {}
+func (l *list) String() string  { return strings.Join(*l, ",") }
+func (*list) separator() string { return "," }
 
 func (l *list) Set(value string) error {
 	*l = append(*l, value)
 	return nil
 }
 
+// lines is a repeatable flag of texts that may have commas in them.
+type lines struct{ list }
+
+func (*lines) separator() string { return "\n" }
+
 // prefixes is a repeatable flag of addresses and networks.
 type prefixes []netip.Prefix
 
-func (p *prefixes) String() string { return strings.Trim(fmt.Sprint([]netip.Prefix(*p)), "[]") }
-func (*prefixes) repeatable()      {}
+func (p *prefixes) String() string  { return strings.Trim(fmt.Sprint([]netip.Prefix(*p)), "[]") }
+func (*prefixes) separator() string { return "," }
 
 func (p *prefixes) Set(value string) error {
 	network, err := netip.ParsePrefix(value)

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"flag"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+
+	"gridsigner/bridge"
 )
 
 func TestSettingsFromEnvironment(t *testing.T) {
@@ -32,11 +37,72 @@ func TestSettingsFromEnvironment(t *testing.T) {
 	}
 }
 
-// TestReadmeListsEverySetting holds the README's table against the flags. With
-// UPDATE_README=1 it writes the table.
+// TestHeadersFromEnvironment has commas in a header, of which a list is no list
+// of headers.
+func TestHeadersFromEnvironment(t *testing.T) {
+	for value, want := range map[string][]string{
+		"Cookie: a=1,b":             {"Cookie: a=1,b"},
+		"Cookie: a=1,b\nX-App: c\n": {"Cookie: a=1,b", "X-App: c"},
+	} {
+		var c checker
+		if err := fromEnv(c.flags(), func(name string) string { return map[string]string{"GRIDBRIDGE_HEADER": value}[name] }); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(c.headers.list, want) {
+			t.Errorf("%q = %q, want %q", value, c.headers, want)
+		}
+	}
+}
+
+// setting is a variable of the environment that has no flag: what ps shows of a
+// command line is no place for a secret.
+type setting struct{ name, preset, usage string }
+
+// settingsTables are the README's tables of all flags and variables.
+func settingsTables() string {
+	code := func(s string) string {
+		if s == "" {
+			return ""
+		}
+		return "`" + s + "`"
+	}
+	var b strings.Builder
+	table := func(flags *flag.FlagSet, others ...setting) {
+		fmt.Fprintf(&b, "\n`gridbridge %s`:\n\n", flags.Name())
+		variables := len(others) > 0
+		if variables {
+			b.WriteString("| Flag | Variable | Default | Meaning |\n|---|---|---|---|\n")
+		} else {
+			b.WriteString("| Flag | Default | Meaning |\n|---|---|---|\n")
+		}
+		for _, v := range others {
+			fmt.Fprintf(&b, "| | `%s` | %s | %s |\n", v.name, code(v.preset), v.usage)
+		}
+		flags.VisitAll(func(f *flag.Flag) {
+			value, usage := flag.UnquoteUsage(f)
+			fmt.Fprintf(&b, "| `--%s` ", strings.TrimSpace(f.Name+" "+value))
+			if variables {
+				fmt.Fprintf(&b, "| `%s` ", variable(f.Name))
+			}
+			fmt.Fprintf(&b, "| %s | %s |\n", code(f.DefValue), usage)
+		})
+	}
+	table(new(settings).flags(),
+		setting{"GRID_BASE_URL", bridge.DefaultUpstream, "Grid's base URL"},
+		setting{"GRID_CLIENT_ID", "", "API client id; or its file in GRID_CLIENT_ID_FILE. Required"},
+		setting{"GRID_CLIENT_SECRET", "", "API client secret; or its file in GRID_CLIENT_SECRET_FILE. Required. Files are read again when they change"})
+	table(new(checker).flags(),
+		setting{"GRID_CLIENT_SECRET", "", "the bridge's API client secret, if it is known here, or its file in GRID_CLIENT_SECRET_FILE: no answer may hold it. GRID_CLIENT_ID likewise, with it"})
+	table(new(simulator).flags())
+	table(new(demonstration).flags())
+	return b.String() + "\n"
+}
+
+// TestReadmeListsEverySetting holds the README's tables against the flags. With
+// UPDATE_README=1 it writes them.
 func TestReadmeListsEverySetting(t *testing.T) {
 	const file, begin, end = "../../../README.md", "<!-- settings: made by the tests -->\n", "<!-- end of settings -->"
-	table := settingsTable()
+	table := settingsTables()
 	text, err := os.ReadFile(file)
 	before, rest, ok := strings.Cut(string(text), begin)
 	got, after, ok2 := strings.Cut(rest, end)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"gridsigner/bridge/gridsim"
@@ -15,19 +17,28 @@ import (
 // gridPath is the version path of Grid's base URL.
 const gridPath = "/grid/2025-10-13"
 
-// simulator is a simulator that is about to run, and the flags that made it.
+// simulator is a simulator that is about to run, as its flags describe it.
 type simulator struct {
+	listen                   string
 	profile                  string
 	challengeTTL, sessionTTL time.Duration
 	control, json            bool
 }
 
-func (s *simulator) register(flags *flag.FlagSet) {
-	flags.StringVar(&s.profile, "profile", string(gridsim.Modern), "`generation` of Grid's contract: modern or legacy-2026-04")
-	flags.DurationVar(&s.challengeTTL, "challenge-ttl", 0, "`lifetime` of a challenge (default 5m)")
-	flags.DurationVar(&s.sessionTTL, "session-ttl", 0, "`lifetime` of a session (default 15m)")
-	flags.BoolVar(&s.control, "control", false, "enable POST /_sim/clock, for tests")
-	flags.BoolVar(&s.json, "json", false, "print one line of JSON when ready")
+func (s *simulator) flags() *flag.FlagSet {
+	f := flag.NewFlagSet("simulate", flag.ContinueOnError)
+	f.StringVar(&s.listen, "listen", "127.0.0.1:0", "loopback `address` to listen on; port 0 picks one")
+	s.register(f)
+	return f
+}
+
+// register adds the flags that simulate and demo share.
+func (s *simulator) register(f *flag.FlagSet) {
+	f.StringVar(&s.profile, "profile", string(gridsim.Modern), "`generation` of Grid's contract: modern or legacy-2026-04")
+	f.DurationVar(&s.challengeTTL, "challenge-ttl", 5*time.Minute, "`lifetime` of a challenge")
+	f.DurationVar(&s.sessionTTL, "session-ttl", 15*time.Minute, "`lifetime` of a session")
+	f.BoolVar(&s.control, "control", false, "enable POST /_sim/clock, for tests")
+	f.BoolVar(&s.json, "json", false, "print one line of JSON when ready")
 }
 
 // open makes the simulator and listens on address for it.
@@ -42,7 +53,22 @@ func (s *simulator) open(address string) (*gridsim.Sim, listener, error) {
 	if err != nil {
 		return nil, listener{}, err
 	}
-	return sim, listener{ln, http.StripPrefix(gridPath, sim)}, nil
+	return sim, listener{ln, below(gridPath, sim)}, nil
+}
+
+// below serves what is below path, without it. For all else h is asked for the
+// root, where it has nothing: that is its own 404.
+func below(path string, h http.Handler) http.Handler {
+	stripped := http.StripPrefix(path, h)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.EscapedPath(), path+"/") {
+			stripped.ServeHTTP(w, r)
+			return
+		}
+		r = r.Clone(r.Context())
+		r.URL = &url.URL{Path: "/"}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // ready is what a command prints when it answers. The client secret in it is
@@ -74,14 +100,11 @@ Ctrl-C stops it.
 
 // simulate runs the simulator alone.
 func simulate(ctx context.Context, sys system, args []string) error {
-	flags := flag.NewFlagSet("simulate", flag.ContinueOnError)
-	address := flags.String("listen", "127.0.0.1:0", "loopback `address` to listen on; port 0 picks one")
 	var s simulator
-	s.register(flags)
-	if err := sys.parse(flags, args); err != nil {
+	if err := sys.parse(s.flags(), args); err != nil {
 		return err
 	}
-	sim, ln, err := s.open(*address)
+	sim, ln, err := s.open(s.listen)
 	if err != nil {
 		return err
 	}
