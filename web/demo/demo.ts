@@ -129,6 +129,7 @@ class Demo {
       over.push(...this.#devices.filter(({ session }) => asked.has(session.id) && !listed.has(session.id)));
       await this.#forget(...over);
     } catch (error) {
+      if (turn !== this.#refreshes) return;
       showFailure(page.sessionsError, "The list could not be loaded.", explain(error), [
         { label: "Try again", run: () => { clearFailure(); void this.refresh(); } },
       ]);
@@ -162,7 +163,7 @@ class Demo {
         onProgress: (event) => exchange.record(event),
       });
       if (target !== undefined) this.#leaving.add(target.key.id);
-      if (target !== undefined && !own) await this.#signer.removeKey(target.key);
+      if (target !== undefined && !own) await this.#drop(target.key);
       exchange.finish(result);
       this.#setRunning(undefined);
       await this.follow();
@@ -192,7 +193,9 @@ class Demo {
     const known = this.#devices;
     const device = (sessionId: string): Device | undefined => known.find(({ session }) => session.id === sessionId);
     const exchange = new Exchange(page.exchange, { sessionId: "", own: false, signer: actor.name }, announce);
-    page.exchangeIntro.textContent = `${actor.name} ends every other session, one after the other.`;
+    const sentence = `${actor.name} ends every other session, one after the other.`;
+    page.exchangeIntro.textContent = sentence;
+    announce(sentence);
     page.toExchange.hidden = false;
     page.preview.hidden = true;
     const abort = new AbortController();
@@ -202,7 +205,7 @@ class Demo {
       const over = outcomes.filter(({ status }) => status !== undefined);
       for (const { key } of over.flatMap(({ sessionId }) => device(sessionId) ?? [])) {
         this.#leaving.add(key.id);
-        await this.#signer.removeKey(key);
+        await this.#drop(key);
       }
       exchange.finishOthers(outcomes, (sessionId) => device(sessionId)?.name ?? "Another browser");
       announce(`${over.length} of ${outcomes.length} other sessions are over.`);
@@ -215,6 +218,11 @@ class Demo {
     this.#setRunning(undefined);
     await this.follow();
     await this.refresh();
+  }
+
+  /** Removes the key of a session that is over. Should that fail, the session is over all the same: the next refresh tries again. */
+  async #drop(key: SessionKey): Promise<void> {
+    await this.#signer.removeKey(key).catch(() => {});
   }
 
   stop(): void {
@@ -297,7 +305,9 @@ class Demo {
       return;
     }
     page.sessions.hidden = false;
-    page.revokeOthers.hidden = !this.#sessions.some(({ id }) => id !== acting.session.id);
+    const alone = !this.#sessions.some(({ id }) => id !== acting.session.id);
+    if (alone && document.activeElement === page.revokeOthers) page.sessionsTitle.focus();
+    page.revokeOthers.hidden = alone;
     page.revokeOthers.setAttribute("aria-disabled", String(this.#running !== undefined));
     const kept = this.#list.update({ sessions: this.#sessions, devices: this.#devices, acting, busy: this.#running?.sessionId, running: this.#running !== undefined });
     if (!kept) page.sessionsTitle.focus();
@@ -326,7 +336,7 @@ class Demo {
   connect(): void {
     page.signInForm.addEventListener("submit", (event) => {
       event.preventDefault();
-      void this.signIn(page.deviceName.value.trim(), chosenCurve());
+      void this.signIn(page.deviceName.value.trim() || this.#nextName(), chosenCurve());
     });
     page.advancedForm.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -347,16 +357,19 @@ class Demo {
 async function load(): Promise<void> {
   clearFailure();
   page.load.hidden = false;
+  let signer: Signer | undefined;
   try {
     const headers = (): Record<string, string> => (bearer === undefined ? {} : { Authorization: `Bearer ${bearer}` });
     let demo: Demo | undefined;
     const onKeysChanged = (keys: SessionKey[]): void => void demo?.follow(keys);
-    demo = new Demo(await createSigner({ bridgeUrl, headers, onProgress: showLoad, onKeysChanged }));
+    signer = await createSigner({ bridgeUrl, headers, onProgress: showLoad, onKeysChanged });
+    demo = new Demo(signer);
     await demo.start();
     demo.connect();
     page.signInForm.hidden = false;
     document.documentElement.dataset["ready"] = "true";
   } catch (error) {
+    signer?.close();
     showFailure(page.signInError, "The signer could not be loaded.", explain(error), [{ label: "Try again", run: () => void load() }]);
   } finally {
     page.load.hidden = true;

@@ -123,7 +123,7 @@ export class SessionList {
       { class: "session", "data-testid": "session", "data-session-id": session.id },
       face,
       who,
-      el("p", { class: "expiry", title: `Until ${clock(session.expiresAt)}` }, el("span", { class: "visually-hidden" }, "expires in "), dial, left),
+      el("p", { class: "expiry", title: `Until ${clock(session.expiresAt)}` }, el("span", { class: "visually-hidden" }, "time left: "), dial, left),
       button,
     );
     const [createdAt, expiresAt] = [Date.parse(session.createdAt), Date.parse(session.expiresAt)];

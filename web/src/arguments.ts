@@ -117,8 +117,11 @@ export function signal(value: unknown): AbortSignal | undefined {
   return value as AbortSignal;
 }
 
-export function url(what: string, value: unknown, base: string | undefined): URL {
-  const text = guarded(what, () => (value instanceof URL ? value.href : value));
+export function url(what: string, read: () => unknown, base: string): URL {
+  const text = guarded(what, () => {
+    const value = read();
+    return value instanceof URL ? value.href : value;
+  });
   try {
     return new URL(string(what, text), base);
   } catch (cause) {
@@ -127,8 +130,8 @@ export function url(what: string, value: unknown, base: string | undefined): URL
 }
 
 /** The bridge's absolute URL, ready for the module to append paths to. */
-export function bridgeUrl(value: unknown, base: string | undefined): string {
-  const { protocol, username, password, href } = url("bridgeUrl", value, base);
+export function bridgeUrl(value: unknown, base: string): string {
+  const { protocol, username, password, href } = url("bridgeUrl", () => value, base);
   if (protocol !== "https:" && protocol !== "http:") throw invalid("bridgeUrl must be http or https");
   if (username || password || /[?#]/.test(href)) {
     throw invalid("bridgeUrl must have no credentials, query or fragment");

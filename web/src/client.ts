@@ -136,8 +136,11 @@ export class Client {
   }
 
   /** The caller is done with the module. */
+  /** Of one that has failed too: no other is to take its place. */
   close(): void {
-    this.#end({ code: "CLOSED", message: "the signer was closed", retryable: false });
+    const closed = { code: "CLOSED", message: "the signer was closed", retryable: false } as const;
+    this.#end(closed);
+    this.#ended = closed;
   }
 
   #receive(message: ToPage, onLoad: Listener | undefined, onKeys: Listener | undefined): void {

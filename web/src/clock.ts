@@ -53,7 +53,7 @@ export class Clock {
     if (judged !== undefined) return judged;
     this.#asking ??= this.#ask().finally(() => (this.#asking = undefined));
     const answered = await this.#asking;
-    // A bridge of another origin may hide its Date; the wall clock is all there is then.
+    // A bridge that hides its Date; the wall clock is all there is then.
     return this.#judge(instant) ?? (answered ? true : undefined);
   }
 
@@ -87,6 +87,8 @@ export class Clock {
       const server = Date.parse(answer.headers.get("Date") ?? "") + (age > 0 ? age : 0);
       // From before what is known already: not the bridge that spoke.
       if (server < this.#bounds()[0] - agreementMs) return false;
+      // Only of another origin can a bridge's Date be hidden. Here, what has none was not the bridge's answer.
+      if (Number.isNaN(server) && (this.#learnt || new URL(this.#bridgeUrl).origin === location.origin)) return false;
       this.#learn(server);
       return true;
     } catch {

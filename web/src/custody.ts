@@ -70,9 +70,10 @@ export class Custody {
   async bindSession(id: string, { id: sessionId, accountId, expiresAt }: SessionBinding): Promise<SessionKey> {
     const held = await this.#use(id);
     const ends = Date.parse(expiresAt);
-    if (await this.#clock.isPast(ends)) {
-      // Nobody binds a session that is long over: without the server's word, the clock is the likelier culprit.
-      if (!this.#clock.known) throw skewed("the session is over by this device's clock alone", ends);
+    const past = await this.#clock.isPast(ends);
+    // Nobody binds a session that is long over: without the server's word, the clock is the likelier culprit.
+    if (past === undefined || (past && !this.#clock.known)) throw skewed("the session is over by this device's clock alone", ends);
+    if (past) {
       await this.#keyring.destroy(id);
       throw lost("its session is over");
     }
@@ -217,6 +218,7 @@ export class Custody {
     const record = await this.#keyring.record(held, (record) => (record.organizationId ??= organizationId));
     held.organizationId = record?.organizationId ?? organizationId;
     if (held.organizationId !== organizationId) {
+      await this.#keyring.unload(held); // the module holds it to the other one, and would sign for that again
       throw new GridSignerError("ORGANIZATION_MISMATCH", "the key has signed for another organization in another tab");
     }
   }

@@ -12,6 +12,9 @@ const challengeFields = ["payloadToSign", "requestId", "expiresAt", "type"] as c
 
 /** Resolves only once the module is ready, so that no call has to wait for it. */
 export async function createSigner(options: api.CreateSignerOptions): Promise<api.Signer> {
+  if (!("location" in globalThis)) {
+    throw new GridSignerError("LOAD_FAILED", "a browser is needed: there is no page here");
+  }
   const config = readOptions(options);
   const client = connect(config, config.onProgress);
   await client.ready;
@@ -42,11 +45,11 @@ function readOptions(value: unknown) {
   if (persistence !== "indexeddb" && persistence !== "memory") {
     throw args.invalid(`persistence must be "indexeddb" or "memory"`);
   }
-  const base = globalThis.document?.baseURI ?? globalThis.location?.href;
+  const base = globalThis.document?.baseURI ?? location.href;
   return {
     bridgeUrl: args.bridgeUrl(options.bridgeUrl, base),
-    wasmUrl: args.url("wasmUrl", options.wasmUrl ?? new URL("./signer.wasm", import.meta.url), base),
-    workerUrl: args.url("workerUrl", options.workerUrl ?? new URL("./worker.js", import.meta.url), base),
+    wasmUrl: args.url("wasmUrl", () => options.wasmUrl ?? new URL("./signer.wasm", import.meta.url), base),
+    workerUrl: args.url("workerUrl", () => options.workerUrl ?? new URL("./worker.js", import.meta.url), base),
     worker,
     credentials: credentials as string,
     // A function is called before each call to the bridge, anything else read now.
@@ -64,9 +67,6 @@ function readOptions(value: unknown) {
  */
 function connect(config: Config, onProgress: Listener | undefined, lost?: string[]): Client {
   const { workerUrl, wasmUrl, bridgeUrl, persistence, timeoutMs } = config;
-  if (!("location" in globalThis)) {
-    throw new GridSignerError("LOAD_FAILED", "a browser is needed: there is no page here");
-  }
   if (!isSecureContext) {
     throw new GridSignerError("LOAD_FAILED", "a secure context is needed: https, or a loopback address");
   }
@@ -90,12 +90,17 @@ function inWorker(url: URL, alive: string): Client {
     ended.abort();
     worker.terminate();
   });
+  const loading = new AbortController();
+  client.ready.catch(() => {}).then(() => loading.abort());
   addEventListener(
     "securitypolicyviolation",
-    ({ blockedURI, effectiveDirective }) => {
-      if (blockedURI.startsWith(url.href)) client.fail(`${effectiveDirective} does not allow ${url}`, "CSP_BLOCKED");
+    ({ blockedURI, effectiveDirective, disposition }) => {
+      // What is only reported was not blocked.
+      if (disposition === "enforce" && blockedURI.startsWith(url.href)) {
+        client.fail(`${effectiveDirective} does not allow ${url}`, "CSP_BLOCKED");
+      }
     },
-    { signal },
+    { signal: loading.signal },
   );
   // An ErrorEvent where the script threw, a plain Event where it could not be
   // loaded; why not, a violation may say, in a task of its own.
@@ -163,7 +168,10 @@ function makeSigner(client: Client, config: Config): api.Signer {
   /** The options of a call to the bridge, as the module wants them. */
   async function bridgeOptions({ timeoutMs }: CallSettings): Promise<object> {
     const { bridgeUrl, credentials } = config;
-    return { bridgeUrl, credentials, timeoutMs, headers: await currentHeaders() };
+    const asked = performance.now();
+    const headers = await currentHeaders();
+    // What the headers took is gone: the module has to be done before the page gives up.
+    return { bridgeUrl, credentials, headers, timeoutMs: Math.max(1, timeoutMs - (performance.now() - asked)) };
   }
 
   async function currentHeaders(): Promise<Record<string, string>> {
@@ -188,9 +196,9 @@ function makeSigner(client: Client, config: Config): api.Signer {
       const names = ["privateKey", "curve"] as const;
       const { privateKey, curve } = args.fields("importKey", value, names);
       const moved = args.secret("privateKey", privateKey); // before anything else may be refused
-      args.refuseOthers("importKey", value, names);
-      const key = { curve: args.string("curve", curve), privateKey: moved };
       try {
+        args.refuseOthers("importKey", value, names);
+        const key = { curve: args.string("curve", curve), privateKey: moved };
         return noted(await call("importKey", [key, {}], { timeoutMs, transfer: [moved.buffer] }));
       } finally {
         if (moved.length > 0) moved.fill(0); // the call was never sent: its bytes are still here

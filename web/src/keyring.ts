@@ -135,9 +135,9 @@ export class Keyring {
       for (const held of this.all()) {
         const { id } = held.key;
         // Storage cannot contradict: whoever says that it is destroyed is believed.
+        // What is there and cannot be read just now is not gone.
         if (hints.has(id)) await this.#forget(id);
         else if (held.loaded) this.#demote(held);
-        else this.#held.delete(id);
       }
     } finally {
       this.#changedMeanwhile = undefined;
@@ -237,9 +237,11 @@ export class Keyring {
       if (publicKey !== held.key.publicKey) throw new GridSignerError("KEY_MALFORMED", "the stored key is another");
     } catch (error) {
       held.loaded = undefined;
+      const { code } = toWire(error);
+      if (code === "WORKER_FAILED") throw error; // says nothing of the key
       // What does not open today will not tomorrow; a storage that fails might.
-      if (toWire(error).code === "KEY_MALFORMED") await this.destroy(id);
-      throw lost("what the browser has stored cannot be opened");
+      if (code === "KEY_MALFORMED") await this.destroy(id);
+      throw lost("what the browser has stored cannot be opened", code !== "KEY_MALFORMED");
     }
     if (this.#held.get(id) !== held) {
       await this.#module.removeKey(id); // destroyed while it was being loaded
@@ -247,21 +249,32 @@ export class Keyring {
     }
   }
 
-  /** Takes over what storage says of a key. A binding that it had refused to take is made up for. */
+  /** Takes the key out of the module, which keeps what it has signed for: the next load begins anew. */
+  async unload(held: Held): Promise<void> {
+    held.loaded = undefined;
+    await this.#module.removeKey(held.key.id);
+  }
+
+  /** Takes over what storage says of a key. What it had refused to take is made up for. */
   #take(record: StoredKey): Held {
     const held = this.#held.get(record.id) ?? ({} as Held);
     const { createdAt, organizationId = held.organizationId ?? "" } = record;
     const refused = record.session ? undefined : held.key?.session;
+    const unpinned = record.organizationId ? undefined : held.organizationId;
     const key = described(refused ? { ...record, session: refused } : record);
     Object.assign(held, { key, createdAt, organizationId, record });
     this.#held.set(record.id, held);
-    if (refused) void this.record(held, (record) => (record.session ??= refused)).catch(() => {});
+    const makeUp = (record: StoredKey) => {
+      if (refused) record.session ??= refused;
+      if (unpinned) record.organizationId ??= unpinned;
+    };
+    if (refused || unpinned) void this.record(held, makeUp).catch(() => {});
     return held;
   }
 
-  /** Storage fails: what this worker has of the key is all that can be counted on. */
+  /** Storage fails: what this worker has of the key is all that can be counted on. What it had stored may still be there. */
   #demote(held: Held): Held {
-    held.key = inMemory(held.key);
+    held.key = { ...held.key, persistence: "memory" };
     return held;
   }
 
@@ -302,10 +315,6 @@ function openChannel(): BroadcastChannel | undefined {
 function described({ id, curve, publicKey, session }: StoredKey): SessionKey {
   const protection = curve === "P-256" ? "non-extractable" : "encrypted-at-rest";
   return { id, curve, publicKey, protection, persistence: "indexeddb", ...(session && { session }) };
-}
-
-function inMemory(key: SessionKey): SessionKey {
-  return { ...key, protection: key.curve === "P-256" ? "non-extractable" : "wasm-memory", persistence: "memory" };
 }
 
 function isSame(a: SessionBinding, b: SessionBinding | undefined): boolean {

@@ -17,6 +17,7 @@ type OnProgress = ((progress: LoadProgress) => void) | undefined;
  * is a `LOAD_FAILED` that says what was found at which URL, or `CSP_BLOCKED`.
  */
 export async function load(url: string, onProgress?: OnProgress): Promise<{ module: RawModule; stopped: Promise<void> }> {
+  if (!("WebAssembly" in globalThis)) throw failed("this browser has no WebAssembly: Lockdown Mode, for one, takes it away");
   // Before anything is fetched: the browser's own words for it differ, and this is the same in all.
   if (!(await mayCompile())) {
     const policy = "script-src 'self' 'wasm-unsafe-eval'";
@@ -102,8 +103,8 @@ function isBlocked(url: string): Promise<boolean> {
   return new Promise((resolve) => {
     const answered = new AbortController();
     const answer = (blocked: boolean) => (answered.abort(), resolve(blocked));
-    const listener = ({ effectiveDirective }: SecurityPolicyViolationEvent) => {
-      if (effectiveDirective === "connect-src") answer(true);
+    const listener = ({ effectiveDirective, disposition }: SecurityPolicyViolationEvent) => {
+      if (disposition === "enforce" && effectiveDirective === "connect-src") answer(true);
     };
     addEventListener("securitypolicyviolation", listener, { signal: answered.signal });
     fetch(url, { method: "HEAD", signal: AbortSignal.timeout(1000) })

@@ -332,7 +332,10 @@ export type SessionOutcome =
   | (RevokeResult & { readonly error?: never })
   | { readonly sessionId: string; readonly status?: never; readonly error: GridSignerError };
 
-/** An active session, as Grid lists it. Grid may add fields and types. */
+/**
+ * An active session, as Grid lists it: handed on as it came, with no more checked
+ * than that `id` is a session's and `expiresAt` a text. Grid may add fields and types.
+ */
 export interface AuthSession {
   readonly id: string;
   readonly accountId: string;
@@ -405,8 +408,10 @@ export interface Signer {
    * A key's own session takes the key along: it is destroyed in every tab, even
    * if Grid could not be reached. The rejection then has
    * {@link GridSignerError.sessionExpiresAt}: until then the session may live on.
-   * A rejection without it leaves the key as it was; after a `TIMEOUT` of a
-   * worker that no longer answers, {@link keys} tells.
+   * Should the browser's storage not let go of a key whose session Grid has
+   * ended, it goes when that session's time is up: until then it opens nothing.
+   * A rejection without `sessionExpiresAt` leaves the key as it was; after a
+   * `TIMEOUT` of a worker that no longer answers, {@link keys} tells.
    *
    * @throws `KEY_NOT_FOUND`, every code of {@link signChallenge},
    * `UPSTREAM_REFUSED`, `UPSTREAM_UNAVAILABLE`, `NETWORK_FAILED`,

@@ -54,6 +54,7 @@ before(async () => {
     "/silent/"() {},
     "/no-streaming.js": (_, response) =>
       sendWorker(response, { before: "delete WebAssembly.instantiateStreaming; delete WebAssembly.compileStreaming;" }),
+    "/no-wasm.js": (_, response) => sendWorker(response, { before: "delete globalThis.WebAssembly;" }),
     "/throws.js": (_, response) => send(response, "throw new Error('broken worker')", "text/javascript"),
     "/dies-once.js": (...exchange) => routes["/dies-once.js"](...exchange),
   });
@@ -111,6 +112,7 @@ fails("a policy without the module's host", { wasmUrl: "http://127.0.0.1:9/signe
 fails("no worker there", { workerUrl: "/missing.js" }, /missing\.js could not be loaded/, true);
 fails("a worker that never comes", { workerUrl: "/silent-worker.js", timeoutMs: 300 }, /not ready within 300 ms/, true);
 fails("a worker that throws", { workerUrl: "/throws.js" }, /broken worker/, true);
+fails("a browser without WebAssembly", { workerUrl: "/no-wasm.js" }, /has no WebAssembly/, false);
 fails("a worker of another origin", { workerUrl: "https://cdn.example/worker.js" }, /this page's origin/, false);
 fails("no script on the page's own thread", { worker: false, workerUrl: "/missing.js" }, /missing\.js could not be loaded/, true);
 
@@ -125,6 +127,17 @@ test("a policy that forbids WebAssembly on the page is told apart", async () => 
   const got = await load({ worker: false });
   assert.equal(got.code, "CSP_BLOCKED");
   assert.match(got.message, /'wasm-unsafe-eval'/);
+});
+
+test("a policy that is only tried, and reported, blocks nothing", async () => {
+  await page.goto(`${server.origin}/trial`);
+  await page.waitForFunction(() => "createSigner" in globalThis);
+  const got = await page.evaluate(async () => {
+    const signer = await createSigner({ bridgeUrl: "/api/grid", persistence: "memory" });
+    await new Promise((resolve) => setTimeout(resolve)); // a report is a task of its own
+    return [(await signer.createKey()).curve, problems.some((problem) => problem.startsWith("securitypolicyviolation"))];
+  });
+  assert.deepEqual(got, ["P-256", true]);
 });
 
 test("worker: false runs on the page's own thread and leaves the global alone", async () => {
@@ -205,6 +218,18 @@ for (const [name, what] of Object.entries({
     await workersEnded(page, 1);
   });
 }
+
+test("a signer that has failed can be closed, and is not replaced then", async () => {
+  route("/dies-once.js", once("listSessions", "close()"));
+  const got = await page.evaluate(async () => {
+    const signer = await createSigner({ bridgeUrl: "/silent", workerUrl: "/dies-once.js" });
+    const { code } = await outcome(signer.listSessions("InternalAccount:019542f5-b3e7-1d02-0000-000000000001"));
+    signer.close();
+    return [code, (await outcome(signer.keys())).code];
+  });
+  assert.deepEqual(got, ["WORKER_FAILED", "CLOSED"]);
+  await workersEnded(page, 0);
+});
 
 test("a module that traps in a call fails that call, and the next has another", async () => {
   route("/dies-once.js", once("signChallenge", "this._inst = { exports: { resume() { throw new WebAssembly.RuntimeError('unreachable') } } }"));

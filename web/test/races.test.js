@@ -196,11 +196,37 @@ test("the bytes of a private key that was never sent to the worker are erased", 
         return made;
       },
     });
-    const { code } = await outcome(signer.importKey({ curve: "secp256k1", privateKey: new original(32).fill(7) }));
+    const codes = [];
+    for (const curve of ["secp256k1", 1]) {
+      codes.push((await outcome(signer.importKey({ curve, privateKey: new original(32).fill(7) }))).code);
+    }
     globalThis.Uint8Array = original;
-    return [code, copies.length, copies.every((copy) => copy.every((byte) => byte === 0))];
+    return [codes, copies.length, copies.every((copy) => copy.every((byte) => byte === 0))];
   });
-  assert.deepEqual(got, ["CLOSED", 1, true]);
+  assert.deepEqual(got, [["CLOSED", "ARGUMENT_INVALID"], 2, true]);
+});
+
+test("a key that two tabs at once held to two organizations stays with the one that was stored", async () => {
+  const got = await page.evaluate(async () => {
+    const tabs = [await createSigner({ bridgeUrl: "/api/grid" }), await createSigner({ bridgeUrl: "/api/grid" })];
+    const activity = (organizationId) =>
+      challenge(JSON.stringify({ organizationId, parameters: { apiKeyIds: ["k"], userId: "u" }, timestampMs: "1", type: "ACTIVITY_TYPE_DELETE_API_KEYS" }));
+    const sign = async (i, organization, key) => {
+      const { code, value } = await outcome(tabs[i].signChallenge(activity(organization), { key }));
+      return code ?? value.format;
+    };
+    const seen = new Set();
+    for (let round = 0; round < 8; round++) {
+      const key = await tabs[0].createKey();
+      const first = await Promise.all([sign(0, "org_0", key), sign(1, "org_1", key)]);
+      const loser = first.indexOf("ORGANIZATION_MISMATCH");
+      if (loser < 0) return first;
+      // Asked once more it refuses again, and it signs for the right one.
+      seen.add([first[1 - loser], await sign(loser, `org_${loser}`, key), await sign(loser, `org_${1 - loser}`, key)].join());
+    }
+    return [...seen];
+  });
+  assert.deepEqual(got, ["stamp,ORGANIZATION_MISMATCH,stamp"]);
 });
 
 test("removing what never was leaves no trace, and removing a key one tombstone", async () => {

@@ -10,6 +10,8 @@ const pages = {
   "/": "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; img-src data:",
   "/lax": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; img-src data:",
 };
+/** Of a page whose site tries a tighter policy, and is only told of what it would block. */
+const trial = { "/trial": "default-src 'none'; report-uri /reports" };
 const workerPolicy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'";
 const types = { ".js": "text/javascript", ".wasm": "application/wasm", ".json": "application/json" };
 
@@ -28,6 +30,7 @@ export async function serve(routes = {}) {
     const route = Object.keys(routes).find((prefix) => path === prefix || (prefix.endsWith("/") && path.startsWith(prefix)));
     if (route) return routes[route](request, response);
     if (path in pages) return html(response, pages[path]);
+    if (path in trial) return html(response, pages["/"], trial[path]);
     if (path === "/worker.js") return sendWorker(response);
     try {
       const file = path === "/page.js" ? new URL("page.js", import.meta.url) : new URL(`.${path}`, dist);
@@ -66,7 +69,11 @@ export function json(response, status, body, headers = {}) {
   response.end(body === undefined ? undefined : JSON.stringify(body));
 }
 
-function html(response, policy) {
-  response.writeHead(200, { "Content-Type": "text/html", "Content-Security-Policy": policy });
+function html(response, policy, reportOnly) {
+  response.writeHead(200, {
+    "Content-Type": "text/html",
+    "Content-Security-Policy": policy,
+    ...(reportOnly && { "Content-Security-Policy-Report-Only": reportOnly }),
+  });
   response.end(`<!doctype html><title>test</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>`);
 }

@@ -136,6 +136,22 @@ test("no storage, no channel, no locks: sign-in works, and the worker is not tak
   assert.deepEqual(got, ["memory", 1, true]);
 });
 
+test("keys that cannot be read just now are not said to be gone", async () => {
+  const got = await page.evaluate(async () => {
+    const first = await createSigner({ bridgeUrl: "/api/grid" });
+    const key = await first.createKey();
+    first.close();
+    const told = [];
+    const onKeysChanged = (keys) => told.push(keys.length);
+    // It reads once, and never again.
+    const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/failing.js?n=1&how=abort", onKeysChanged });
+    const listed = [await signer.keys(), await signer.keys()].map((keys) => keys.map(({ id }) => id === key.id));
+    const { code, retryable } = await outcome(signer.signChallenge(challenge(), { key }));
+    return { listed, told, code, retryable };
+  });
+  assert.deepEqual(got, { listed: [[true], [true]], told: [1], code: "KEY_LOST", retryable: true });
+});
+
 test("a database that opens late is used from then on", async () => {
   const got = await page.evaluate(async () => {
     // What another script of the origin can do: a deletion that waits for a connection of its own.
