@@ -107,3 +107,34 @@ func TestOrganizationSurvivesStorage(t *testing.T) {
 		t.Errorf("signing for its own organization: %v", err)
 	}
 }
+
+// The raw form of WebCrypto, and what is not quite it.
+func TestParseUncompressedP256(t *testing.T) {
+	const x, y = "f739f8c77b32f4d5f13265861febd76e7a9c61a1140d296b8c16302508870316", "c24970ad7811ccd9da7f1b88f202bebac770663ef58ba68346186dd778200dd4"
+	key, err := ParseUncompressedP256(unhexText(t, "04"+x+y))
+	if err != nil || key.Curve() != P256 || key.String() != "02"+x {
+		t.Errorf("key = %s %s, %v", key.Curve(), key, err)
+	}
+	for _, bad := range []string{
+		"", "00", "02" + x, "04" + x, "04" + x + y[2:], "04" + x + y + "00", "06" + x + y, "04" + y + x, "04" + strings.Repeat("00", 64),
+	} {
+		_, err := ParseUncompressedP256(unhexText(t, bad))
+		wantKind(t, err, ErrKeyMalformed)
+	}
+}
+
+// A curve that is not ours has no keys, no scheme and no signatures.
+func TestUnknownCurve(t *testing.T) {
+	for _, curve := range []Curve{"", "P-384", "p-256"} {
+		if got := curve.Scheme(); got != "" {
+			t.Errorf("scheme of %q = %q", curve, got)
+		}
+		_, err := ParsePublicKey(curve, secp256k1Key(t).public.sec1[:])
+		wantKind(t, err, ErrKeyMalformed)
+		_, err = encodeDER(curve, bytes.Repeat([]byte{1}, 64))
+		wantKind(t, err, ErrSignatureMalformed)
+	}
+	if (PublicKey{}).Verify(nil, unhexText(t, "3006020101020101")) {
+		t.Error("the zero key verifies")
+	}
+}

@@ -29,6 +29,7 @@ func run(t *testing.T, deadline time.Time, script ...any) (story string, done Do
 	}
 	key := parseKey(t, Secp256k1, secretHex)
 	var words []string
+	attempts := 0
 	for range 200 {
 		switch s := r.Next().(type) {
 		case Send:
@@ -37,6 +38,9 @@ func run(t *testing.T, deadline time.Time, script ...any) (story string, done Do
 			}
 			if s.Method != "DELETE" || s.Path != "/auth/sessions/"+strings.Replace(sessionID, ":", "%3A", 1) {
 				t.Errorf("request = %s %s", s.Method, s.Path)
+			}
+			if attempts++; s.Attempt != attempts {
+				t.Errorf("attempt = %d, want %d", s.Attempt, attempts)
 			}
 			if (s.Signature == "") != (s.RequestID == "") {
 				t.Errorf("only one of the two headers: %+v", s)
@@ -95,6 +99,7 @@ func TestRetry(t *testing.T) {
 		{"at most twice", []any{okChallenge, stale, okChallenge, stale, okChallenge, stale}, "ask sign signed ask sign signed ask sign signed", "", ErrUpstreamRefused},
 		{"a 401 that blames the signature is final", []any{okChallenge, envelope(401, "WALLET_SIGNATURE_INVALID")}, "ask sign signed", "", ErrUpstreamRefused},
 		{"a 401 to the first leg is final", []any{stale}, "ask", "", ErrUpstreamRefused},
+		{"a challenge that was never made is not forgotten", []any{envelope(401, "BRIDGE_CHALLENGE_UNKNOWN")}, "ask", "", ErrUpstreamRefused},
 		{"any other 4xx is final", []any{okChallenge, envelope(403, "FORBIDDEN")}, "ask sign signed", "", ErrUpstreamRefused},
 
 		{"lost signed answer, session gone", []any{okChallenge, errLost, gone}, "ask sign signed 125ms ask", Inactive, ""},
@@ -103,10 +108,14 @@ func TestRetry(t *testing.T) {
 		{"back-off doubles, then gives up", []any{busy, busy, busy, busy, busy}, "ask 125ms ask 250ms ask 500ms ask 1s ask", "", ErrUpstreamUnavailable},
 		{"network gives up", []any{errLost, errLost, errLost, errLost, errLost}, "ask 125ms ask 250ms ask 500ms ask 1s ask", "", ErrNetworkFailed},
 		{"Retry-After is honoured", []any{Response{Status: 429, RetryAfter: "3", Body: envelope(429, "RATE_LIMITED").Body}, gone}, "ask 3s ask", Inactive, ""},
+		{"Retry-After is decimal", []any{Response{Status: 504, RetryAfter: "12"}, gone}, "ask 12s ask", Inactive, ""},
 		{"Retry-After past the deadline ends it", []any{Response{Status: 429, RetryAfter: "60"}}, "ask", "", ErrUpstreamUnavailable},
 		{"Retry-After without bounds", []any{Response{Status: 429, RetryAfter: "9999999999999999999"}}, "ask", "", ErrUpstreamUnavailable},
 		{"Retry-After that is not a number", []any{Response{Status: 503, RetryAfter: "-1"}, gone}, "ask 125ms ask", Inactive, ""},
 		{"500 is final", []any{envelope(500, "INTERNAL_ERROR")}, "ask", "", ErrUpstreamUnavailable},
+		{"501 is final", []any{envelope(501, "X")}, "ask", "", ErrUpstreamUnavailable},
+		{"505 is final", []any{envelope(505, "X")}, "ask", "", ErrUpstreamUnavailable},
+		{"428 is final", []any{envelope(428, "X")}, "ask", "", ErrUpstreamRefused},
 
 		{"processing: the identical request again", []any{okChallenge, processing, processing, Response{Status: 204}}, "ask sign signed 500ms signed 500ms signed", Revoked, ""},
 		{"processing, then gone", []any{okChallenge, processing, gone}, "ask sign signed 500ms signed", Inactive, ""},
@@ -152,6 +161,10 @@ func TestRetryErrorsCarryTheAnswer(t *testing.T) {
 	if !ok || e.Status != 401 || e.UpstreamCode != "WALLET_SIGNATURE_INVALID" || e.RequestID != requestID {
 		t.Errorf("error = %+v", done.Err)
 	}
+	_, done = run(t, noon.Add(time.Second), okChallenge, Response{Status: 200, Body: []byte(`{"status":"PROCESSING"}`)}, Response{Status: 200, Body: []byte(`{"status":"PROCESSING"}`)})
+	if e, ok := errors.AsType[*Error](done.Err); !ok || e.Kind != ErrUpstreamUnavailable || e.Status != 200 || e.RequestID != requestID {
+		t.Errorf("error = %+v", done.Err)
+	}
 	// A signed request without an answer says which challenge it was for.
 	r, err := NewRevocation(sessionID, noon.Add(time.Millisecond), func() float64 { return 0.5 })
 	if err != nil {
@@ -167,6 +180,75 @@ func TestRetryErrorsCarryTheAnswer(t *testing.T) {
 	_, done = run(t, noon.Add(time.Minute), envelope(403, "<script>"))
 	if e, _ := errors.AsType[*Error](done.Err); e.UpstreamCode != "" || strings.Contains(e.Error(), "script") {
 		t.Errorf("error = %+v", done.Err)
+	}
+}
+
+// A 4xx was refused, a 429 or a 5xx may pass, and nothing else is an answer of Grid's.
+func TestFailureKinds(t *testing.T) {
+	for status := range 700 {
+		want := ErrResponseMalformed
+		switch {
+		case status == 429 || status/100 == 5:
+			want = ErrUpstreamUnavailable
+		case status/100 == 4:
+			want = ErrUpstreamRefused
+		}
+		e := envelope(status, "SOME_CODE").Failure()
+		wantKind(t, e, want)
+		if e.Status != status || e.UpstreamCode != "SOME_CODE" || e.Error() != fmt.Sprintf("signer: the bridge answered HTTP %d SOME_CODE", status) {
+			t.Errorf("HTTP %d: %+v", status, e)
+		}
+	}
+}
+
+// The code of an envelope, of Grid's form and of the answer's own status.
+func TestErrorCode(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"status":404,"code":"X_1","message":"m"}`: "X_1",
+		`{"status":404}`:              "",
+		`{"code":"X"}`:                "",
+		`{"status":"404","code":"X"}`: "",
+		`{"status":404,"code":1}`:     "",
+		`{"status":404,"code":null}`:  "",
+		`{"status":403,"code":"X"}`:   "",
+		`{"status":404.0,"code":"X"}`: "",
+		`{"status":404,"code":"X"}}`:  "",
+		`[{"status":404,"code":"X"}]`: "",
+		`null`:                        "",
+		``:                            "",
+	} {
+		res := Response{Status: 404, Body: []byte(body)}
+		if got := errorCode(res); got != want {
+			t.Errorf("%s: code = %q, want %q", body, got, want)
+		}
+		if got, want := res.Failure().Error(), strings.TrimSpace("signer: the bridge answered HTTP 404 "+want); got != want {
+			t.Errorf("%s: error = %q, want %q", body, got, want)
+		}
+	}
+}
+
+// A wait says what for; to report one that was not asked for changes nothing.
+func TestWait(t *testing.T) {
+	for reason, report := range map[string]func(r *Retry){
+		"network":                  func(r *Retry) { r.Failed(noon, errLost) },
+		"HTTP 503":                 func(r *Retry) { r.Answered(noon, envelope(503, "X")) },
+		"processing":               func(r *Retry) { r.Answered(noon, Response{Status: 200, Body: []byte(`{"status":"PROCESSING"}`)}) },
+		"BRIDGE_CHALLENGE_UNKNOWN": func(r *Retry) { r.Answered(noon, envelope(401, "BRIDGE_CHALLENGE_UNKNOWN")) },
+	} {
+		r, err := NewRevocation(sessionID, noon.Add(time.Minute), func() float64 { return 0.5 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Answered(noon, okChallenge)
+		r.Signed(Signed{Header: "x", RequestID: requestID}, nil)
+		before := r.Next()
+		if r.Waited(); r.Next() != before {
+			t.Errorf("after a wait that was not asked for: %+v, want %+v", r.Next(), before)
+		}
+		report(r)
+		if w, ok := r.Next().(Wait); !ok || w.Reason != reason {
+			t.Errorf("step = %+v, want a wait for %q", r.Next(), reason)
+		}
 	}
 }
 

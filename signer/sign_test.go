@@ -111,6 +111,26 @@ func TestSignChallengeRefusesBeforeSigning(t *testing.T) {
 	}
 }
 
+// What an error says of a challenge is how late it is, and what it is for.
+func TestRefusalsSayWhatWasSeen(t *testing.T) {
+	key, _ := countingKey(t)
+	for _, test := range []struct {
+		payload string
+		intent  IntentName
+		now     time.Time
+		want    string
+	}{
+		{revokePayload, "", noon.Add(150 * time.Second), "signer: by this clock the challenge expired 90 s ago"},
+		{revokePayload, SignIn, noon, "signer: the payload (ACTIVITY_TYPE_DELETE_API_KEYS) is not what sign-in signs"},
+		{"b3BhcXVl", SignIn, noon, "signer: the payload (opaque) is not what sign-in signs"},
+	} {
+		_, err := SignChallenge(t.Context(), key, challengeFor(test.payload), SignOptions{Intent: Intent{Name: test.intent}}, test.now)
+		if err == nil || err.Error() != test.want {
+			t.Errorf("error = %v, want %s", err, test.want)
+		}
+	}
+}
+
 func TestOrganizationIsRememberedPerKey(t *testing.T) {
 	other := strings.Replace(revokePayload, "org_sim", "org_other", 1)
 	key, used := countingKey(t)
@@ -122,8 +142,9 @@ func TestOrganizationIsRememberedPerKey(t *testing.T) {
 	wantKind(t, sign(revokePayload), "")
 	wantKind(t, sign(other), ErrOrganizationMismatch)
 	wantKind(t, sign(revokePayload), "")
-	if *used != 3 {
-		t.Errorf("the key was used %d times, want 3", *used)
+	wantKind(t, sign("b3BhcXVl"), "")
+	if *used != 4 {
+		t.Errorf("the key was used %d times, want 4", *used)
 	}
 	fresh, _ := countingKey(t)
 	if _, err := SignChallenge(t.Context(), fresh, challengeFor(other), SignOptions{}, noon); err != nil {
@@ -155,13 +176,34 @@ func TestKeyNeverShowsItsPrivateHalf(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		name := "signer.Key(" + string(curve) + " " + key.Public().String() + ")"
+		if key.String() != name || string(quoted) != `"`+name+`"` {
+			t.Errorf("key = %s, quoted %s, want %s", key, quoted, name)
+		}
 		for _, s := range []string{
-			string(quoted), key.String(), fmt.Sprint(key), fmt.Sprintf("%v %+v %#v %s %q %x", key, key, key, key, key, key),
+			string(quoted), fmt.Sprint(key), fmt.Sprintf("%v %+v %#v %s %q %x", key, key, key, key, key, key),
 		} {
 			if strings.Contains(s, secretHex) || strings.Contains(s, string(secret)) || strings.Contains(s, fmt.Sprint(secret)) {
 				t.Errorf("%s: the private key shows in %q", curve, s)
 			}
 		}
+	}
+}
+
+func TestDestroyWipesOnce(t *testing.T) {
+	wiped := 0
+	key := NewKey(parseKey(t, Secp256k1, secretHex).Public(), nil, func() { wiped++ })
+	key.Destroy()
+	key.Destroy()
+	if wiped != 1 {
+		t.Errorf("destroy was called %d times, want 1", wiped)
+	}
+	own := parseKey(t, Secp256k1, secretHex)
+	read := own.scalar // what Destroy takes away from Seal
+	own.Destroy()
+	var left [32]byte
+	if read(&left); left != [32]byte{} {
+		t.Error("the private half is still there")
 	}
 }
 
@@ -205,9 +247,11 @@ func TestPrivateKeyRange(t *testing.T) {
 // checked before it is sent.
 func TestSignFuncIsNotTrusted(t *testing.T) {
 	public := parseKey(t, P256, secretHex).Public()
+	one := append(make([]byte, 31, 32), 1)
 	for name, rs := range map[string][]byte{
 		"nothing": nil, "too short": make([]byte, 63), "too long": make([]byte, 65), "zero": make([]byte, 64),
-		"r over n": append(bytes.Repeat([]byte{0xff}, 32), append(make([]byte, 31), 1)...),
+		"r over n": append(bytes.Repeat([]byte{0xff}, 32), one...), "s over n": append(one, bytes.Repeat([]byte{0xff}, 32)...),
+		"r zero": append(make([]byte, 32), one...), "s zero": append(one, make([]byte, 32)...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			key := NewKey(public, func(context.Context, []byte) ([]byte, error) { return rs, nil }, nil)

@@ -13,9 +13,10 @@ import (
 	"gridsigner/signer"
 )
 
-// These tests run inside a browser and see the module as a page does: through
+// These tests run in Node, which has WebCrypto, Response and AbortSignal as a
+// browser does, and see the module as a page does: through
 // globalThis.gridsigner. Only fetch is replaced; the tests in web/e2e have real
-// servers.
+// browsers and servers.
 
 func TestMain(m *testing.M) {
 	go main()
