@@ -135,8 +135,7 @@ export class Client {
     this.#end({ code, message: `the signer ${did}: ${reason}`, retryable: code !== "CSP_BLOCKED" });
   }
 
-  /** The caller is done with the module. */
-  /** Of one that has failed too: no other is to take its place. */
+  /** The caller is done with the module; with one that has failed too, so that no other takes its place. */
   close(): void {
     const closed = { code: "CLOSED", message: "the signer was closed", retryable: false } as const;
     this.#end(closed);
@@ -144,7 +143,7 @@ export class Client {
   }
 
   #receive(message: ToPage, onLoad: Listener | undefined, onKeys: Listener | undefined): void {
-    clearTimeout(this.#probe); // whatever it says, it is alive
+    this.#stopProbe(); // whatever it says, it is alive
     if (this.#ended) return;
     switch (message.type) {
       case "keys":
@@ -177,10 +176,14 @@ export class Client {
    * module, which may hold keys that are nowhere else, gets a second chance.
    */
   #askForLife(): void {
-    if (this.#ended) return;
+    if (this.#ended || this.#probe !== undefined) return; // asked already: more calls give it no more time
     this.#send({ type: "ping" });
-    clearTimeout(this.#probe);
     this.#probe = setTimeout(() => this.fail("it no longer answers"), graceMs);
+  }
+
+  #stopProbe(): void {
+    clearTimeout(this.#probe);
+    this.#probe = undefined;
   }
 
   #send(message: ToModule, transfer: Transferable[] = []): void {
@@ -198,7 +201,7 @@ export class Client {
   #end(error: WireError): void {
     if (this.#ended) return;
     this.#ended = error;
-    clearTimeout(this.#probe);
+    this.#stopProbe();
     this.#send({ type: "close" });
     this.#stop();
     this.#settleReady.reject(fromWire(error));

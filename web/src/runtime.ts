@@ -5,7 +5,6 @@
  * This script and the module are one unit: it was built with the SHA-256 of
  * the one module that it will run.
  */
-import "wasm_exec.js";
 import { GridSignerError } from "./errors.ts";
 import type { RawModule } from "./sealing.ts";
 import type { ErrorCode, ErrorDetails, LoadProgress } from "./types.ts";

@@ -2,6 +2,7 @@
  * The entry of worker.js. In a worker of ours it serves the page at once; on
  * the page's own thread index.ts imports it and hands it a port.
  */
+import "wasm_exec.js";
 import { Custody } from "./custody.ts";
 import { type Port, workerName } from "./rpc.ts";
 import { load } from "./runtime.ts";

@@ -1,0 +1,159 @@
+// What the tests put between client.ts and serve.ts, and behind serve.ts: ports
+// that keep what was posted, locks, and a service that answers as it is told to.
+import { mock } from "node:test";
+import { Client } from "../.tsc/src/client.js";
+import { GridSignerError } from "../.tsc/src/errors.js";
+import { methods } from "../.tsc/src/rpc.js";
+import { serve } from "../.tsc/src/serve.js";
+
+/** Ends when everything has happened that does not wait for time, for input, or for a hash. */
+export const idle = () => new Promise((resolve) => setImmediate(resolve));
+
+/** What a promise came to: { value }, or the error that it was rejected with, which has to be one of ours. */
+export const outcome = (promise) =>
+  promise.then(
+    (value) => ({ value }),
+    (error) => (error instanceof GridSignerError ? error : { uncoded: error }),
+  );
+
+/** From now on, until mock.timers.reset(), time passes by mock.timers.tick() only. */
+export function stopTime() {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const { setTimeout } = globalThis;
+  globalThis.setTimeout = (what, ms = 0, ...args) => setTimeout(what, ms, ...args); // Node 20's mock does not take one without a delay
+}
+
+export const never = () => new Promise(() => {});
+
+/**
+ * One end of a channel. As in a browser, a message is a structured clone, what is
+ * in the transfer list moves, and an end gets none before it is started. Unlike
+ * there each comes in a microtask, so that once idle() is over all have come.
+ */
+export class Port extends EventTarget {
+  /** Copies of all that was posted at this end. */
+  posted = [];
+  peer;
+  #waiting = [];
+
+  postMessage(message, transfer = []) {
+    const data = structuredClone(message, { transfer });
+    this.posted.push(structuredClone(data));
+    this.peer?.receive(data);
+  }
+
+  receive(data) {
+    if (this.#waiting) this.#waiting.push(data);
+    else queueMicrotask(() => this.dispatchEvent(new MessageEvent("message", { data })));
+  }
+
+  start() {
+    const waiting = this.#waiting ?? [];
+    this.#waiting = undefined;
+    for (const data of waiting) this.receive(data);
+  }
+
+  close() {
+    if (this.peer) this.peer.peer = undefined;
+    this.peer = undefined;
+  }
+
+  /** The calls among what was posted. */
+  get calls() {
+    return this.posted.filter(({ type }) => type === "call");
+  }
+
+  /** The types of what was posted. */
+  get types() {
+    return this.posted.map(({ type }) => type);
+  }
+}
+
+/** Two ends, as of a MessageChannel. */
+export function pair() {
+  const [page, module] = [new Port(), new Port()];
+  page.peer = module;
+  module.peer = page;
+  return [page, module];
+}
+
+/**
+ * navigator.locks, as far as the signer needs them: a lock is held until what its
+ * callback returned settles, or its thread ends, which `release` is.
+ */
+export class Locks {
+  /** By name: who holds it, then who waits for it. */
+  #queues = new Map();
+
+  request(name, ...rest) {
+    const granted = rest.pop();
+    const { signal } = rest[0] ?? {};
+    return new Promise((resolve, reject) => {
+      const queue = this.#queues.get(name) ?? [];
+      this.#queues.set(name, queue);
+      const grant = async () => {
+        resolve(await granted());
+        if (queue[0] === grant) this.release(name);
+      };
+      queue.push(grant);
+      signal?.addEventListener("abort", () => {
+        queue.splice(queue.indexOf(grant), 1);
+        reject(signal.reason);
+      });
+      if (queue.length === 1) queueMicrotask(grant);
+    });
+  }
+
+  release(name) {
+    const queue = this.#queues.get(name) ?? [];
+    queue.shift();
+    queue[0]?.();
+  }
+
+  /** How many hold or wait for each lock. */
+  get sizes() {
+    return [...this.#queues.values()].map(({ length }) => length);
+  }
+}
+
+/** navigator has no locks in Node, or is not there at all. */
+export function setLocks(locks) {
+  Object.defineProperty(globalThis, "navigator", { value: { locks }, configurable: true });
+}
+
+/** A service that remembers what it was asked. `answers` has a function for each method that is to answer something. */
+export function makeService(answers = {}) {
+  const service = { asked: [], closed: 0, methods: {} };
+  for (const method of methods) {
+    service.methods[method] = async (...args) => {
+      service.asked.push({ method, args });
+      return answers[method]?.(...args);
+    };
+  }
+  service.close = async () => void service.closed++;
+  service.stopped = new Promise((resolve) => (service.stop = resolve));
+  return service;
+}
+
+/**
+ * A client and a service, joined. `load` is what serve.ts loads the service with;
+ * the rest is what the page asks for.
+ */
+export function join({ answers, load, onLoad, onKeys, alive, ends = pair() } = {}) {
+  const [page, module] = ends;
+  const joined = { page, module, service: makeService(answers), stopped: 0 };
+  joined.client = new Client(page, () => joined.stopped++);
+  serve(module, (start, ...tell) => {
+    Object.assign(joined, { start, tell });
+    return load ? load(joined.service) : joined.service;
+  });
+  joined.client.start({ wasmUrl: "https://app.example/signer.wasm", alive, custody: { bridgeUrl: "/api/grid" } }, onLoad, onKeys);
+  return joined;
+}
+
+/** The same, once it is ready. */
+export async function joinReady(settings) {
+  const joined = join(settings);
+  await joined.client.ready;
+  return joined;
+}

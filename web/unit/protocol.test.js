@@ -1,0 +1,265 @@
+// What crosses between page and module, and what does not.
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, mock, test } from "node:test";
+import { GridSignerError, toWire } from "../.tsc/src/errors.js";
+import { methods } from "../.tsc/src/rpc.js";
+import { serve } from "../.tsc/src/serve.js";
+import { idle, join, joinReady, Locks, makeService, never, outcome, pair, setLocks, stopTime } from "./ports.js";
+
+const timeoutMs = 1000;
+
+let reported;
+beforeEach(() => {
+  stopTime();
+  reported = [];
+  globalThis.reportError = (error) => reported.push(error);
+});
+afterEach(() => mock.timers.reset());
+
+test("each method is called with what the page gave it, and its result comes back", async () => {
+  const answers = Object.fromEntries(methods.map((method) => [method, (...args) => ({ method, first: args[0] })]));
+  const { client, service } = await joinReady({ answers });
+  for (const method of methods) {
+    assert.deepEqual(await client.call(method, [`to ${method}`], { timeoutMs }), { method, first: `to ${method}` });
+  }
+  assert.deepEqual(service.asked.map(({ method }) => method), [...methods]);
+});
+
+test("calls under way at once each get their own answer, in whatever order", async () => {
+  const answer = {};
+  const { client } = await joinReady({ answers: { removeKey: (id) => new Promise((resolve) => (answer[id] = resolve)) } });
+  const pending = ["a", "b", "c"].map((id) => client.call("removeKey", [id], { timeoutMs }));
+  await idle();
+  for (const id of ["c", "a", "b"]) answer[id](`of ${id}`);
+  assert.deepEqual(await Promise.all(pending), ["of a", "of b", "of c"]);
+});
+
+test("the module is told how to start, and its custody what the page gave it", async () => {
+  const { start } = await joinReady();
+  const { type, ...rest } = start;
+  assert.equal(type, "start");
+  const custody = { bridgeUrl: "/api/grid" };
+  assert.deepEqual(rest, { wasmUrl: "https://app.example/signer.wasm", alive: undefined, custody, progress: false });
+});
+
+test("an error crosses with its own fields and no other", async () => {
+  const details = {
+    retryable: true,
+    status: 503,
+    upstreamCode: "BUSY",
+    requestId: "Request:1",
+    skewMs: 7,
+    sessionExpiresAt: "2026-04-08T15:45:01Z",
+  };
+  const thrown = Object.assign(new GridSignerError("UPSTREAM_REFUSED", "no", { ...details, cause: "hidden" }), { payload: "hidden" });
+  const { client, module } = await joinReady({ answers: { keys: () => Promise.reject(thrown) } });
+  const got = await outcome(client.call("keys", [], { timeoutMs }));
+  assert.deepEqual({ ...got }, { name: "GridSignerError", code: "UPSTREAM_REFUSED", ...details });
+  assert.equal(got.message, "no");
+  assert.ok(got instanceof Error);
+  assert.doesNotMatch(JSON.stringify(module.posted), /hidden/);
+});
+
+test("details that an error does not have are not made up", async () => {
+  const { client } = await joinReady({ answers: { keys: () => Promise.reject(new GridSignerError("KEY_LOST", "gone")) } });
+  const got = await outcome(client.call("keys", [], { timeoutMs }));
+  assert.deepEqual({ ...got }, { name: "GridSignerError", code: "KEY_LOST", retryable: false });
+});
+
+for (const [name, thrown] of Object.entries({
+  "an error of another kind": new TypeError("the key 5a5a"),
+  "a string": "the key 5a5a",
+  "nothing": null,
+  "a look-alike": { name: "GridSignerError", code: "KEY_LOST", message: "the key 5a5a" },
+})) {
+  test(`${name} is INTERNAL, and nothing of its text crosses`, async () => {
+    const { client, module } = await joinReady({ answers: { keys: () => Promise.reject(thrown) } });
+    const { code, message, retryable } = await outcome(client.call("keys", [], { timeoutMs }));
+    assert.deepEqual([code, message, retryable], ["INTERNAL", "internal error", false]);
+    assert.doesNotMatch(JSON.stringify(module.posted), /5a5a/);
+  });
+}
+
+test("a method that throws at once, and a result that cannot be copied, are INTERNAL", async () => {
+  const { client, service } = await joinReady({ answers: { keys: () => () => {} } });
+  assert.equal((await outcome(client.call("keys", [], { timeoutMs }))).code, "INTERNAL");
+  service.methods.removeKey = () => {
+    throw new Error("at once");
+  };
+  assert.equal((await outcome(client.call("removeKey", ["id"], { timeoutMs }))).code, "INTERNAL");
+});
+
+test("progress is told to the call that asked for it, in order, until the call is over", async () => {
+  let late;
+  const { client, module } = await joinReady({
+    answers: {
+      async revokeSession(id, { onProgress }) {
+        late = onProgress;
+        for (const step of ["request", "response"]) onProgress?.({ step, of: id });
+        return id;
+      },
+    },
+  });
+  const events = { a: [], b: [] };
+  const revoke = (id, onProgress) => client.call("revokeSession", [id, {}], { timeoutMs, onProgress });
+  await Promise.all([revoke("a", (event) => events.a.push(event)), revoke("b", (event) => events.b.push(event))]);
+  late({ step: "signed" });
+  await idle();
+  assert.deepEqual(events, {
+    a: [{ step: "request", of: "a" }, { step: "response", of: "a" }],
+    b: [{ step: "request", of: "b" }, { step: "response", of: "b" }],
+  });
+  const before = module.posted.length;
+  await revoke("c");
+  assert.equal(late, undefined, "nobody asked");
+  assert.deepEqual(module.types.slice(before), ["result"]);
+});
+
+test("a listener that throws is reported, and changes nothing", async () => {
+  const listener = (what) => () => {
+    throw new Error(what);
+  };
+  const { client, tell } = await joinReady({
+    answers: { revokeSession: (_, { onProgress }) => (onProgress({}), "revoked") },
+    onLoad: listener("load"),
+    onKeys: listener("keys"),
+  });
+  const [onKeys, onProgress] = tell;
+  onProgress({ phase: "download" });
+  onKeys([]);
+  assert.equal(await client.call("revokeSession", ["id", {}], { timeoutMs, onProgress: listener("progress") }), "revoked");
+  assert.deepEqual(reported.map(({ message }) => message), ["load", "keys", "progress"]);
+});
+
+test("the page hears of keys, and of loading if it wants to", async () => {
+  const heard = [];
+  const { tell } = await joinReady({ onLoad: (event) => heard.push(["load", event]), onKeys: (keys) => heard.push(["keys", keys]) });
+  tell[1]({ phase: "ready" });
+  tell[0]([{ id: "a" }]);
+  await idle();
+  assert.deepEqual(heard, [["load", { phase: "ready" }], ["keys", [{ id: "a" }]]]);
+  const quiet = await joinReady();
+  assert.equal(quiet.tell[1], undefined, "nobody wants to hear how loading goes");
+  quiet.tell[0]([]); // and nobody hears of keys
+  await idle();
+  assert.deepEqual(reported, []);
+});
+
+const inherited = ["constructor", "__proto__", "toString", "hasOwnProperty"];
+for (const method of [...inherited, "close", "lendKey", "stateOf", "nonsense", "", undefined, 0, ["keys"]]) {
+  test(`the method ${JSON.stringify(method)} is looked up nowhere, and ends the module`, async () => {
+    const [page, module] = pair();
+    const looked = [];
+    const service = makeService();
+    service.methods = new Proxy(service.methods, { get: (target, name) => (looked.push(name), target[name]) });
+    serve(module, async () => service);
+    page.start();
+    page.postMessage({ type: "start" });
+    await idle();
+    page.postMessage({ type: "call", id: 1, method, args: [], progress: false });
+    await idle();
+    assert.deepEqual(looked, []);
+    assert.equal(service.closed, 1);
+    const error = { code: "WORKER_FAILED", message: "the signer stopped: an unknown method was called", retryable: true };
+    assert.deepEqual(module.posted.slice(1), [{ type: "failed", error }]);
+    page.postMessage({ type: "call", id: 2, method: "keys", args: [], progress: false });
+    await idle();
+    assert.deepEqual(looked, [], "it answers nothing any more");
+  });
+}
+
+test("buffers move to the module and leave none of their bytes on the page", async () => {
+  const { client, service } = await joinReady();
+  const privateKey = new Uint8Array(32).fill(7);
+  const pending = client.call("importKey", [{ privateKey }, {}], { timeoutMs, transfer: [privateKey.buffer] });
+  await pending;
+  assert.equal(privateKey.length, 0);
+  assert.deepEqual(service.asked[0].args[0].privateKey, new Uint8Array(32).fill(7));
+});
+
+test("arguments that cannot be sent are ARGUMENT_INVALID, and the client lives on", async () => {
+  const { client, page } = await joinReady();
+  const got = await outcome(client.call("removeKey", [() => {}], { timeoutMs }));
+  assert.equal(got.code, "ARGUMENT_INVALID");
+  assert.equal(got.cause.name, "DataCloneError");
+  mock.timers.tick(10_000);
+  assert.deepEqual(page.types, ["start"], "no deadline is left of it");
+  assert.equal(await client.call("keys", [], { timeoutMs }), undefined);
+});
+
+test("a call without options is one, with options it gets a signal of the module's own", async () => {
+  const { client, service } = await joinReady();
+  for (const args of [[], ["id"], ["id", null], ["id", {}]]) await client.call("removeKey", args, { timeoutMs });
+  const [none, one, empty, [, options]] = service.asked.map(({ args }) => args);
+  assert.deepEqual([none, one, empty], [[], ["id"], ["id", null]]);
+  assert.deepEqual(Object.keys(options), ["signal"]);
+  assert.ok(options.signal instanceof AbortSignal && !options.signal.aborted);
+});
+
+test("a crash is told once, and not as one call's error", async () => {
+  const crash = new GridSignerError("WORKER_FAILED", "the module crashed", { retryable: true });
+  const { client, module, service } = await joinReady({ answers: { keys: () => Promise.reject(crash), removeKey: never } });
+  const pending = ["keys", "removeKey"].map((method) => outcome(client.call(method, [], { timeoutMs })));
+  await idle();
+  assert.deepEqual(module.types, ["ready"]);
+  service.stop();
+  const got = await Promise.all(pending);
+  assert.deepEqual(got.map(({ code }) => code), ["WORKER_FAILED", "WORKER_FAILED"]);
+  assert.deepEqual(module.types, ["ready", "failed"]);
+});
+
+test("the lock that says that the thread lives is held, or the page is told that it is not", async () => {
+  const asked = [];
+  const locks = new Locks();
+  const noting = { request: (name, ...rest) => (asked.push(name), locks.request(name, ...rest)) };
+  const denying = { request: () => Promise.reject(new DOMException("denied", "SecurityError")) };
+  for (const [held, alive, want] of [[noting, "gridsigner/1", true], [denying, "gridsigner/1", false], [noting, undefined, false]]) {
+    setLocks(held);
+    assert.equal(await join({ alive }).client.ready, want);
+  }
+  await idle();
+  assert.deepEqual(asked, ["gridsigner/1"]);
+  assert.deepEqual(locks.sizes, [1], "and is not let go of");
+});
+
+test("the module is ready only once the lock is held", async () => {
+  const locks = new Locks();
+  setLocks(locks);
+  void locks.request("gridsigner/1", never);
+  const { module } = join({ alive: "gridsigner/1" });
+  await idle();
+  assert.deepEqual(module.types, []);
+  locks.release("gridsigner/1");
+  await idle();
+  assert.deepEqual(module.posted, [{ type: "ready", alive: true }]);
+});
+
+for (const [name, makeEnds] of Object.entries({
+  "the ports of these tests": () => pair(),
+  "a MessageChannel": () => {
+    const { port1, port2 } = new MessageChannel();
+    return [port1, port2];
+  },
+})) {
+  test(`${name}: a call there and back, its progress, an error, a buffer that moves, a function that cannot`, async (t) => {
+    const ends = makeEnds();
+    t.after(() => ends.forEach((end) => end.close())); // an open MessagePort keeps Node alive
+    const { client, service } = await joinReady({
+      ends,
+      answers: {
+        importKey: ({ privateKey }, { onProgress }) => (onProgress({ bytes: privateKey.length }), [...privateKey]),
+        removeKey: () => Promise.reject(new GridSignerError("KEY_LOST", "gone", { requestId: "Request:1" })),
+      },
+    });
+    const privateKey = Uint8Array.of(1, 2, 3);
+    const events = [];
+    const settings = { timeoutMs, transfer: [privateKey.buffer], onProgress: (event) => events.push(event) };
+    assert.deepEqual(await client.call("importKey", [{ privateKey }, {}], settings), [1, 2, 3]);
+    assert.equal(privateKey.length, 0);
+    assert.deepEqual(events, [{ bytes: 3 }]);
+    const lost = await outcome(client.call("removeKey", ["id"], { timeoutMs }));
+    assert.deepEqual(toWire(lost), { code: "KEY_LOST", message: "gone", retryable: false, requestId: "Request:1" });
+    assert.equal((await outcome(client.call("keys", [() => {}], { timeoutMs }))).code, "ARGUMENT_INVALID");
+    assert.equal(service.asked.length, 2);
+  });
+}
