@@ -10,12 +10,14 @@ import (
 	"go/token"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -63,7 +65,11 @@ func TestErrorCodesAreThoseOfSigner(t *testing.T) {
 }
 
 func TestTwoBuildsGiveTheSameBytes(t *testing.T) {
-	first, second := build(t), build(t)
+	first := build(t)
+	second, err := buildOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, content := range first {
 		if !bytes.Equal(content, second[name]) {
 			t.Errorf("%s differs between two builds", name)
@@ -115,19 +121,35 @@ func TestMissingModuleIsSaid(t *testing.T) {
 	}
 }
 
-// build runs the program with a stand-in for the module, since its content does
-// not matter here and compressing the real one takes seconds.
+// built is what one run of the program made: a run takes seconds, and nobody changes its files.
+var built = sync.OnceValues(buildOnce)
+
 func build(t *testing.T) map[string][]byte {
 	t.Helper()
-	wasm, out := filepath.Join(t.TempDir(), "signer.wasm"), t.TempDir()
-	if err := os.WriteFile(wasm, []byte("\x00asm\x01\x00\x00\x00"), 0o644); err != nil {
+	files, err := built()
+	if err != nil {
 		t.Fatal(err)
+	}
+	return maps.Clone(files)
+}
+
+// buildOnce runs the program with a stand-in for the module, since its content
+// does not matter here and compressing the real one takes seconds.
+func buildOnce() (map[string][]byte, error) {
+	dir, err := os.MkdirTemp("", "build")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	wasm, out := filepath.Join(dir, "signer.wasm"), filepath.Join(dir, "out")
+	if err := os.WriteFile(wasm, []byte("\x00asm\x01\x00\x00\x00"), 0o644); err != nil {
+		return nil, err
 	}
 	if err := run([]string{"-wasm", wasm, "-out", out}, io.Discard, io.Discard); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	files := map[string][]byte{}
-	err := filepath.WalkDir(out, func(path string, entry fs.DirEntry, err error) error {
+	err = filepath.WalkDir(out, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
@@ -138,8 +160,5 @@ func build(t *testing.T) map[string][]byte {
 		files[filepath.ToSlash(name)], err = os.ReadFile(path)
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files
+	return files, err
 }
