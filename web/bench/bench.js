@@ -5,7 +5,7 @@ import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { startDemo } from "../e2e/demo.js";
 import { record } from "../e2e/recorder.js";
-import { launch } from "../test/browsers.js";
+import { launch } from "../test/engines.js";
 import { dist } from "../test/server.js";
 
 const navigations = 15;
@@ -128,7 +128,7 @@ try {
   await cp(dist, site, { recursive: true });
   await mkdir(join(site, "bench"));
   for (const [name, content] of Object.entries(page)) await writeFile(join(site, "bench", name), content);
-  browser = await launch();
+  browser = await launch("chromium");
   demo = await startDemo("--web", site);
   console.log(await measure(browser, demo));
 } finally {

@@ -5,20 +5,17 @@ import { execFileSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { launch } from "../test/browsers.js";
 import { startDemo } from "./demo.js";
 import { signInWith } from "./page.js";
 import { visit } from "./visit.js";
 
-let browser, demo, wasmExec;
+let demo, wasmExec;
 before(async () => {
   const goroot = execFileSync("go", ["env", "GOROOT"], { encoding: "utf8" }).trim();
   wasmExec = await readFile(join(goroot, "lib", "wasm", "wasm_exec.js"), "utf8");
-  browser = await launch();
   demo = await startDemo();
 });
 after(async () => {
-  await browser?.close();
   await demo?.kill();
 });
 
@@ -28,7 +25,7 @@ for (const curve of ["P-256", "secp256k1"]) {
       recorder.onAnswer = (exchange) => exchange.strip("content-security-policy"); // which allows WebAssembly in the worker alone
     };
     const tolerates = /^Failed to load resource: .* 404/; // asked for below
-    await visit(browser, demo, { before, tolerates }, async ({ page, recorder }) => {
+    await visit(demo, { before, tolerates }, async ({ page, recorder }) => {
       await page.evaluate(wasmExec);
       const key = await page.evaluate(async (curve) => {
         const go = new Go();

@@ -1,53 +1,17 @@
-// Being signed in outlives the page: in a reload and in a second tab. What
-// counts is what the simulator says afterwards.
+// Being signed in, with tabs, sessions that run out, and storage that refuses:
+// what counts is what the simulator says afterwards. A reload: journey.test.js.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { launch } from "../test/browsers.js";
+import { test } from "node:test";
 import { visit, visitDemo } from "./visit.js";
 
 const curves = ["P-256", "secp256k1"];
 const other = (curve) => curves.find((name) => name !== curve);
-const protection = { "P-256": "non-extractable", secp256k1: "encrypted at rest" };
 
-let browser;
-before(async () => (browser = await launch()));
-after(() => browser?.close());
-
-const scenario = (name, options, act) => test(name, () => visitDemo(browser, options, act));
-
-async function reload(guest) {
-  await guest.page.reload();
-  await guest.ready();
-}
+const scenario = (name, options, act) => test(name, () => visitDemo(options, act));
 
 const footer = (guest) => guest.page.$eval("#custody", (text) => text.textContent);
-const named = async (guest) => (await guest.rows()).map(({ id, own, text }) => [id, own, text.split("\n")[0]]);
 
 for (const curve of curves) {
-  scenario(`${curve}: a reload keeps everybody signed in`, {}, async (guest, demo) => {
-    const phone = await guest.signIn(other(curve));
-    const laptop = await guest.signIn(curve);
-    const before = await named(guest);
-    await reload(guest);
-    await guest.shows(phone, laptop);
-    assert.deepEqual(await named(guest), before, "the same devices, names and choice");
-    assert.match((await guest.rows()).find(({ own }) => own).text, new RegExp(` · ${curve}\\s+${protection[curve]} · stored`));
-    assert.match(await footer(guest), /a reload or a second tab finds them again/);
-
-    assert.equal((await guest.revoke(phone)).status, "revoked");
-    assert.deepEqual(await demo.sessions(), [laptop]);
-    await reload(guest);
-    await guest.shows(laptop);
-    const signedOut = await guest.revoke(laptop);
-    assert.equal(signedOut.status, "revoked");
-    assert.match(signedOut.text, /key in this browser is destroyed/);
-    assert.deepEqual(await demo.sessions(), []);
-
-    await reload(guest);
-    await guest.signedOut();
-    assert.deepEqual(await guest.page.evaluate(() => Object.keys(localStorage)), [], "no name outlives its key");
-  });
-
   scenario(`${curve}: two tabs stay in step`, {}, async (guest, demo) => {
     const tab = await guest.openTab();
     await tab.ready();
@@ -84,7 +48,7 @@ scenario("a key signs in the tab that did not make it", {}, async (guest, demo) 
 scenario("all other devices are signed out, and each outcome is told", { tolerates: /^Failed to load resource/ }, async (guest, demo) => {
   const [phone, tablet] = [await guest.signIn("P-256"), await guest.signIn("secp256k1")];
   const laptop = await guest.signIn("P-256");
-  await visit(browser, demo, {}, async (elsewhere) => {
+  await visit(demo, {}, async (elsewhere) => {
     const foreign = await elsewhere.signIn("secp256k1");
     let attempts = 0;
     guest.recorder.onAnswer = (exchange) => {
@@ -120,7 +84,7 @@ scenario("a session that runs out takes its key along, in every tab", { flags: [
   await guest.page.click('[data-testid="refresh"]');
   await guest.signedOut();
   await tab.signedOut();
-  await reload(guest);
+  await guest.reload();
   await guest.signedOut();
 });
 
@@ -139,7 +103,7 @@ const refuseStorage = (_, recorder) => {
 scenario("names that cannot be stored cost the names alone", { before: refuseStorage }, async (guest, demo) => {
   const own = await guest.signIn("secp256k1");
   assert.match((await guest.rows())[0].text, /^This laptop/);
-  await reload(guest);
+  await guest.reload();
   await guest.shows(own);
   assert.match((await guest.rows())[0].text, /^A device/);
   assert.equal((await guest.revoke(own)).status, "revoked");
@@ -162,7 +126,7 @@ scenario("keys that cannot be stored are said to be in memory alone, and are", {
     assert.match(text, new RegExp(`${kept[curves[signedIn.indexOf(id)]]} · in memory only`));
   }
   assert.match(await footer(guest), /refuses to store keys: a reload forgets them, while their sessions run on at Grid/);
-  await reload(guest);
+  await guest.reload();
   await guest.signedOut();
   assert.deepEqual(await demo.sessions(), signedIn.sort(), "as the page said");
 });

@@ -2,8 +2,7 @@
 // revocation: the promise settles in time, and what it says is true by the
 // word of the simulator.
 import assert from "node:assert/strict";
-import { after, before, suite, test } from "node:test";
-import { launch } from "../test/browsers.js";
+import { test } from "node:test";
 import { startDemo } from "./demo.js";
 import { signInWith } from "./page.js";
 import { visit } from "./visit.js";
@@ -50,9 +49,10 @@ class Network {
   onAnswer = () => {};
   #underWay = new Set();
   #ended = () => {};
+  #prelude = "";
+  #workers = 0;
 
-  /** The first worker gets `prelude`; those after it live. */
-  constructor(recorder, prelude) {
+  constructor(recorder) {
     recorder.onRequest = async (exchange) => {
       if (exchange.path === "/cut") this.down = true;
       if (this.down) {
@@ -70,11 +70,25 @@ class Network {
         exchange.strip("content-encoding");
       }
       if (exchange.path === "/worker.js") {
-        exchange.prepend(hurry + prelude);
-        prelude = "";
+        exchange.prepend(hurry + this.#prelude);
+        this.#prelude = "";
+        this.#workers++;
       }
       await this.onAnswer(exchange);
     };
+  }
+
+  /** The next worker gets `prelude`; those after it live. */
+  begin(prelude) {
+    this.restore();
+    this.comesBack = false;
+    this.#prelude = prelude;
+    this.#workers = 0;
+  }
+
+  /** How many workers there have been since. */
+  get workers() {
+    return this.#workers;
   }
 
   restore() {
@@ -186,117 +200,125 @@ class Device {
   }
 }
 
-let browser;
-before(async () => (browser = await launch()));
-after(() => browser?.close());
+const scenarios = [];
+const scenario = (name, prelude, act) => scenarios.push({ name, prelude, act });
+
+for (const [i, step] of steps.entries()) {
+  scenario(`the worker is killed at "${step}"`, at(i, kill), async (device) => {
+    const got = await device.revoke();
+    assert.deepEqual([got.code, got.retryable, got.sessionExpiresAt], ["WORKER_FAILED", true, undefined]);
+    assert.deepEqual(got.steps.slice(0, i + 1), steps.slice(0, i + 1)); // a closing worker ends the turn it is in
+    await device.assertHonest(got);
+    assert.equal(device.network.workers, 2, "a fresh worker");
+  });
+
+  scenario(`the network is lost at "${step}", and does not come back`, at(i, cut), async (device) => {
+    const got = await device.revoke();
+    const over = step === "response 2";
+    if (over) assert.equal(got.value?.status, "revoked", got.code);
+    else assert.ok(got.code === "NETWORK_FAILED" && got.sessionExpiresAt, got.code);
+    assert.equal(await device.isActive(), !over);
+    await device.assertHonest(got);
+  });
+
+  scenario(`the network is lost at "${step}", and comes back`, at(i, cut), async (device, network) => {
+    network.comesBack = true;
+    const got = await device.revoke();
+    assert.equal(got.value?.status, "revoked", got.code);
+    await device.assertHonest(got);
+  });
+}
+
+scenario("the answer to the signed request is lost: asked again, and reported as what it is", "", async (device, network) => {
+  network.onAnswer = (exchange) => {
+    if (isSigned(exchange)) exchange.drop();
+  };
+  const got = await device.revoke();
+  assert.equal(got.value?.status, "inactive", got.code);
+  await device.assertHonest(got);
+});
+
+scenario("the answer to the signed request is lost, and the network with it", "", async (device, network) => {
+  network.onAnswer = (exchange) => {
+    if (!isSigned(exchange)) return;
+    network.down = true;
+    exchange.drop();
+  };
+  const got = await device.revoke();
+  assert.ok(got.code === "NETWORK_FAILED" && got.sessionExpiresAt, got.code);
+  assert.equal(await device.isActive(), false);
+  await device.assertHonest(got);
+});
+
+scenario("the worker is killed and the network lost: no new worker, and the key waits", at(3, cut + kill), async (device) => {
+  const got = await device.revoke();
+  assert.equal(got.code, "WORKER_FAILED");
+  const again = await device.revoke();
+  assert.deepEqual([again.code, again.retryable, again.sessionExpiresAt], ["LOAD_FAILED", true, undefined]);
+  assert.equal(await device.isActive(), true);
+  await device.assertHonest(again);
+});
+
+scenario("the network is lost, and storage does not let go of the key: it is not called destroyed", at(0, cut) + keep, async (device) => {
+  const got = await device.revoke();
+  assert.ok(got.code === "NETWORK_FAILED" && !got.sessionExpiresAt, got.code);
+  await device.assertHonest(got);
+});
+
+for (const abortAt of ["request 1", "request 2"]) {
+  scenario(`aborted at "${abortAt}" the key stays: it can be called again`, "", async (device) => {
+    const got = await device.revoke({ abortAt });
+    assert.equal(got.code, "ABORTED");
+    await device.assertHonest(got);
+  });
+}
+
+for (const [when, hold] of Object.entries({
+  "before the challenge": { onRequest: isRevocation },
+  "after the signed request": { onAnswer: isSigned },
+})) {
+  scenario(`the page goes away ${when}: its key works on the next`, "", async (device, network) => {
+    const reached = new Promise((reached) => {
+      const [[name, isIt]] = Object.entries(hold);
+      network[name] = (exchange) => isIt(exchange) && new Promise(() => reached());
+    });
+    await device.page.evaluate((key) => void revoke(key), device.key);
+    await reached;
+    network.restore();
+    await device.page.reload();
+    await device.page.evaluate(openSigner, device.accessToken);
+    assert.equal(await device.isActive(), when === "before the challenge");
+    await device.assertHonest({});
+  });
+}
+
+/** Runs in the page: ends what an earlier scenario has left there. */
+async function clear() {
+  globalThis.signer?.close();
+  await new Promise((resolve) => (indexedDB.deleteDatabase("gridsigner").onsuccess = resolve));
+}
 
 for (const curve of ["P-256", "secp256k1"]) {
-  suite(curve, () => {
-    let demo;
-    before(async () => (demo = await startDemo()));
-    after(() => demo?.kill());
-
-    function scenario(name, prelude, act) {
-      test(name, async () => {
-        let network;
-        const before = (_, recorder) => (network = new Network(recorder, prelude));
-        const tolerates = /^Failed to load resource/; // what Chromium says of a lost network
-        await visit(browser, demo, { before, tolerates }, async ({ page, recorder }) => {
-          const device = new Device(demo, page, recorder, network);
-          await page.evaluate(openSigner);
-          await device.signIn(curve);
-          await act(device, network);
-        });
+  test(curve, async (t) => {
+    const demo = await startDemo();
+    let network;
+    const before = (_, recorder) => (network = new Network(recorder));
+    const tolerates = /^Failed to load resource/; // what Chromium says of a lost network
+    try {
+      await visit(demo, { before, tolerates }, async ({ page, recorder }) => {
+        for (const { name, prelude, act } of scenarios) {
+          await t.test(name, async () => {
+            network.begin(prelude);
+            const device = new Device(demo, page, recorder, network);
+            await page.evaluate(clear);
+            await page.evaluate(openSigner);
+            await device.signIn(curve);
+            await act(device, network);
+          });
+        }
       });
-    }
-
-    for (const [i, step] of steps.entries()) {
-      scenario(`the worker is killed at "${step}"`, at(i, kill), async (device) => {
-        const got = await device.revoke();
-        assert.deepEqual([got.code, got.retryable, got.sessionExpiresAt], ["WORKER_FAILED", true, undefined]);
-        assert.deepEqual(got.steps.slice(0, i + 1), steps.slice(0, i + 1)); // a closing worker ends the turn it is in
-        await device.assertHonest(got);
-        assert.equal(device.recorder.exchanges.filter(({ path }) => path === "/worker.js").length, 2, "a fresh worker");
-      });
-
-      scenario(`the network is lost at "${step}", and does not come back`, at(i, cut), async (device) => {
-        const got = await device.revoke();
-        const over = step === "response 2";
-        if (over) assert.equal(got.value?.status, "revoked", got.code);
-        else assert.ok(got.code === "NETWORK_FAILED" && got.sessionExpiresAt, got.code);
-        assert.equal(await device.isActive(), !over);
-        await device.assertHonest(got);
-      });
-
-      scenario(`the network is lost at "${step}", and comes back`, at(i, cut), async (device, network) => {
-        network.comesBack = true;
-        const got = await device.revoke();
-        assert.equal(got.value?.status, "revoked", got.code);
-        await device.assertHonest(got);
-      });
-    }
-
-    scenario("the answer to the signed request is lost: asked again, and reported as what it is", "", async (device, network) => {
-      network.onAnswer = (exchange) => {
-        if (isSigned(exchange)) exchange.drop();
-      };
-      const got = await device.revoke();
-      assert.equal(got.value?.status, "inactive", got.code);
-      await device.assertHonest(got);
-    });
-
-    scenario("the answer to the signed request is lost, and the network with it", "", async (device, network) => {
-      network.onAnswer = (exchange) => {
-        if (!isSigned(exchange)) return;
-        network.down = true;
-        exchange.drop();
-      };
-      const got = await device.revoke();
-      assert.ok(got.code === "NETWORK_FAILED" && got.sessionExpiresAt, got.code);
-      assert.equal(await device.isActive(), false);
-      await device.assertHonest(got);
-    });
-
-    scenario("the worker is killed and the network lost: no new worker, and the key waits", at(3, cut + kill), async (device) => {
-      const got = await device.revoke();
-      assert.equal(got.code, "WORKER_FAILED");
-      const again = await device.revoke();
-      assert.deepEqual([again.code, again.retryable, again.sessionExpiresAt], ["LOAD_FAILED", true, undefined]);
-      assert.equal(await device.isActive(), true);
-      await device.assertHonest(again);
-    });
-
-    scenario("the network is lost, and storage does not let go of the key: it is not called destroyed", at(0, cut) + keep, async (device) => {
-      const got = await device.revoke();
-      assert.ok(got.code === "NETWORK_FAILED" && !got.sessionExpiresAt, got.code);
-      await device.assertHonest(got);
-    });
-
-    for (const abortAt of ["request 1", "request 2"]) {
-      scenario(`aborted at "${abortAt}" the key stays: it can be called again`, "", async (device) => {
-        const got = await device.revoke({ abortAt });
-        assert.equal(got.code, "ABORTED");
-        await device.assertHonest(got);
-      });
-    }
-
-    for (const [when, hold] of Object.entries({
-      "before the challenge": { onRequest: isRevocation },
-      "after the signed request": { onAnswer: isSigned },
-    })) {
-      scenario(`the page goes away ${when}: its key works on the next`, "", async (device, network) => {
-        const reached = new Promise((reached) => {
-          const [[name, isIt]] = Object.entries(hold);
-          network[name] = (exchange) => isIt(exchange) && new Promise(() => reached());
-        });
-        await device.page.evaluate((key) => void revoke(key), device.key);
-        await reached;
-        network.restore();
-        await device.page.reload();
-        await device.page.evaluate(openSigner, device.accessToken);
-        assert.equal(await device.isActive(), when === "before the challenge");
-        await device.assertHonest({});
-      });
+    } finally {
+      await demo.kill();
     }
   });
 }

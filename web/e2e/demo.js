@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-const program = fileURLToPath(new URL("../../bin/gridbridge", import.meta.url));
+const program = process.env.GRIDBRIDGE ?? fileURLToPath(new URL("../../bin/gridbridge", import.meta.url));
 const built = fileURLToPath(new URL("../dist", import.meta.url));
 
 /** Starts the demo on a free port, unless the flags say otherwise, and waits until it answers. */
@@ -63,6 +63,7 @@ export async function startDemo(...flags) {
       kill();
       await exited;
       process.off("exit", kill);
+      if (output.includes("DATA RACE")) throw new Error(output); // it may be built to look for some
     },
   };
 }

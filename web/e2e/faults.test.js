@@ -1,19 +1,14 @@
 // The demo when something is wrong: with the challenge, the bridge, the network
 // or the id. Each fault is shown with its code, and the page stays usable.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { launch } from "../test/browsers.js";
+import { test } from "node:test";
 import { startDemo } from "./demo.js";
 import { visit, visitDemo } from "./visit.js";
-
-let browser;
-before(async () => (browser = await launch()));
-after(() => browser?.close());
 
 /** What Chromium itself logs when a test provokes a failed request. */
 const failedRequest = /^Failed to load resource/;
 
-const scenario = (name, options, act) => test(name, () => visitDemo(browser, options, act));
+const scenario = (name, options, act) => test(name, () => visitDemo(options, act));
 
 const isSigned = (exchange) => exchange.all("Grid-Wallet-Signature").length > 0;
 const isRevocation = (exchange) => exchange.method === "DELETE";
@@ -136,7 +131,7 @@ scenario("Stop ends the wait for the bridge", { tolerates: failedRequest }, asyn
 
 test("a bridge that dies, and comes back", async () => {
   const first = await startDemo();
-  await visit(browser, first, { tolerates: failedRequest }, async (guest) => {
+  await visit(first, { tolerates: failedRequest }, async (guest) => {
     const phone = await guest.signIn("P-256");
     const laptop = await guest.signIn("P-256");
     await first.kill();
@@ -178,7 +173,7 @@ test("a module that does not load, until it is tried again", async () => {
     };
   };
   try {
-    await visit(browser, demo, { tolerates: failedRequest, before }, async (guest) => {
+    await visit(demo, { tolerates: failedRequest, before }, async (guest) => {
       assert.equal(await guest.errorCode(), "LOAD_FAILED");
       guest.recorder.onRequest = undefined;
       await guest.answerError("Try again");

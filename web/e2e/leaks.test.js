@@ -3,19 +3,14 @@
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import { extname, join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { brotliDecompressSync, gunzipSync } from "node:zlib";
-import { launch } from "../test/browsers.js";
 import { dist } from "../test/server.js";
 import { curves, hex } from "../test/verify.js";
 import { startDemo } from "./demo.js";
 import { signInWith } from "./page.js";
 import { holds } from "./traces.js";
 import { visit } from "./visit.js";
-
-let browser;
-before(async () => (browser = await launch()));
-after(() => browser?.close());
 
 /** All that a request, or its answer, consists of. */
 const asked = ({ url, headers, body }) => Buffer.concat([Buffer.from(`${url}\n${headers.join("\n")}\n`), body]);
@@ -52,7 +47,7 @@ for (const curve of Object.keys(curves)) {
     const demo = await startDemo();
     const secret = Buffer.from(curves[curve].utils.randomSecretKey());
     try {
-      await visit(browser, demo, {}, async ({ page, recorder }) => {
+      await visit(demo, {}, async ({ page, recorder }) => {
         const key = await page.evaluate(
           async (url, curve, bytes) => {
             const { createSigner } = await import(url);
@@ -101,7 +96,7 @@ test("the client secret is in no answer, no built file and no log", async () => 
   const secret = Buffer.from(demo.clientSecret);
   assert.ok(secret.length >= 16, "long enough to be found by no accident");
   try {
-    await visit(browser, demo, { tolerates: /^Failed to load resource/ }, async (guest) => {
+    await visit(demo, { tolerates: /^Failed to load resource/ }, async (guest) => {
       // Good answers of every kind, and refusals of the bridge's, of Grid's and of the site's.
       const phone = await guest.signIn("P-256");
       const laptop = await guest.signIn("secp256k1");

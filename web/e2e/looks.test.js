@@ -3,17 +3,13 @@
 import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { after, before, test } from "node:test";
-import { engine, launch } from "../test/browsers.js";
+import { test } from "node:test";
+import { engine } from "../test/browser.js";
 import { visitDemo } from "./visit.js";
 
 const phone = { width: 360, height: 740 };
 
-let browser;
-before(async () => (browser = await launch()));
-after(() => browser?.close());
-
-const scenario = (name, options, act) => test(name, () => visitDemo(browser, options, act));
+const scenario = (name, options, act) => test(name, () => visitDemo(options, act));
 
 /** Presses Tab until the element has the focus, which must be visible. */
 async function tabTo(page, selector) {

@@ -2,58 +2,16 @@
 // Grid's contract and on both curves. What counts is what the simulator says
 // afterwards, and what went over the wire.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { launch } from "../test/browsers.js";
-import { parseHeader, verifies } from "../test/verify.js";
+import { test } from "node:test";
 import { visit, visitDemo } from "./visit.js";
+import { assertSignedRetry, profiles } from "./wire.js";
 
-const profiles = {
-  modern: { format: "stamp", requestId: /^Request:[0-9a-f-]{36}$/, payload: /^\{"organizationId":/ },
-  "legacy-2026-04": { format: "der", requestId: /^[0-9a-f-]{36}$/, payload: /^[A-Za-z0-9+/]{43}=$/ },
-};
 const curves = ["P-256", "secp256k1"];
-
-let browser;
-before(async () => (browser = await launch()));
-after(() => browser?.close());
-
-/** The public key that a session was made out to, from what the page sent when it signed in. */
-function publicKeyOf(recorder, sessionId) {
-  const signIn = recorder.exchanges.find((exchange) => exchange.path.endsWith("/verify") && exchange.json.id === sessionId);
-  return JSON.parse(signIn.body).clientPublicKey;
-}
-
-/** Holds the exchange to the contract, byte by byte. */
-function assertSignedRetry(recorder, shown, { sessionId, signerId, profile, curve }) {
-  const { format, requestId, payload } = profiles[profile];
-  const [asked, signed, ...more] = recorder.revocations(sessionId);
-  assert.equal(more.length, 0, "two requests and no more");
-  for (const { body } of [asked, signed]) assert.equal(body.length, 0);
-
-  assert.deepEqual([asked.all("Grid-Wallet-Signature"), asked.all("Request-Id")], [[], []]);
-  assert.equal(asked.status, 202);
-  const challenge = asked.json;
-  assert.equal(challenge.type, "OAUTH");
-  assert.match(challenge.requestId, requestId);
-  assert.match(challenge.payloadToSign, payload);
-
-  const [header, ...repeated] = signed.all("Grid-Wallet-Signature");
-  assert.deepEqual(repeated, []);
-  assert.deepEqual(signed.all("Request-Id"), [challenge.requestId]);
-  assert.equal(signed.status, 204);
-  assert.equal(signed.answerBody.length, 0);
-
-  assert.deepEqual(shown.payloads, [challenge.payloadToSign], "the page shows what was signed");
-  const publicKey = publicKeyOf(recorder, signerId);
-  const signature = parseHeader(header, format);
-  if (format === "stamp") assert.deepEqual([signature.publicKey, signature.curve], [publicKey, curve]);
-  assert.ok(verifies(curve, publicKey, signature.der, challenge.payloadToSign), "the signature is the signer's");
-}
 
 for (const profile of Object.keys(profiles)) {
   for (const curve of curves) {
     const scenario = (name, act) =>
-      test(`${profile}, ${curve}: ${name}`, () => visitDemo(browser, { flags: ["--profile", profile] }, act));
+      test(`${profile}, ${curve}: ${name}`, () => visitDemo({ flags: ["--profile", profile] }, act));
 
     scenario("another session", async (guest, demo) => {
       const phone = await guest.signIn(curve);
@@ -92,7 +50,7 @@ for (const profile of Object.keys(profiles)) {
     scenario("sessions that are over already", async (guest, demo) => {
       const own = await guest.signIn(curve);
       let foreign;
-      await visit(browser, demo, {}, async (other) => {
+      await visit(demo, {}, async (other) => {
         foreign = await other.signIn(curve);
         await guest.page.click('[data-testid="refresh"]');
         await guest.shows(own, foreign);

@@ -1,6 +1,7 @@
 // A person at the demo page.
 import assert from "node:assert/strict";
 import { startDemo } from "./demo.js";
+import { browser } from "../test/browser.js";
 import { record } from "./recorder.js";
 
 const wide = { width: 1280, height: 900 };
@@ -10,7 +11,7 @@ const wide = { width: 1280, height: 900 };
  * `act` use it. Afterwards the page must have reported no error but those that
  * `tolerates` matches.
  */
-export async function visit(browser, demo, { viewport = wide, tolerates, before } = {}, act) {
+export async function visit(demo, { viewport = wide, tolerates, before } = {}, act) {
   const recorder = await record();
   const context = await browser.createBrowserContext({
     proxyServer: recorder.address,
@@ -43,10 +44,10 @@ export async function visit(browser, demo, { viewport = wide, tolerates, before 
 }
 
 /** The same at a demo of its own, which is started with `flags`. `act` gets it too. */
-export async function visitDemo(browser, { flags = [], ...options }, act) {
+export async function visitDemo({ flags = [], ...options }, act) {
   const demo = await startDemo(...flags);
   try {
-    await visit(browser, demo, options, (guest) => act(guest, demo));
+    await visit(demo, options, (guest) => act(guest, demo));
   } finally {
     await demo.kill();
   }
@@ -83,6 +84,11 @@ export class Visit {
     await this.page.waitForSelector("html[data-ready=true]");
   }
 
+  async reload() {
+    await this.page.reload();
+    await this.ready();
+  }
+
   /** Signs in as one more device, and returns the id of its session. */
   async signIn(curve) {
     const { page } = this;
@@ -96,7 +102,7 @@ export class Visit {
         const done = document.querySelector('[data-testid="sign-in"]').getAttribute("aria-disabled") === "false";
         return done && !known.includes(own) && own;
       },
-      {},
+      { polling: 50 },
       known,
     );
     return session.jsonValue();
@@ -132,7 +138,7 @@ export class Visit {
         const rows = document.querySelectorAll('#sessions:not([hidden]) [data-testid="session"]');
         return Array.from(rows, (row) => row.dataset.sessionId).sort().join() === want;
       },
-      {},
+      { polling: 50 },
       ids.sort().join(),
     );
   }

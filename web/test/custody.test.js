@@ -1,9 +1,9 @@
 // What a script on the page can get hold of, what rests in the browser, and
-// what becomes of a key when storage fails.
+// what becomes of a key that the browser lets go of, or holds up.
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { makeBridge } from "./bridge.js";
-import { engine, launch, open, openTab, workersEnded } from "./browsers.js";
+import { engine, loaded, open, workersEnded } from "./browser.js";
 import { sendWorker, serve } from "./server.js";
 import { parseHeader, unhex, verifies } from "./verify.js";
 
@@ -27,48 +27,25 @@ const exposed = `
   };
 `;
 
-/** In the worker, before ours: call number \`n\` to storage throws, or every one from there on. */
-const failing = `
-  const parameters = new URLSearchParams(location.search);
-  const [n, only] = [Number(parameters.get("n")), parameters.has("only")];
-  let calls = 0;
-  answers.calls = () => calls;
-  for (const [prototype, names] of [
-    [IDBFactory.prototype, ["open"]],
-    [IDBDatabase.prototype, ["transaction"]],
-    [IDBTransaction.prototype, ["objectStore"]],
-    [IDBObjectStore.prototype, ["add", "put", "get", "getAll", "getKey", "delete", "openCursor"]],
-  ]) {
-    for (const name of names) {
-      const original = prototype[name];
-      prototype[name] = function (...args) {
-        const call = calls++;
-        if (only ? call === n : call >= n) throw new DOMException(name + " is stubbed", "UnknownError");
-        return original.apply(this, args);
-      };
-    }
-  }
+/** In the worker, before ours: while the test says so, the five seconds that storage has to answer are over at once. */
+const hurried = `
+  let over = new URLSearchParams(location.search).has("now");
+  const later = globalThis.setTimeout;
+  globalThis.setTimeout = (what, ms, ...rest) => later(what, over && ms === 5000 ? 0 : ms, ...rest);
+  answers.hurry = (on) => void (over = on);
 `;
 
 const bridge = makeBridge();
-let browser, server, page;
+let server, page;
 before(async () => {
-  browser = await launch();
-  server = await serve({
+  server = serve({
     "/api/grid/": bridge.handler,
     "/exposed.js": (_, response) => sendWorker(response, { before: exposed }),
-    "/failing.js": (_, response) => sendWorker(response, { before: failing }),
-    "/no-database.js": (_, response) =>
-      sendWorker(response, { before: "Object.defineProperty(self, 'indexedDB', { value: undefined });" }),
-    "/no-clone.js": (_, response) =>
-      sendWorker(response, { before: "IDBObjectStore.prototype.add = () => { throw new DOMException('no', 'DataCloneError') };" }),
+    "/hurried.js": (_, response) => sendWorker(response, { before: hurried }),
   });
 });
-after(async () => {
-  await browser?.close();
-  server?.close();
-});
-beforeEach(async () => (page = await open(browser, server)));
+after(() => server?.close());
+beforeEach(async () => (page = await open(server)));
 afterEach(() => page.close());
 
 /** Makes a signer and a P-256 and a secp256k1 key of the known scalar, on the page's global scope. */
@@ -105,7 +82,6 @@ const encodings = () => {
 /** All that IndexedDB holds for the page, with each CryptoKey replaced by its description. */
 const dump = () =>
   page.evaluate(async () => {
-    const settled = (request) => new Promise((resolve, reject) => Object.assign(request, { onsuccess: () => resolve(request.result), onerror: reject }));
     const found = { keys: [], text: "", bytes: [] };
     const walk = (value) => {
       if (value instanceof CryptoKey) found.keys.push([value.type, value.algorithm.name, value.extractable]);
@@ -125,7 +101,6 @@ const dump = () =>
 test("no CryptoKey that script can reach gives its key away, in any format or as a clone", async () => {
   await importBoth();
   const got = await page.evaluate(async () => {
-    const settled = (request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
     const database = await settled(indexedDB.open("gridsigner"));
     const found = [];
     for (const store of ["keys", "wrapping"]) {
@@ -182,7 +157,7 @@ test("a worker that page script drives itself gives out no key", async () => {
   const [, { id }] = await importBoth();
   const got = await page.evaluate(async (id) => {
     const answers = {};
-    for (const method of ["lendKey", "stateOf", "constructor", "close", "__proto__"]) {
+    for (const method of ["lendKey", "__proto__"]) { // and others in unit/protocol.test.js
       const worker = new Worker("/worker.js", { type: "module", name: "gridsigner" });
       const custody = { bridgeUrl: `${location.origin}/api/grid`, persistence: "indexeddb" };
       worker.postMessage({ type: "start", wasmUrl: `${location.origin}/signer.wasm`, progress: false, custody });
@@ -246,7 +221,6 @@ test("script on the page can have the browser decrypt a stored secp256k1 key, an
   const [, { id, publicKey }] = await importBoth();
   const decrypted = await page.evaluate(
     async (id, publicKey) => {
-      const settled = (request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
       const tx = (await settled(indexedDB.open("gridsigner"))).transaction(["keys", "wrapping"]);
       const [{ iv, ciphertext }, key] = await Promise.all([settled(tx.objectStore("keys").get(id)), settled(tx.objectStore("wrapping").get(0))]);
       const additionalData = new TextEncoder().encode(`gridsigner/key/1|secp256k1|${publicKey}|${id}`);
@@ -258,7 +232,7 @@ test("script on the page can have the browser decrypt a stored secp256k1 key, an
   assert.equal(Buffer.from(decrypted).toString("hex"), scalar);
 
   await page.close();
-  page = await open(browser, server);
+  page = await open(server);
   await importBoth({ persistence: "memory" });
   assert.deepEqual((await dump()).bytes, []);
 });
@@ -284,7 +258,7 @@ test("keys survive a reload, sign again, and say what protects them", async () =
     ["encrypted-at-rest", "indexeddb"],
   ]);
   await page.reload();
-  await page.waitForFunction(() => "createSigner" in globalThis);
+  await loaded(page);
   const { keys, signed } = await page.evaluate(async () => {
     const signer = await createSigner({ bridgeUrl: "/api/grid" });
     const keys = await signer.keys();
@@ -323,7 +297,6 @@ for (const [what, change] of Object.entries({
     await importBoth();
     const got = await page.evaluate(async (change) => {
       signer.close();
-      const settled = (request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
       const store = (await settled(indexedDB.open("gridsigner"))).transaction("keys", "readwrite").objectStore("keys");
       const key = (await settled(store.getAll())).find(({ curve }) => curve === "secp256k1");
       await settled(store.delete(key.id));
@@ -341,7 +314,6 @@ for (const [what, change] of Object.entries({
 test("a key that the browser has dropped is KEY_LOST, and one that never was is KEY_NOT_FOUND", async () => {
   await importBoth();
   const codes = await page.evaluate(async () => {
-    const settled = (request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
     const tx = (await settled(indexedDB.open("gridsigner"))).transaction("keys", "readwrite");
     await settled(tx.objectStore("keys").clear()); // what clearing site data does to an open page
     const ids = [...keys.map(({ id }) => id), "f".repeat(32)];
@@ -350,51 +322,57 @@ test("a key that the browser has dropped is KEY_LOST, and one that never was is 
   assert.deepEqual(codes, ["KEY_LOST", "KEY_LOST", "KEY_NOT_FOUND"]);
 });
 
-for (const name of ["no-database", "no-clone"]) {
-  test(`${name}: sign-in works, and the keys say that they are in memory`, async () => {
-    const keys = await importBoth({ workerUrl: `/${name}.js` });
-    assert.deepEqual(keys.map(({ protection, persistence }) => [protection, persistence]), [
-      ["non-extractable", "memory"],
-      ["wasm-memory", "memory"],
-    ]);
+test("a database that opens late is used from then on", async () => {
+  const got = await page.evaluate(async () => {
+    // What another script of the origin can do: a deletion that waits for a connection of its own.
+    const connection = await settled(indexedDB.open("gridsigner", 1));
+    const deleted = settled(indexedDB.deleteDatabase("gridsigner"));
+    const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/hurried.js?now" });
+    const before = await signer.createKey();
+    await askWorker("hurry", false);
+    connection.close();
+    await deleted;
+    let after;
+    do after = await signer.createKey(); // when exactly our own open() is answered, nobody says
+    while (after.persistence !== "indexeddb");
+    const keys = await signer.keys();
+    return [before.persistence, keys.find(({ id }) => id === before.id).persistence, keys.at(-1).persistence];
   });
-}
+  assert.deepEqual(got, ["memory", "memory", "indexeddb"]);
+});
 
-/** Signs in with storage failing as each query says, every time from an empty storage. */
-const signInFailing = (curve, queries) =>
-  page.evaluate(
-    async (curve, queries, session) => {
-      const outcomes = [];
-      for (const query of queries) {
-        const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: `/failing.js?${query}` });
-        const { id } = await signer.createKey({ curve });
-        await signer.bindSession(id, session);
-        const { format } = await signer.signChallenge(challenge(), { key: id });
-        const key = (await signer.keys()).find((key) => key.id === id);
-        outcomes.push({ query, format, persistence: key?.persistence, session: key?.session?.id, calls: await askWorker("calls") });
-        signer.close();
-        await new Promise((resolve) => (indexedDB.deleteDatabase("gridsigner").onsuccess = resolve));
-      }
-      return outcomes;
-    },
-    curve,
-    queries,
-    bridge.signIn(),
-  );
-
-for (const curve of ["P-256", "secp256k1"]) {
-  test(`${curve}: with storage failing at each call in turn, sign-in works and says what it has`, async () => {
-    const [{ calls, persistence, session }] = await signInFailing(curve, ["n=Infinity"]);
-    assert.equal(persistence, "indexeddb");
-    assert.ok(calls > 15, `${calls} calls`);
-    const from = Array.from({ length: calls }, (_, n) => `n=${n}`);
-    for (const got of await signInFailing(curve, from)) {
-      assert.deepEqual([got.query, got.format, got.persistence], [got.query, "der", "memory"]);
-    }
-    // A storage that recovers: what it has may be either, but works and is bound.
-    const once = from.filter((_, n) => n % 3 === 0).map((query) => `${query}&only`);
-    for (const got of await signInFailing(curve, once)) {
-      assert.deepEqual([got.query, got.format, typeof got.session], [got.query, "der", typeof session]);
-    }
+test("a transaction that never ends holds up one call, and no key: what comes later is stored again", async () => {
+  const got = await page.evaluate(async () => {
+    const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/hurried.js" });
+    const first = await signer.createKey();
+    const tx = (await settled(indexedDB.open("gridsigner"))).transaction("keys", "readwrite");
+    let released = false;
+    const hold = () => released || (tx.objectStore("keys").count().onsuccess = hold);
+    hold();
+    const over = new Promise((resolve) => (tx.oncomplete = resolve));
+    await askWorker("hurry", true);
+    const second = await signer.createKey();
+    await askWorker("hurry", false);
+    const signed = await signer.signChallenge(challenge(), { key: second });
+    released = true;
+    await over;
+    let third;
+    do third = await signer.createKey(); // when exactly the worker's own transaction hears that it may end, nobody says
+    while (third.persistence !== "indexeddb");
+    const keys = await signer.keys();
+    return [first, second, third].map(({ id, persistence }) => [persistence, keys.find((key) => key.id === id)?.persistence, signed.format]);
   });
-}
+  assert.deepEqual(got, [["indexeddb", "indexeddb", "der"], ["memory", "memory", "der"], ["indexeddb", "indexeddb", "der"]]);
+});
+
+test("a database that is deleted takes its keys along, in memory too, and the next key is stored again", async () => {
+  const got = await page.evaluate(async () => {
+    const signer = await createSigner({ bridgeUrl: "/api/grid" });
+    const key = await signer.createKey();
+    await signer.signChallenge(challenge(), { key });
+    await settled(indexedDB.deleteDatabase("gridsigner"));
+    const code = (await outcome(signer.signChallenge(challenge(), { key }))).code;
+    return [code, (await signer.createKey()).persistence, (await signer.keys()).length];
+  });
+  assert.deepEqual(got, ["KEY_LOST", "indexeddb", 1]);
+});

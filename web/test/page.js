@@ -21,6 +21,10 @@ globalThis.challenge = (payloadToSign = "opaque") => ({
   expiresAt: new Date(Date.now() + 300_000).toISOString().replace(/\.\d+Z/, "Z"),
 });
 
+/** What a request to IndexedDB came to. */
+globalThis.settled = (request) =>
+  new Promise((resolve, reject) => Object.assign(request, { onsuccess: () => resolve(request.result), onerror: () => reject(request.error) }));
+
 /** What a console would show of the page and its workers: uncaught errors, and violations of a content security policy. */
 globalThis.problems = [];
 const report = ({ type, message, reason, violatedDirective, blockedURI }) =>

@@ -2,7 +2,7 @@
 // those that do not.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { engine, launch, open } from "./browsers.js";
+import { engine, open, show } from "./browser.js";
 import { sendWorker, serve } from "./server.js";
 
 const strict = {
@@ -15,10 +15,9 @@ const strict = {
 const strictWorker = { "default-src": "'none'", "script-src": "'self' 'wasm-unsafe-eval'", "connect-src": "'self'" };
 const policy = (directives) => Object.entries(directives).map(([name, value]) => `${name} ${value}`).join("; ");
 
-let browser, server, pagePolicy, workerPolicy;
+let server, pagePolicy, workerPolicy;
 before(async () => {
-  browser = await launch();
-  server = await serve({
+  server = serve({
     "/policy"(_, response) {
       response.writeHead(200, { "Content-Type": "text/html", "Content-Security-Policy": policy(pagePolicy) });
       response.end(`<!doctype html><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>`);
@@ -27,15 +26,13 @@ before(async () => {
     "/api/grid/": (_, response) => response.writeHead(405).end(),
   });
 });
-after(async () => {
-  await browser?.close();
-  server?.close();
-});
+after(() => server?.close());
 
 /** Loads and signs under these policies. */
 async function sign(page = {}, ofWorker = {}, options = {}) {
   [pagePolicy, workerPolicy] = [{ ...strict, ...page }, { ...strictWorker, ...ofWorker }];
-  const tab = await open(browser, server, "/policy");
+  const tab = await open(server);
+  await show(tab, "/policy"); // never one that was there under another policy
   const got = await tab.evaluate(async (options) => {
     return outcome(
       (async () => {

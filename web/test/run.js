@@ -1,25 +1,84 @@
-// Runs the tests in every engine that is here, or in those that are named, and
-// says which one is left out. CI may leave out none.
+// Runs the tests of the package and of the demo: rules in Node, the rest in the
+// engines, each of which takes its files one after the other in one browser.
 //
-//     node test/run.js [chromium] [firefox] [webkit]
-import { spawnSync } from "node:child_process";
+//     node test/run.js [--all] [node] [chromium] [firefox] [webkit]
+//
+// An engine that is missing is named, and CI may leave out none.
+import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
-import { available } from "./browsers.js";
+import { createInterface } from "node:readline";
+import { available } from "./engines.js";
 
-const named = process.argv.slice(2);
+/** What an engine could do in its own way, and so runs in each; and why. */
+const inEveryEngine = {
+  "test/loader.test.js": "streaming, MIME types, integrity, and what is said of a worker that fails",
+  "test/policy.test.js": "content security policies, trusted types, and how a violation shows",
+  "test/lifetime.test.js": "how a worker dies, and who is told",
+  "test/signatures.test.js": "WebCrypto's signatures, and the module's",
+  "test/vectors.test.js": "the corpus",
+  "test/custody.test.js": "what WebCrypto and IndexedDB give away, and keep",
+  "test/tabs.test.js": "transactions, channels and locks between tabs",
+  "e2e/journey.test.js": "the whole of it, once for each curve",
+};
+
+/** What is ours: a state machine, a fault, a picture. It is the same everywhere, so Chromium's word is enough, but for --all. */
+const inChromium = {
+  "test/calls.test.js": "arguments, deadlines, aborts, and what reaches the bridge",
+  "test/clock.test.js": "when keys end",
+  "test/storage.test.js": "storage that fails at each step",
+  "test/races.test.js": "two things at the same moment",
+  "test/growth.test.js": "no memory and no callback is kept",
+  "e2e/bare.test.js": "the module without the loader",
+  "e2e/custody.test.js": "reloads and tabs, by clicking",
+  "e2e/death.test.js": "the worker killed and the network lost at each step",
+  "e2e/faults.test.js": "what the demo says of each fault",
+  "e2e/leaks.test.js": "secrets in requests, answers, files and logs",
+  "e2e/looks.test.js": "keyboard, width, announcements, pictures",
+  "e2e/revoke.test.js": "every revocation, byte by byte",
+};
+
+/** Beside each other, one for each core. */
+const lanes = [["node", "chromium"], ["firefox", "webkit"]];
+
+const all = process.argv.includes("--all");
+const named = process.argv.slice(2).filter((name) => name !== "--all");
+const wanted = (name) => named.length === 0 || named.includes(name);
+const tests = (room) => readdirSync(room).filter((name) => name.endsWith(".test.js")).map((name) => `${room}/${name}`);
+const rules = tests("unit");
+const listed = [...Object.keys(inEveryEngine), ...Object.keys(inChromium)].sort();
+const there = ["e2e", "test"].flatMap(tests).sort();
+if (listed.join() !== there.join()) throw new Error(`the table has ${listed}, and there are ${there}`);
+
 const { here, missing } = available();
-const files = ["test", "e2e"].flatMap((room) =>
-  readdirSync(room).filter((name) => name.endsWith(".test.js")).map((name) => `${room}/${name}`),
-);
+const leftOut = Object.keys(missing).filter(wanted);
+for (const engine of leftOut) console.error(`${engine} is left out: ${missing[engine]}`);
 
-const leftOut = Object.entries(missing).filter(([engine]) => named.length === 0 || named.includes(engine));
-for (const [engine, install] of leftOut) console.error(`${engine} is left out: ${install}`);
-let failed = here.length === 0 || (leftOut.length > 0 && Boolean(process.env.CI));
-
-for (const engine of here.filter((engine) => named.length === 0 || named.includes(engine))) {
-  console.log(`# in ${engine}`);
-  const args = ["--test", "--test-concurrency=1", "--test-timeout=600000", ...files];
-  const { status } = spawnSync(process.execPath, args, { stdio: "inherit", env: { ...process.env, ENGINE: engine } });
-  failed ||= status !== 0;
+/** Runs what is to run in Node or in an engine. Says whether all of it passed. */
+async function run(name) {
+  const files = all || name === "chromium" ? listed : Object.keys(inEveryEngine);
+  const args = name === "node" ? ["--test", ...rules] : ["test/in-one-process.js", ...files];
+  const env = { ...process.env, ENGINE: name, ...(all && { SOAK: "1" }) };
+  const child = spawn(process.execPath, ["--test-reporter=spec", ...args], { env, stdio: ["ignore", "pipe", "inherit"] });
+  const counts = {};
+  for await (const line of createInterface(child.stdout)) {
+    const [, what, count] = /^ℹ (pass|fail|cancelled|skipped) (\d+)$/.exec(line) ?? [];
+    if (what) counts[what] = Number(count);
+    console.log(`${name}: ${line}`);
+  }
+  const code = child.exitCode ?? (await new Promise((resolve) => child.on("exit", resolve)));
+  // A run that ends early leaves no count, and one that ran nothing proves nothing.
+  return { name, counts, passed: code === 0 && counts.pass > 0 && counts.fail === 0 && counts.cancelled === 0 };
 }
-process.exit(failed ? 1 : 0);
+
+const runs = await Promise.all(
+  lanes.map(async (lane) => {
+    const done = [];
+    for (const name of lane) if (wanted(name) && (name === "node" || here.includes(name))) done.push(await run(name));
+    return done;
+  }),
+);
+for (const { name, counts: { pass = 0, fail = 0, cancelled = 0, skipped = 0 }, passed } of runs.flat()) {
+  console.log(`${name}: ${pass} passed, ${fail + cancelled} failed, ${skipped} skipped${passed ? "" : ": FAILED"}`);
+}
+const incomplete = runs.flat().length === 0 || (leftOut.length > 0 && Boolean(process.env.CI));
+process.exit(incomplete || runs.flat().some(({ passed }) => !passed) ? 1 : 0);

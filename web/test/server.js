@@ -1,6 +1,7 @@
 // Serves web/dist as a careful wallet would, and whatever else a test asks for.
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
+import { createServer as createListener } from "node:net";
 import { extname } from "node:path";
 
 export const dist = new URL("../dist/", import.meta.url);
@@ -19,10 +20,10 @@ const witness = await readFile(new URL("witness.js", import.meta.url), "utf8");
 const worker = await readFile(new URL("worker.js", dist), "utf8");
 
 /**
- * Starts a server on a free port. `routes` maps paths to handlers, which come
- * before the files; `requests` lists what was asked for.
+ * Makes a server, which listens where it is asked to. `routes` maps paths to
+ * handlers, which come before the files; `requests` lists what was asked for.
  */
-export async function serve(routes = {}) {
+export function serve(routes = {}) {
   const requests = [];
   const server = createServer(async (request, response) => {
     const path = new URL(request.url, "http://localhost").pathname;
@@ -39,13 +40,19 @@ export async function serve(routes = {}) {
       response.writeHead(404).end("not found");
     }
   });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const listeners = [];
   return {
-    origin: `http://127.0.0.1:${server.address().port}`,
     requests,
+    /** Serves on another free port, and says at which origin. */
+    async listen() {
+      const listener = createListener((connection) => server.emit("connection", connection));
+      listeners.push(listener);
+      await new Promise((resolve) => listener.listen(0, "127.0.0.1", resolve));
+      return `http://127.0.0.1:${listener.address().port}`;
+    },
     close() {
       server.closeAllConnections();
-      server.close();
+      for (const listener of listeners) listener.close();
     },
   };
 }
@@ -59,6 +66,7 @@ export function send(response, body, type, policy = workerPolicy) {
   response.writeHead(200, {
     "Content-Type": type,
     "Content-Security-Policy": policy,
+    "Cache-Control": "no-store", // the next test may have other content there
     "X-Content-Type-Options": "nosniff",
   });
   response.end(body);
@@ -73,6 +81,7 @@ function html(response, policy, reportOnly) {
   response.writeHead(200, {
     "Content-Type": "text/html",
     "Content-Security-Policy": policy,
+    "Cache-Control": "no-store",
     ...(reportOnly && { "Content-Security-Policy-Report-Only": reportOnly }),
   });
   response.end(`<!doctype html><title>test</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>`);

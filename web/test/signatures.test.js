@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { launch, open } from "./browsers.js";
+import { open } from "./browser.js";
 import { send, serve } from "./server.js";
 import { curves, hex, parseHeader, unhex, verifies } from "./verify.js";
 
@@ -13,29 +13,26 @@ const privateKey = "487f361ddfd73440e707f4daa6775b376859e8a3c9f29b3bb694a12927c0
 const activity =
   '{"organizationId":"org_sim","parameters":{"apiKeyIds":["key_sim"],"userId":"user_sim"},"timestampMs":"1775681700000","type":"ACTIVITY_TYPE_DELETE_API_KEYS"}';
 
-let browser, server;
+let server;
 before(async () => {
   const goroot = execFileSync("go", ["env", "GOROOT"], { encoding: "utf8" }).trim();
   const wasmExec = await readFile(join(goroot, "lib", "wasm", "wasm_exec.js"));
-  browser = await launch();
-  server = await serve({ "/wasm_exec.js": (_, response) => send(response, wasmExec, "text/javascript") });
+  server = serve({ "/wasm_exec.js": (_, response) => send(response, wasmExec, "text/javascript") });
 });
-after(async () => {
-  await browser?.close();
-  server?.close();
-});
+after(() => server?.close());
 
 for (const curve of Object.keys(curves)) {
   test(`${curve}: hundreds of signatures over random payloads hold`, async () => {
-    const page = await open(browser, server);
+    const page = await open(server);
     const { key, signed } = await page.evaluate(async (curve) => {
       const signer = await createSigner({ bridgeUrl: "/api/grid" });
       const key = await signer.createKey({ curve });
-      const signed = [];
-      for (let i = 0; i < 300; i++) {
-        const payload = Array.from(crypto.getRandomValues(new Uint8Array(i)), (byte) => String.fromCodePoint(0x61 + byte * 17)).join("");
-        signed.push({ payload: `x${payload}`, ...(await signer.signChallenge(challenge(`x${payload}`), { key })) });
-      }
+      const sign = async (_, i) => {
+        const text = Array.from(crypto.getRandomValues(new Uint8Array(i)), (byte) => String.fromCodePoint(0x61 + byte * 17)).join("");
+        const payload = `x${text}`;
+        return { payload, ...(await signer.signChallenge(challenge(payload), { key })) };
+      };
+      const signed = await Promise.all(Array.from({ length: 300 }, sign));
       signer.close();
       return { key, signed };
     }, curve);
@@ -50,7 +47,7 @@ for (const curve of Object.keys(curves)) {
   });
 
   test(`${curve}: a stamp names the key and its scheme`, async () => {
-    const page = await open(browser, server);
+    const page = await open(server);
     const { key, signed, again } = await page.evaluate(
       async (curve, activity, bytes) => {
         const signer = await createSigner({ bridgeUrl: "/api/grid" });
@@ -79,7 +76,7 @@ for (const curve of Object.keys(curves)) {
 }
 
 test("secp256k1 signatures are those of RFC 6979, with low S", async () => {
-  const page = await open(browser, server);
+  const page = await open(server);
   const payloads = Array.from({ length: 50 }, (_, i) => `payload ${i}`);
   const signatures = await page.evaluate(
     async (payloads, bytes) => {
@@ -102,7 +99,7 @@ test("secp256k1 signatures are those of RFC 6979, with low S", async () => {
 });
 
 test("the bare module works with wasm_exec.js and nothing of ours", async () => {
-  const page = await open(browser, server, "/lax");
+  const page = await open(server, "/lax");
   const got = await page.evaluate(
     async (activity, bytes) => {
       const script = document.createElement("script");

@@ -1,17 +1,22 @@
-// Storage that fails late, does not answer, or goes away: sign-in works all the
-// same, and says what it has. Storage that refuses at once: see custody.test.js.
+// Storage that refuses, fails late, or does not answer: sign-in works all the
+// same, and says what it has.
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { makeBridge } from "./bridge.js";
-import { launch, open } from "./browsers.js";
+import { open } from "./browser.js";
 import { sendWorker, serve } from "./server.js";
 
 /** In the worker, before ours: every open() from the first on, or every transaction from number n on, ends as `how` says. */
 const failing = `
   const parameters = new URLSearchParams(location.search);
-  const [n, how] = [Number(parameters.get("n")), parameters.get("how")];
+  let [n, how] = [Number(parameters.get("n") ?? Infinity), parameters.get("how")];
   const later = (what) => setTimeout(what, 0);
   const no = (name) => new DOMException("as the test has it", name);
+
+  // Nobody need wait the five seconds for what will never be answered.
+  let silenced = how === "open-silent";
+  const after = globalThis.setTimeout;
+  globalThis.setTimeout = (what, ms, ...rest) => after(what, silenced && ms === 5000 ? 0 : ms, ...rest);
 
   const opens = {
     "open-silent": () => {},
@@ -40,7 +45,10 @@ const failing = `
       Object.defineProperty(tx, "error", { value: no("QuotaExceededError") });
       queueMicrotask(() => tx.abort());
     },
-    "silent": (tx) => Object.defineProperties(tx, { oncomplete: { set() {} }, onabort: { set() {} } }),
+    "silent"(tx) {
+      silenced = true;
+      Object.defineProperties(tx, { oncomplete: { set() {} }, onabort: { set() {} } });
+    },
   };
   const { transaction } = IDBDatabase.prototype;
   let count = 0;
@@ -49,8 +57,36 @@ const failing = `
     if (count++ >= n) transactions[how]?.(tx, tx.objectStore(stores[0]));
     return tx;
   };
-  const channel = new BroadcastChannel(parameters.get("id"));
-  channel.onmessage = () => channel.postMessage(count);
+  answers.arm = (change) => {
+    const seen = count;
+    [n, how, count] = [change.n, change.how, 0];
+    return seen;
+  };
+`;
+
+/** In the worker, before ours: call number \`n\` to storage throws, or every one from there on. */
+const stubbed = `
+  let [n, only, calls] = [Infinity, false, 0];
+  answers.arm = (change) => {
+    const seen = calls;
+    [n, only, calls] = [change.n, change.only, 0];
+    return seen;
+  };
+  for (const [prototype, names] of [
+    [IDBFactory.prototype, ["open"]],
+    [IDBDatabase.prototype, ["transaction"]],
+    [IDBTransaction.prototype, ["objectStore"]],
+    [IDBObjectStore.prototype, ["add", "put", "get", "getAll", "getKey", "delete", "openCursor"]],
+  ]) {
+    for (const name of names) {
+      const original = prototype[name];
+      prototype[name] = function (...args) {
+        const call = calls++;
+        if (only ? call === n : call >= n) throw new DOMException(name + " is stubbed", "UnknownError");
+        return original.apply(this, args);
+      };
+    }
+  }
 `;
 
 /** In the worker, before ours: a browser that denies the page whatever tabs could share. */
@@ -61,64 +97,82 @@ const unshared = `
 `;
 
 const bridge = makeBridge();
-let browser, server, page;
+let server, page;
 before(async () => {
-  browser = await launch();
   const script = (before) => (_, response) => sendWorker(response, { before });
-  server = await serve({ "/api/grid/": bridge.handler, "/failing.js": script(failing), "/unshared.js": script(unshared) });
+  server = serve({
+    "/api/grid/": bridge.handler,
+    "/failing.js": script(failing),
+    "/stubbed.js": script(stubbed),
+    "/unshared.js": script(unshared),
+    "/no-database.js": script("Object.defineProperty(self, 'indexedDB', { value: undefined });"),
+    "/no-clone.js": script("IDBObjectStore.prototype.add = () => { throw new DOMException('no', 'DataCloneError') };"),
+  });
 });
-after(async () => {
-  await browser?.close();
-  server?.close();
-});
+after(() => server?.close());
 beforeEach(async () => {
-  page = await open(browser, server);
+  page = await open(server);
   await page.evaluate(() => {
-    /** Signs in, and signs. Says what became of the key, and how many transactions that took. */
-    globalThis.signIn = async (curve, query, session) => {
-      const id = crypto.randomUUID();
-      const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: `/failing.js?id=${id}&${query}` });
-      const key = await signer.createKey({ curve });
-      await signer.bindSession(key, session);
-      const { format } = await signer.signChallenge(challenge(), { key });
-      const last = (await signer.keys()).find(({ id }) => id === key.id);
-      const channel = new BroadcastChannel(id);
-      const count = new Promise((resolve) => (channel.onmessage = ({ data }) => resolve(data)));
-      channel.postMessage("how many?");
-      const got = { format, persistence: last?.persistence, session: last?.session?.id, count: await count };
-      channel.close();
-      signer.close();
-      return got;
+    /** Signs in, and signs. Says what became of the key. */
+    globalThis.signIn = async (signer, curve, session) => {
+      const { id } = await signer.createKey({ curve });
+      await signer.bindSession(id, session);
+      const { format } = await signer.signChallenge(challenge(), { key: id });
+      const key = (await signer.keys()).find((key) => key.id === id);
+      return { format, persistence: key?.persistence, session: key?.session?.id };
     };
-    globalThis.settled = (request) =>
-      new Promise((resolve, reject) => Object.assign(request, { onsuccess: () => resolve(request.result), onerror: () => reject(request.error) }));
+    /** The same with storage failing so, from an empty storage. Says how often it was asked. */
+    globalThis.signInArmed = async (signer, curve, session, change) => {
+      await signer.keys(); // its first look, which it takes by itself, is not to be counted
+      await settled(indexedDB.deleteDatabase("gridsigner"));
+      await askWorker("arm", change);
+      const got = await signIn(signer, curve, session);
+      return { ...got, count: await askWorker("arm", { n: Infinity }) };
+    };
   });
 });
 afterEach(() => page.close());
 
-for (const curve of ["P-256", "secp256k1"]) {
-  for (const how of ["open-silent", "open-blocked", "open-error"]) {
-    test(`${curve}, ${how}: sign-in works, and the key is in memory`, async () => {
-      const session = bridge.signIn();
-      const got = await page.evaluate((...args) => signIn(...args), curve, `n=Infinity&how=${how}`, session);
-      assert.deepEqual({ ...got, count: 0 }, { format: "der", persistence: "memory", session: session.id, count: 0 });
-    });
-  }
+for (const how of ["open-silent", "open-blocked", "open-error"]) {
+  test(`${how}: sign-in works, and the key is in memory`, async () => {
+    const session = bridge.signIn();
+    const got = await page.evaluate(
+      async (how, session) => {
+        const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: `/failing.js?how=${how}` });
+        return [await signIn(signer, "P-256", session), await signIn(signer, "secp256k1", session)];
+      },
+      how,
+      session,
+    );
+    assert.deepEqual(got, Array(2).fill({ format: "der", persistence: "memory", session: session.id }));
+  });
+}
 
+for (const curve of ["P-256", "secp256k1"]) {
   for (const how of ["abort", "request-error", "quota", "silent"]) {
     test(`${curve}, ${how} from each transaction on: sign-in works, and the key ends up in memory`, async () => {
       const session = bridge.signIn();
-      const sound = await page.evaluate((...args) => signIn(...args), curve, "n=Infinity", session);
-      assert.equal(sound.persistence, "indexeddb");
-      assert.ok(sound.count >= 5, `${sound.count} transactions`);
-      // All at once: what does not answer takes its time.
-      const outcomes = await page.evaluate(
-        (curve, how, session, count) => Promise.all(Array.from({ length: count }, (_, n) => signIn(curve, `n=${n}&how=${how}`, session))),
+      const [sound, ...outcomes] = await page.evaluate(
+        async (curve, how, session) => {
+          const start = (query) => createSigner({ bridgeUrl: "/api/grid", workerUrl: `/failing.js${query}` });
+          let signer = await start("");
+          const sound = await signInArmed(signer, curve, session, { n: Infinity });
+          const outcomes = [sound];
+          for (let n = 0; n < sound.count; n++) {
+            outcomes.push(await signInArmed(signer, curve, session, { n, how }));
+            if (how !== "silent") continue;
+            signer.close(); // it believes in storage no more
+            signer = await start("");
+          }
+          return outcomes;
+        },
         curve,
         how,
         session,
-        sound.count - 1, // the last one may be the look that a message from elsewhere asked for
       );
+      assert.equal(sound.persistence, "indexeddb");
+      assert.ok(sound.count >= 4, `${sound.count} transactions`);
+      assert.equal(outcomes.length, sound.count);
       for (const [n, { count, ...got }] of outcomes.entries()) {
         assert.deepEqual([n, got], [n, { format: "der", persistence: "memory", session: session.id }]);
       }
@@ -152,54 +206,45 @@ test("keys that cannot be read just now are not said to be gone", async () => {
   assert.deepEqual(got, { listed: [[true], [true]], told: [1], code: "KEY_LOST", retryable: true });
 });
 
-test("a database that opens late is used from then on", async () => {
-  const got = await page.evaluate(async () => {
-    // What another script of the origin can do: a deletion that waits for a connection of its own.
-    const connection = await settled(indexedDB.open("gridsigner", 1));
-    const deleted = settled(indexedDB.deleteDatabase("gridsigner"));
-    const signer = await createSigner({ bridgeUrl: "/api/grid" });
-    const before = await signer.createKey();
-    connection.close();
-    await deleted;
-    let after;
-    do after = await signer.createKey(); // when exactly our own open() is answered, nobody says
-    while (after.persistence !== "indexeddb");
-    const keys = await signer.keys();
-    return [before.persistence, keys.find(({ id }) => id === before.id).persistence, keys.at(-1).persistence];
+for (const name of ["no-database", "no-clone"]) {
+  test(`${name}: sign-in works, and the keys say that they are in memory`, async () => {
+    const keys = await page.evaluate(async (workerUrl) => {
+      const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl });
+      const keys = [];
+      for (const curve of ["P-256", "secp256k1"]) {
+        keys.push(await signer.createKey({ curve }));
+        await signer.signChallenge(challenge(), { key: keys.at(-1) });
+      }
+      return keys;
+    }, `/${name}.js`);
+    assert.deepEqual(keys.map(({ protection, persistence }) => [protection, persistence]), [
+      ["non-extractable", "memory"],
+      ["wasm-memory", "memory"],
+    ]);
   });
-  assert.deepEqual(got, ["memory", "memory", "indexeddb"]);
-});
+}
 
-test("a transaction that never ends holds up one call, and no key: what comes later is stored again", async () => {
-  const got = await page.evaluate(async () => {
-    const signer = await createSigner({ bridgeUrl: "/api/grid" });
-    const first = await signer.createKey();
-    const tx = (await settled(indexedDB.open("gridsigner"))).transaction("keys", "readwrite");
-    let released = false;
-    const hold = () => released || (tx.objectStore("keys").count().onsuccess = hold);
-    hold();
-    const over = new Promise((resolve) => (tx.oncomplete = resolve));
-    const second = await signer.createKey();
-    const signed = await signer.signChallenge(challenge(), { key: second });
-    released = true;
-    await over;
-    let third;
-    do third = await signer.createKey(); // when exactly the worker's own transaction hears that it may end, nobody says
-    while (third.persistence !== "indexeddb");
-    const keys = await signer.keys();
-    return [first, second, third].map(({ id, persistence }) => [persistence, keys.find((key) => key.id === id)?.persistence, signed.format]);
+for (const curve of ["P-256", "secp256k1"]) {
+  test(`${curve}: with storage failing at each call in turn, sign-in works and says what it has`, async () => {
+    const session = bridge.signIn();
+    const { sound, from, once } = await page.evaluate(
+      async (curve, session) => {
+        const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/stubbed.js" });
+        const sound = await signInArmed(signer, curve, session, { n: Infinity });
+        const [from, once] = [[], []];
+        for (let n = 0; n < sound.count; n++) {
+          from.push(await signInArmed(signer, curve, session, { n }));
+          once.push(await signInArmed(signer, curve, session, { n, only: true }));
+        }
+        return { sound, from, once };
+      },
+      curve,
+      session,
+    );
+    assert.equal(sound.persistence, "indexeddb");
+    assert.ok(sound.count > 15, `${sound.count} calls`);
+    for (const [n, got] of from.entries()) assert.deepEqual([n, got.format, got.persistence], [n, "der", "memory"]);
+    // A storage that recovers: what it has may be either, but works and is bound.
+    for (const [n, got] of once.entries()) assert.deepEqual([n, got.format, got.session], [n, "der", session.id]);
   });
-  assert.deepEqual(got, [["indexeddb", "indexeddb", "der"], ["memory", "memory", "der"], ["indexeddb", "indexeddb", "der"]]);
-});
-
-test("a database that is deleted takes its keys along, in memory too, and the next key is stored again", async () => {
-  const got = await page.evaluate(async () => {
-    const signer = await createSigner({ bridgeUrl: "/api/grid" });
-    const key = await signer.createKey();
-    await signer.signChallenge(challenge(), { key });
-    await settled(indexedDB.deleteDatabase("gridsigner"));
-    const code = (await outcome(signer.signChallenge(challenge(), { key }))).code;
-    return [code, (await signer.createKey()).persistence, (await signer.keys()).length];
-  });
-  assert.deepEqual(got, ["KEY_LOST", "indexeddb", 1]);
-});
+}

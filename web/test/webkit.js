@@ -11,21 +11,30 @@ const patience = 30_000; // ms that a condition is waited for, as in Puppeteer
 /** The keys that the tests press, as WebDriver writes them (section 17.4.2). */
 const keys = { Tab: "\uE004", Enter: "\uE007", " ": " ", ArrowLeft: "\uE012", ArrowRight: "\uE014" };
 
-/** Starts a display for the browser's windows. Each profile is a browser process of its own. */
+/**
+ * Starts a display for the browser's windows, and the browser. It has no
+ * profiles beside each other, so pages that are to know nothing of each other
+ * are windows of one process at different origins; behind a proxy of its own,
+ * which is said when it starts, a profile is a process.
+ */
 export async function launchWebKit({ driver, display, browser }) {
   const xvfb = start(display, ["-displayfd", "3", "-screen", "0", "1400x1800x24", "-nolisten", "tcp"], { stdio: ["ignore", "ignore", "ignore", "pipe"] });
   const [number] = await once(createInterface(xvfb.stdio[3]), "line");
   const env = { ...process.env, DISPLAY: `:${number}`, WEBKIT_DISABLE_COMPOSITING_MODE: "1" };
-  const profiles = new Set();
+  const instances = new Set();
+  const open = async (proxyServer) => {
+    const begin = () => Instance.start({ driver, browser, env, proxyServer });
+    const instance = await begin().catch(begin); // on a busy machine a browser may miss its driver, who then waits for ever
+    instances.add(instance);
+    return instance;
+  };
+  let shared;
   return {
     async createBrowserContext({ proxyServer } = {}) {
-      const open = () => Profile.start({ driver, browser, env, proxyServer });
-      const profile = await open().catch(open); // on a busy machine a browser may miss its driver, who then waits for ever
-      profiles.add(profile);
-      return profile;
+      return proxyServer ? open(proxyServer) : new Windows(await (shared ??= open()));
     },
     async close() {
-      await Promise.all([...profiles].map((profile) => profile.close()));
+      await Promise.all([...instances].map((instance) => instance.close()));
       await xvfb.stop();
     },
   };
@@ -54,29 +63,50 @@ async function freePort() {
   return port;
 }
 
-class Profile {
+/** Some windows of an instance that others use too. */
+class Windows {
+  #instance;
+  #closing = [];
+
+  constructor(instance) {
+    this.#instance = instance;
+  }
+
+  async newPage() {
+    const page = await this.#instance.newPage();
+    this.#closing.push(page.close.bind(page)); // whose close() a test may let close all of them
+    return page;
+  }
+
+  async close() {
+    for (const close of this.#closing) await close();
+  }
+}
+
+/** A browser, and its driver. */
+class Instance {
   #driver;
   #base;
   #turn = Promise.resolve();
-  #unused; // the window that the browser starts with
+  #first; // the window that the browser starts with stays open and empty: with its last one it would end
   #current;
 
   static async start({ driver, browser, env, proxyServer }) {
-    const profile = new Profile();
+    const started = new Instance();
     const port = await freePort();
-    profile.#driver = start(driver, [`--port=${port}`], { stdio: "ignore", env });
-    profile.#base = `http://127.0.0.1:${port}`;
+    started.#driver = start(driver, [`--port=${port}`], { stdio: "ignore", env });
+    started.#base = `http://127.0.0.1:${port}`;
     const alwaysMatch = { "webkitgtk:browserOptions": { binary: browser, args: ["--automation"] } };
     if (proxyServer) alwaysMatch.proxy = { proxyType: "manual", httpProxy: proxyServer, noProxy: [] };
     try {
-      while (!(await fetch(`${profile.#base}/status`).catch(() => undefined))) await sleep(20);
-      const { sessionId } = await profile.#send("POST", "/session", { capabilities: { alwaysMatch } });
-      profile.#base += `/session/${sessionId}`;
-      await profile.#send("POST", "/timeouts", { script: patience, pageLoad: patience });
-      profile.#current = profile.#unused = await profile.#send("GET", "/window");
-      return profile;
+      while (!(await fetch(`${started.#base}/status`).catch(() => undefined))) await sleep(20);
+      const { sessionId } = await started.#send("POST", "/session", { capabilities: { alwaysMatch } });
+      started.#base += `/session/${sessionId}`;
+      await started.#send("POST", "/timeouts", { script: patience, pageLoad: patience });
+      started.#current = started.#first = await started.#send("GET", "/window");
+      return started;
     } catch (error) {
-      await profile.#driver.stop();
+      await started.#driver.stop();
       throw error;
     }
   }
@@ -102,8 +132,7 @@ class Profile {
 
   async newPage() {
     // Windows, not tabs: a tab that is not in front is slowed down.
-    const handle = this.#unused ?? (await this.command(this.#current, "POST", "/window/new", { type: "window" })).handle;
-    this.#unused = undefined;
+    const { handle } = await this.command(this.#first, "POST", "/window/new", { type: "window" });
     return new Page(this, handle);
   }
 
@@ -131,16 +160,17 @@ const settled = `
 `;
 
 class Page {
-  #profile;
+  #instance;
   #handle;
+  #closed = false;
 
-  constructor(profile, handle) {
-    this.#profile = profile;
+  constructor(instance, handle) {
+    this.#instance = instance;
     this.#handle = handle;
   }
 
   #command(method, path, body) {
-    return this.#profile.command(this.#handle, method, path, body);
+    return this.#instance.command(this.#handle, method, path, body);
   }
 
   async goto(url) {
@@ -163,6 +193,8 @@ class Page {
   on() {} // WebDriver tells of no events
 
   async close() {
+    if (this.#closed) return;
+    this.#closed = true;
     await this.#command("DELETE", "/window");
   }
 

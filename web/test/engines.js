@@ -1,15 +1,9 @@
-// The three engines, as Debian packages them, and pages that tell what went
-// wrong in them. Which one the tests run in is said by ENGINE, see run.js.
+// The three engines, as Debian packages them: where their programs are, and how
+// each is started.
 import { accessSync, constants, readdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import puppeteer from "puppeteer-core";
 import { launchWebKit } from "./webkit.js";
-
-export const engine = process.env.ENGINE ?? "chromium";
-
-// The test runner ends a file that takes too long with SIGTERM. The driver of the
-// browser catches that, and without this the process would live on.
-process.once("SIGTERM", () => process.exit(1));
 
 function onPath(...names) {
   for (const name of names) {
@@ -35,8 +29,9 @@ function miniBrowser() {
 /** By engine: the programs it takes (undefined where one is missing), how to get them, and how to start it. */
 const engines = {
   chromium: {
-    install: "apt-get install chromium, or set CHROMIUM to its path",
-    find: () => ({ browser: process.env.CHROMIUM ?? onPath("chromium", "chromium-browser", "google-chrome") }),
+    install: "apt-get install chromium-headless-shell, or chromium, or set CHROMIUM to its path",
+    // The shell is the same engine without the windows and menus that nobody would see, and takes half as long.
+    find: () => ({ browser: process.env.CHROMIUM ?? onPath("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome") }),
     launch({ browser }) {
       const quiet = [
         "--disable-background-networking",
@@ -44,6 +39,7 @@ const engines = {
         "--disable-dev-shm-usage", // small in containers
         "--disable-features=AutofillServerCommunication", // it would ask a server about every form
         "--disable-sync",
+        "--force-prefers-reduced-motion", // nobody watches, and each frame is drawn without a GPU
         "--no-first-run",
       ];
       // Chromium's sandbox does not work for root, which is who tests run as in containers.
@@ -84,32 +80,10 @@ export function available() {
   return { here, missing };
 }
 
-/** Starts the browser that ENGINE names. What WebKit's answers to is the part of Puppeteer's API in webkit.js. */
-export function launch() {
+/** Starts an engine. What WebKit's answers to is the part of Puppeteer's API in webkit.js. */
+export function launch(engine) {
   const { find, launch, install } = engines[engine];
   const programs = find();
   if (!Object.values(programs).every(Boolean)) throw new Error(`no ${engine}: ${install}`);
   return launch(programs);
 }
-
-/** Opens a page in a profile of its own, which goes with the page: no test sees the keys of another. */
-export async function open(browser, server, path) {
-  const profile = await browser.createBrowserContext();
-  const page = await openTab(profile, server, path);
-  page.close = () => profile.close();
-  return page;
-}
-
-/** Opens a page of the server, with page.js in it. */
-export async function openTab(profile, server, path = "/") {
-  const page = await profile.newPage();
-  await page.goto(server.origin + path);
-  await page.waitForFunction(() => "createSigner" in globalThis);
-  return page;
-}
-
-/** The workers of the page's profile that live: each holds a lock, which the browser takes from a dead one. */
-export const workers = (page) => page.evaluate(() => livingWorkers());
-
-/** Waits until no more than this many workers live. */
-export const workersEnded = (page, left) => page.waitForFunction(async (left) => (await livingWorkers()) <= left, {}, left);

@@ -1,0 +1,81 @@
+// The end of a worker, however it comes: what is pending fails, nothing hangs,
+// and the next call has another worker.
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+import { open, workersEnded } from "./browser.js";
+import { sendWorker, serve } from "./server.js";
+
+const account = "InternalAccount:019542f5-b3e7-1d02-0000-000000000001";
+
+/** Serves a worker in which something happens to the Go instance when a method is called; the next worker is whole. */
+function once(method, what) {
+  let served = 0;
+  const dying = `
+    const { run } = Go.prototype;
+    Go.prototype.run = function (instance) {
+      addEventListener("message", ({ data }) => { if (data.method === "${method}") { ${what} } });
+      return run.call(this, instance);
+    };`;
+  return (_, response) => sendWorker(response, { after: served++ === 0 ? dying : "" });
+}
+
+let server, page, worker;
+before(async () => {
+  server = serve({ "/dies-once.js": (...exchange) => worker(...exchange), "/silent/"() {} });
+});
+after(() => server?.close());
+beforeEach(async () => (page = await open(server)));
+afterEach(() => page.close());
+
+for (const [name, what] of Object.entries({
+  exits: "this.exited = true; this._resolveExitPromise()",
+  "throws outside of a call": "throw new Error('out of memory')",
+  "ends its worker without a word": "close()",
+})) {
+  test(`a module that ${name} fails what is pending, and the next call has another`, async () => {
+    worker = once("listSessions", what);
+    const got = await page.evaluate(async (account) => {
+      const signer = await createSigner({ bridgeUrl: "/silent", workerUrl: "/dies-once.js" });
+      const stored = await signer.createKey();
+      const pending = await outcome(signer.listSessions(account));
+      return { stored, pending, keys: await signer.keys(), signed: await outcome(signer.signChallenge(challenge(), { key: stored })) };
+    }, account);
+    assert.equal(got.pending.code, "WORKER_FAILED");
+    assert.equal(got.pending.retryable, true);
+    assert.deepEqual(got.keys, [got.stored]);
+    assert.equal(got.signed.value?.format, "der");
+    await workersEnded(page, 1);
+  });
+}
+
+test("a module that traps in a call fails that call, and the next has another", async () => {
+  worker = once("signChallenge", "this._inst = { exports: { resume() { throw new WebAssembly.RuntimeError('unreachable') } } }");
+  const got = await page.evaluate(async () => {
+    const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/dies-once.js", persistence: "memory" });
+    const key = await signer.createKey();
+    for (;;) {
+      const { code } = await outcome(signer.signChallenge(challenge(), { key }));
+      if (code) return [code, (await outcome(signer.signChallenge(challenge(), { key }))).code, await signer.keys()];
+    }
+  });
+  assert.deepEqual(got, ["WORKER_FAILED", "KEY_LOST", []]);
+});
+
+test("a worker that hangs cannot hang a call, and is replaced", async () => {
+  worker = once("signChallenge", "for (;;);");
+  const got = await page.evaluate(async () => {
+    const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/dies-once.js" });
+    const key = await signer.createKey();
+    // The page's patience with a worker takes seconds, of which this one is not worth a twentieth.
+    const { setTimeout } = globalThis;
+    globalThis.setTimeout = (what, ms) => setTimeout(what, ms / 20);
+    const signed = await outcome(signer.signChallenge(challenge(), { key, timeoutMs: 100 }));
+    const dying = await outcome(signer.keys()); // given up on at last, or already by another worker
+    globalThis.setTimeout = setTimeout;
+    return { signed, dying: dying.code, revived: (await outcome(signer.signChallenge(challenge(), { key }))).value?.format };
+  });
+  assert.equal(got.signed.code, "TIMEOUT");
+  assert.equal(got.signed.retryable, true);
+  assert.equal(got.dying, "WORKER_FAILED");
+  assert.equal(got.revived, "der");
+});
