@@ -12,17 +12,15 @@ WASM_BUDGET := 880000 # bytes of signer.wasm.br
 DCRD     := github.com/decred/dcrd/dcrec/secp256k1/v4
 WASM_MOD := .build/wasm.mod
 
-# Go's js runtime stops when arguments and environment pass about 8 KiB, so browser tests get a small environment.
-BROWSER_ENV := env -i PATH="$$PATH" HOME="$$HOME" GOOS=js GOARCH=wasm WASM_HEADLESS=on GOCACHE="$$(go env GOCACHE)" \
-	GOMODCACHE="$$(go env GOMODCACHE)" GOFLAGS="$$(go env GOFLAGS)" GOPROXY="$$(go env GOPROXY)" GOSUMDB="$$(go env GOSUMDB)"
+# Go's js runtime stops when arguments and environment pass about 8 KiB, so tests in WebAssembly get a small environment.
+WASM_ENV := env -i PATH="$$PATH" HOME="$$HOME" GOOS=js GOARCH=wasm GOCACHE="$$(go env GOCACHE)" GOMODCACHE="$$(go env GOMODCACHE)" \
+	GOFLAGS="$$(go env GOFLAGS)" GOPROXY="$$(go env GOPROXY)" GOSUMDB="$$(go env GOSUMDB)"
 
 # Runs a target, not seconds: a deadline that falls into a run of the fuzzer fails it.
-FUZZ_RUNS       := 2000000x
-FUZZ_RUNS_SHORT := 5000x
-FUZZ_PACKAGES   := ./signer ./bridge/gridsim ./bridge
-FUZZ_PACKAGES_SHORT := ./signer ./bridge/gridsim # an instrumented bridge takes minutes to build; its seeds are in its tests
+FUZZ_RUNS     := 2000000x
+FUZZ_PACKAGES := ./signer ./bridge/gridsim ./bridge
 
-HAS_CHROMIUM := command -v chromium || command -v chromium-browser || command -v google-chrome
+HAS_CHROMIUM := command -v chromium-headless-shell || command -v chromium || command -v chromium-browser || command -v google-chrome
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -68,29 +66,34 @@ $(WASM_MOD): go.mod go.sum Makefile
 	{ cat go.mod; echo 'replace $(DCRD) => ./.build/secp256k1'; } > $@
 
 .PHONY: test
-test: tools test-go test-wasm size test-web ## Run every test; installs what it needs, prints the size
-	@$(MAKE) --no-print-directory fuzz FUZZ_RUNS=$(FUZZ_RUNS_SHORT) FUZZ_PACKAGES='$(FUZZ_PACKAGES_SHORT)'
+test: tools test-go test-wasm size test-web fuzz-parsers ## Prove every behaviour once, where that is cheapest; installs what it needs
+
+.PHONY: test-all
+test-all: ## Every test in every engine, 100,000 signatures, and the long fuzz: for releases
+	$(MAKE) --no-print-directory test EVERYWHERE=--all
+	$(MAKE) --no-print-directory fuzz
 
 .PHONY: test-go
-test-go: ## Go tests with the race detector
-	go vet ./... && GOOS=js GOARCH=wasm go vet ./wasm ./signer
-	go test -race ./...
+test-go: ## Go tests with the race detector, which need not sleep a second before each process ends
+	GORACE=atexit_sleep_ms=0 go test -race ./...
 
+# With the flags of the module itself, whose build then finds the standard library compiled.
 .PHONY: test-wasm
-test-wasm: .build/wasmbrowsertest ## The Go tests of signer and wasm, compiled to WebAssembly, in headless Chromium
-	@{ $(HAS_CHROMIUM); } > /dev/null || { echo "chromium is left out: so are the Go tests in it" >&2; test -z "$$CI"; exit; }; \
-	for p in signer wasm; do (cd $$p && $(BROWSER_ENV) go test -timeout 120s -exec "$(CURDIR)/.build/wasmbrowsertest" .) || exit 1; done
+test-wasm: $(WASM_MOD) ## The Go tests of signer and wasm, compiled to WebAssembly as the module is, in Node
+	$(WASM_ENV) go test -modfile=$(CURDIR)/$(WASM_MOD) $(WASM_FLAGS) -timeout 120s -exec "node $$(go env GOROOT)/lib/wasm/wasm_exec_node.js" ./signer ./wasm
 
 .PHONY: test-web
-test-web: build web/node_modules ## The package's and the demo's tests in Chromium, Firefox and WebKit, or ENGINES="firefox"
-	cd web && npm run typecheck && npm test -- $(ENGINES)
+test-web: web .build/gridbridge web/node_modules ## The package's and the demo's tests; ENGINES="node firefox" runs some
+	cd web && npm run typecheck && GRIDBRIDGE="$(CURDIR)/.build/gridbridge" npm test -- $(EVERYWHERE) $(ENGINES)
 
-.build/wasmbrowsertest: go.mod go.sum
-	go build -o $@ github.com/agnivade/wasmbrowsertest
+# What the browsers talk to looks for data races, and is made of what the Go tests have compiled already.
+.PHONY: .build/gridbridge
+.build/gridbridge:
+	go build -race -o $@ ./bridge/cmd/gridbridge
 
 # Builds once more in another directory with an empty cache, so that neither can be what made the bytes equal.
 .PHONY: size
-size: build ## Hold signer.wasm.br to its budget, and two builds to the same bytes
+size: web ## Hold signer.wasm.br to its budget, and two builds to the same bytes
 	rm -rf .build/again && mkdir -p .build/again
 	cp -r go.mod go.sum Makefile signer wasm .build/again/
 	GOCACHE="$(CURDIR)/.build/again/cache" $(MAKE) --no-print-directory -C .build/again wasm
@@ -103,6 +106,11 @@ fuzz: ## Fuzz every target, FUZZ_RUNS times each
 	@for p in $(FUZZ_PACKAGES); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 		go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ_RUNS) $$p || exit 1; done; done
 
+# The two readers of what a relay sends; "make fuzz" takes all of them, for longer.
+.PHONY: fuzz-parsers
+fuzz-parsers:
+	@for f in FuzzJSON FuzzStamp; do go test -run '^$$' -fuzz "^$$f$$" -fuzztime 20000x ./signer || exit 1; done
+
 .PHONY: bench
 bench: tools build web/node_modules ## Print speed and size: signer, the public API in headless Chromium, the bridge beside nginx and Express
 	go test -run '^$$' -bench . -benchmem ./signer ./bridge
@@ -113,6 +121,7 @@ bench: tools build web/node_modules ## Print speed and size: signer, the public 
 .PHONY: check
 check: ## What a reviewer runs: format, vet, staticcheck, tidy, tests, and a clean tree
 	test -z "$$(gofmt -l signer wasm bridge web/build)"
+	go vet ./... && GOOS=js GOARCH=wasm go vet ./wasm ./signer
 	GOBIN="$(CURDIR)/.build" go install $(STATICCHECK)
 	.build/staticcheck ./... && GOOS=js GOARCH=wasm .build/staticcheck ./wasm ./signer
 	go mod tidy -diff
@@ -128,7 +137,7 @@ web/node_modules: web/package-lock.json
 .PHONY: tools
 tools:
 	@missing= optional=; for t in openssl curl; do command -v $$t > /dev/null || missing="$$missing $$t"; done; \
-	{ $(HAS_CHROMIUM) || test -x "$$CHROMIUM"; } > /dev/null || optional="$$optional chromium"; \
+	{ $(HAS_CHROMIUM) || test -x "$$CHROMIUM"; } > /dev/null || optional="$$optional chromium-headless-shell"; \
 	command -v firefox-esr > /dev/null || command -v firefox > /dev/null || test -x "$$FIREFOX" || optional="$$optional firefox-esr"; \
 	command -v WebKitWebDriver > /dev/null || optional="$$optional webkit2gtk-driver"; \
 	command -v Xvfb > /dev/null || optional="$$optional xvfb"; \
