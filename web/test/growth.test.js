@@ -87,7 +87,7 @@ async function floor() {
 }
 
 for (const [persistence, signatures, keys] of counts) {
-  test(`${signatures} signatures and ${keys} keys, ${persistence}: no memory, callback or worker is left`, { timeout: 600_000 }, async () => {
+  test(`${signatures} signatures and ${keys} keys, ${persistence}: no memory, callback or worker is left`, { timeout: 1_200_000 }, async () => {
     await start(persistence);
     await sign(500); // as large as it gets at once, buffers and heap have their size now
     const first = await floor();
