@@ -1,8 +1,9 @@
 // Several tabs of one origin, in every order that the seeds below give.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { account, makeBridge, random } from "./bridge.js";
+import { account, makeBridge } from "./bridge.js";
 import { browser, openTab } from "./browser.js";
+import { random } from "./random.js";
 import { sendWorker, serve } from "./server.js";
 
 const bridge = makeBridge();

@@ -10,19 +10,10 @@
 //     SEED=123 node --test unit/clock.property.test.js    repeats a failure
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { random as randomFrom } from "../test/random.js";
 import { Device, minute } from "./device.js";
 
 after(() => Device.close());
-
-/** mulberry32: https://gist.github.com/tommyettinger/46a874533244883189143505d203312c */
-function randomFrom(seed) {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /** A Date has whole seconds, an answer takes up to 3 to come, clocks that are 5 apart agree, and meanwhile another answer comes. */
 const lateMs = 1000 + 3000 + 5000 + 3000;
@@ -150,7 +141,7 @@ async function live(random) {
 }
 
 test("whatever a device goes through, the rules hold", async () => {
-  const first = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 32));
+  const first = Number(process.env.SEED ?? (process.env.SOAK ? Math.floor(Math.random() * 2 ** 32) : 1)); // the long run goes new ways
   const count = process.env.SEED === undefined ? 5_000 : 1;
   for (let seed = first; seed < first + count; seed++) {
     try {
