@@ -39,7 +39,7 @@ func TestAudit(t *testing.T) {
 	c := newClient(t, u.URL)
 	path := "/auth/sessions/" + session
 	good := c.firstLeg(u, requestID)
-	wrong := sign(t, challengeOf("other", requestID), signer.FormatStamp)
+	wrong := sign(t, challengeOf(otherPayload, requestID), signer.FormatStamp)
 	unknown := []string{good[0], "Request-Id: Request:00000000-0000-0000-0000-000000000001"}
 	for _, lines := range [][]string{nil, wrong, unknown, good, good} {
 		c.send("DELETE", path, "", lines...)

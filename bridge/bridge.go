@@ -30,6 +30,8 @@ import (
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/trace"
+
+	"gridsigner/signer"
 )
 
 // bridge is the handler. It is immutable but for its caches.
@@ -38,6 +40,7 @@ type bridge struct {
 	credentials  *credentials
 	authenticate func(*http.Request) (User, error)
 	prefix       string
+	payloads     signer.Payloads
 	timeout      time.Duration
 	log          *slog.Logger
 	transport    *http.Transport
@@ -62,6 +65,7 @@ func New(c Config) (http.Handler, error) {
 		credentials:  c.credentials(),
 		authenticate: c.Authenticate,
 		prefix:       c.Prefix,
+		payloads:     c.Payloads,
 		timeout:      c.Timeout,
 		log:          c.Log,
 		transport:    newTransport(c.Timeout),

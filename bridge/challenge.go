@@ -51,7 +51,7 @@ func (b *bridge) remember(ctx context.Context, user User, c *call, a *answer) er
 		return errChallengeRefused
 	}
 	payload, err := signer.ParsePayload(challenge.Payload)
-	if err != nil {
+	if err != nil || b.payloads.Admit(payload) != nil {
 		return errChallengeRefused
 	}
 	// No intent of the allow-list depends on who signs, which is not known yet.

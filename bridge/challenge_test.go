@@ -4,6 +4,7 @@ import (
 	"crypto/elliptic"
 	"encoding/asn1"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"math/big"
@@ -21,11 +22,30 @@ func TestChallengeMustFitTheRoute(t *testing.T) {
 	activity := func(typ, parameters string) string {
 		return challengeOf(`{"organizationId":"org","parameters":`+parameters+`,"timestampMs":"1","type":"ACTIVITY_TYPE_`+typ+`"}`, requestID)
 	}
+	// The input of a JWT's signature and that of a Bitcoin transaction's (an
+	// example of BIP 143): what a session key must not sign for anybody.
+	const (
+		jwtInput = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJzb21lb25lIn0"
+		sighash  = "0100000096b827c8483d4e9b96712b6713a7b68d6e8003a781feba36c31143470b4efd3752b0a642eea2fb7ae638c36f6252b6750293dbe574a806984b8e4d8548339a3bef51e1b804cc89d182d279655c3aa89e815b1b309fe287d9b2b55d57b90ec68a010000001976a9141d0f172a0ecb48aee1be1f2687d2963ae33f71a188ac0046c32300000000ffffffff863ef3e1a92afbfdb97f31ad0fc7683ee943e9abcf2501590ff8f6551f47e5e51100000001000000"
+	)
+	raw, err := hex.DecodeString(sighash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runes := make([]rune, len(raw))
+	for i, b := range raw {
+		runes[i] = rune(b)
+	}
 	tests := []struct {
 		name, body string
 		ok         bool
 	}{
 		{"revocation", challengeOf(payload, requestID), true},
+		{"input of a JWT's signature", challengeOf(jwtInput, requestID), false},
+		{"input of a Bitcoin signature", challengeOf(string(runes), requestID), false},
+		{"input of a Bitcoin signature in hex", challengeOf(sighash, requestID), false},
+		{"a sentence", challengeOf("sign me please", requestID), false},
+		{"base64 without padding", challengeOf("cGF5bG9hZA", requestID), false},
 		{"opaque", challengeOf("cGF5bG9hZA==", requestID), true},
 		{"bare request id", challengeOf(payload, strings.TrimPrefix(requestID, "Request:")), true},
 		{"payment", activity("SIGN_TRANSACTION_V2", `{"unsignedTransaction":"00"}`), false},
@@ -63,6 +83,28 @@ func TestChallengeMustFitTheRoute(t *testing.T) {
 	})
 }
 
+// TestPayloads asks for a challenge of each kind under each of the settings.
+func TestPayloads(t *testing.T) {
+	activity, opaque := challengeOf(payload, requestID), challengeOf("cGF5bG9hZA==", requestID)
+	for _, v := range []struct {
+		payloads signer.Payloads
+		body     string
+		status   int
+	}{
+		{"", opaque, 202},
+		{signer.PayloadsAll, opaque, 202},
+		{signer.PayloadsActivities, activity, 202},
+		{signer.PayloadsActivities, opaque, 502},
+	} {
+		u := newUpstream(t, nil)
+		u.challenge.Store(&v.body)
+		got := newClient(t, u.URL, func(config *bridge.Config) { config.Payloads = v.payloads }).send("DELETE", "/auth/sessions/"+session, "")
+		if got.status != v.status || v.status == 202 && got.body != v.body || v.status != 202 && (got.code != "BRIDGE_CHALLENGE_REFUSED" || strings.Contains(got.body, "cGF5")) {
+			t.Errorf("%q: answer to %s = %d %s, want %d", v.payloads, v.body, got.status, got.body, v.status)
+		}
+	}
+}
+
 // twoUsers lets "X-User: mallory" be Mallory and everybody else Alice, both of
 // them owners of Alice's accounts: only the person tells them apart.
 func twoUsers(config *bridge.Config) {
@@ -79,7 +121,7 @@ func TestSignedLegIsChecked(t *testing.T) {
 	path := "/auth/sessions/" + session
 	good := sign(t, challengeOf(payload, requestID), signer.FormatAuto)
 	der := sign(t, challengeOf(payload, requestID), signer.FormatDER)
-	wrong := sign(t, challengeOf("something else", requestID), signer.FormatStamp)
+	wrong := sign(t, challengeOf(otherPayload, requestID), signer.FormatStamp)
 	tests := []struct {
 		name, path string
 		lines      []string
@@ -185,6 +227,37 @@ func TestTwinSignatureIsTheSame(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c.t = t
 			assertRefused(t, u, c.send("DELETE", "/auth/sessions/"+session, "", "Grid-Wallet-Signature: "+value, signed[1]), 409, "BRIDGE_SIGNATURE_REPLAYED")
+		})
+	}
+}
+
+// TestBlanksMakeNoOtherSignature passes on a stamp, and then the same with other
+// blanks between its tokens, and other members first.
+func TestBlanksMakeNoOtherSignature(t *testing.T) {
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
+	c := newClient(t, u.URL)
+	signed := c.firstLeg(u, requestID)
+	stamp, err := signer.ParseStamp(strings.TrimPrefix(signed[0], "Grid-Wallet-Signature: "))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spell := func(format string) string {
+		text := fmt.Sprintf(format, stamp.PublicKey, stamp.PublicKey.Curve().Scheme(), stamp.Signature)
+		return "Grid-Wallet-Signature: " + base64.RawURLEncoding.EncodeToString([]byte(text))
+	}
+	python := spell(`{"publicKey": "%s", "scheme": "%s", "signature": "%x"}`)
+	if got := c.send("DELETE", "/auth/sessions/"+session, "", python, signed[1]); got.status != 204 {
+		t.Fatalf("signed leg = %d %s, want 204", got.status, got.body)
+	}
+	u.tap.received()
+	for name, again := range map[string]string{
+		"compact": signed[0], "the same": python,
+		"other blanks": spell("\t{\"publicKey\" :\"%s\",\r\n\"scheme\": \"%s\" , \"signature\":\"%x\"}\n"),
+		"other order":  spell(`{"scheme": "%[2]s", "signature": "%[3]x", "publicKey": "%[1]s"}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.t = t
+			assertRefused(t, u, c.send("DELETE", "/auth/sessions/"+session, "", again, signed[1]), 409, "BRIDGE_SIGNATURE_REPLAYED")
 		})
 	}
 }

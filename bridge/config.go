@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
+
+	"gridsigner/signer"
 )
 
 // Defaults of [Config].
@@ -48,6 +50,9 @@ type Config struct {
 	// AllowOrigins are the origins, beside the bridge's own, whose pages may
 	// call it with the user's cookies: https://host or https://host:port.
 	AllowOrigins []string
+
+	// Payloads are those of which challenges are relayed, "" for all.
+	Payloads signer.Payloads
 
 	// Limits are the limits on clients.
 	Limits Limits
@@ -104,6 +109,9 @@ func (c *Config) complete() error {
 		c.Upstream = strings.TrimSuffix(u.String(), "/")
 	}
 	errs = append(errs, c.Limits.complete())
+	if c.Payloads.Admit(signer.Payload{}) != nil {
+		errs = append(errs, fmt.Errorf("bridge: payloads: %q is neither all nor activities", c.Payloads))
+	}
 	if c.Credentials != nil {
 		var err error
 		c.ClientID, c.ClientSecret, err = c.Credentials()

@@ -16,11 +16,11 @@ import (
 )
 
 func TestConfigReportsEveryError(t *testing.T) {
-	_, err := bridge.New(bridge.Config{Upstream: "http://grid.example", ClientID: "a:b", Prefix: "api/", Timeout: -1})
+	_, err := bridge.New(bridge.Config{Upstream: "http://grid.example", ClientID: "a:b", Prefix: "api/", Timeout: -1, Payloads: "some"})
 	if err == nil {
-		t.Fatal("error = nil, want five")
+		t.Fatal("error = nil, want seven")
 	}
-	for _, want := range []string{"upstream", "client id", "client secret", "Authenticate", "prefix", "timeout"} {
+	for _, want := range []string{"upstream", "client id", "client secret", "Authenticate", "prefix", "timeout", "payloads"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not mention %q", err, want)
 		}

@@ -96,7 +96,8 @@ func TestForwardsNothingButCheckedParts(t *testing.T) {
 }
 
 func TestRelaysAnswers(t *testing.T) {
-	challenge := "{ \"payloadToSign\":\"\\u003c<&>é\\ud83d\\ude00\",\n\t\"requestId\":\"" + requestID +
+	organization := strings.Replace(strings.ReplaceAll(payload, `"`, `\"`), `\"org\"`, `\"\u003c<&>é\ud83d\ude00\"`, 1)
+	challenge := "{ \"payloadToSign\":\"" + organization + "\",\n\t\"requestId\":\"" + requestID +
 		"\", \"expiresAt\":\"2026-08-22T10:05:00Z\", \"unknown\": 1e2}\n"
 	tests := []struct {
 		name, body string

@@ -86,6 +86,9 @@ type upstream struct {
 // payload is what Grid asks a client to sign to revoke a session.
 const payload = `{"organizationId":"org","parameters":{"apiKeyIds":["key"],"userId":"user"},"timestampMs":"1775681700000","type":"ACTIVITY_TYPE_DELETE_API_KEYS"}`
 
+// otherPayload revokes another session.
+var otherPayload = strings.Replace(payload, `"key"`, `"other"`, 1)
+
 // challengeOf is the body of a 202 with payload.
 func challengeOf(payload, requestID string) string {
 	text, _ := json.Marshal(payload)

@@ -18,7 +18,12 @@
 //
 // A payload is relayed by a backend that this package does not trust. Each
 // signature is bound to an [Intent], checked before signing; what is not
-// understood completely is refused. See [ParsePayload] and [Intent.Accept].
+// understood completely is refused. The one text without a meaning that is
+// signed, for the Grid of April 2026, is canonical base64, and as DER alone. See
+// [ParsePayload] and [Intent.Accept].
+//
+// A [Key] remembers nothing of what it signed. That a session key belongs to
+// one organization is for its keeper to say: [SignOptions] and [Signed].
 //
 // # Signatures
 //
@@ -37,7 +42,8 @@
 // garbage collector may have copied it, stacks grow by copying, and the memory
 // of a WebAssembly instance is one block that never shrinks. [Key.Destroy]
 // overwrites what it can reach, which of a P-256 key in this process is nothing.
-// To be sure, end the process or the worker.
+// To be sure, end the process or the worker. In the browser no P-256 key is in
+// this memory at all: [NewKey] takes a function that signs.
 //
 // # Errors
 //

@@ -1,5 +1,7 @@
 package signer
 
+import "time"
+
 // Kind is the stable reason for an [Error]. It is a string constant, so no
 // importer can reassign it, and its value is the code that JavaScript sees:
 // renaming one is a breaking change.
@@ -34,7 +36,7 @@ const (
 	ErrChallengeExpired Kind = "CHALLENGE_EXPIRED"
 
 	// ErrPayloadMalformed reports a payload that is neither a strictly formed
-	// activity or JWT nor opaque text.
+	// activity or JWT nor canonical base64.
 	ErrPayloadMalformed Kind = "PAYLOAD_MALFORMED"
 
 	// ErrIntentMismatch reports a payload that does something else than the
@@ -42,18 +44,19 @@ const (
 	ErrIntentMismatch Kind = "INTENT_MISMATCH"
 
 	// ErrOrganizationMismatch reports a payload of another organization than
-	// the one this key signed for first. Nothing was signed.
+	// the one that the caller knows the key to belong to. Nothing was signed.
 	ErrOrganizationMismatch Kind = "ORGANIZATION_MISMATCH"
 
 	// ErrResponseMalformed reports an answer that Grid never gives: a success
-	// at the wrong step, or a body that is not what its status promises.
+	// at the wrong step, a body that is not what its status promises, or a 404
+	// of a server that has nothing of Grid's.
 	ErrResponseMalformed Kind = "RESPONSE_MALFORMED"
 
 	// ErrUpstreamRefused reports a final 4xx.
 	ErrUpstreamRefused Kind = "UPSTREAM_REFUSED"
 
-	// ErrUpstreamUnavailable reports a 5xx, or a 429, 502, 503 or 504 that
-	// outlasted the retries or asks for a wait past the deadline.
+	// ErrUpstreamUnavailable reports a 5xx, or a 429, 502, 503 or 504 whose
+	// next try would come after the deadline.
 	ErrUpstreamUnavailable Kind = "UPSTREAM_UNAVAILABLE"
 
 	// ErrNetworkFailed reports requests that got no answer at all.
@@ -98,6 +101,14 @@ const (
 	// ErrCSPBlocked reports a content security policy that forbids something
 	// the signer needs.
 	ErrCSPBlocked Kind = "CSP_BLOCKED"
+
+	// ErrHeadersFailed reports that the caller's headers function threw, or
+	// gave what are no headers.
+	ErrHeadersFailed Kind = "HEADERS_FAILED"
+
+	// ErrStorageFailed reports a browser whose storage refused or did not
+	// answer. The key may still be there.
+	ErrStorageFailed Kind = "STORAGE_FAILED"
 )
 
 // Error returns the code itself, so a bare Kind is a usable error.
@@ -106,7 +117,7 @@ func (k Kind) Error() string { return string(k) }
 // Retryable reports whether the same call may succeed later, unchanged.
 func (k Kind) Retryable() bool {
 	switch k {
-	case ErrUpstreamUnavailable, ErrNetworkFailed, ErrTimeout, ErrWorkerFailed:
+	case ErrUpstreamUnavailable, ErrNetworkFailed, ErrTimeout, ErrWorkerFailed, ErrHeadersFailed, ErrStorageFailed:
 		return true
 	}
 	return false
@@ -118,9 +129,10 @@ type Error struct {
 	Msg  string // what was seen and what was wanted, for people
 	Err  error  // underlying error, or nil
 
-	Status       int    // HTTP status of the answer that ended the call, or 0
-	UpstreamCode string // code of its error envelope, or ""
-	RequestID    string // Request-Id of the challenge concerned, or ""
+	Status       int           // HTTP status of the answer that ended the call, or 0
+	UpstreamCode string        // code of its error envelope, or ""
+	RetryAfter   time.Duration // its Retry-After header, or 0
+	RequestID    string        // Request-Id of the challenge concerned, or ""
 }
 
 func (e *Error) Error() string {

@@ -6,7 +6,7 @@ import (
 )
 
 func TestRetryable(t *testing.T) {
-	for _, kind := range []Kind{ErrUpstreamUnavailable, ErrNetworkFailed, ErrTimeout, ErrWorkerFailed} {
+	for _, kind := range []Kind{ErrUpstreamUnavailable, ErrNetworkFailed, ErrTimeout, ErrWorkerFailed, ErrHeadersFailed, ErrStorageFailed} {
 		if !kind.Retryable() {
 			t.Errorf("%s is not retryable", kind)
 		}

@@ -3,6 +3,7 @@ package signer
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"reflect"
@@ -41,7 +42,8 @@ func FuzzDER(f *testing.F) {
 	})
 }
 
-// What parses, encodes to the same text but for the order of its members.
+// What parses, encodes to the same text but for the order of its members and the
+// blanks between its tokens.
 func FuzzStamp(f *testing.F) {
 	seed(f, "stamp.json", "header")
 	f.Fuzz(func(t *testing.T, header string) {
@@ -51,6 +53,11 @@ func FuzzStamp(f *testing.F) {
 			return
 		}
 		raw, _ := base64.RawURLEncoding.DecodeString(header)
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, raw); err != nil {
+			t.Fatalf("%s parses, but encoding/json says: %v", raw, err)
+		}
+		raw = compact.Bytes()
 		again, _ := base64.RawURLEncoding.DecodeString(stamp.encode())
 		if len(raw) != len(again) {
 			t.Errorf("%s parses, and encodes as %s", raw, again)
@@ -91,7 +98,7 @@ func FuzzFlippedBit(f *testing.F) {
 }
 
 // stricter lists what parseJSON refuses and encoding/json takes.
-var stricter = []string{"JSON is not valid UTF-8", "JSON object with a duplicate name", "JSON escape of a lone surrogate", "JSON is nested deeper than 16"}
+var stricter = []string{"JSON is not valid UTF-8", "JSON object with a duplicate name", "JSON escape of a lone surrogate", "JSON is nested deeper than 16", "JSON of more than 4096 values"}
 
 // parseJSON agrees with encoding/json on what is valid and what it says, and is
 // stricter only where the design says.
@@ -167,7 +174,12 @@ func (v jsonValue) any() any {
 	return nil
 }
 
-// No text panics, and no text but an activity is taken for one.
+// canonicalBase64 is RFC 4648 section 4, padded. It leaves the loose bits of a
+// last group to the decoder.
+var canonicalBase64 = regexp.MustCompile(`^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$`)
+
+// No text panics, no text but an activity is taken for one, and what is opaque is
+// good for nothing else.
 func FuzzPayload(f *testing.F) {
 	seed(f, "payload.json", "payload")
 	seed(f, "intent.json", "payload")
@@ -185,6 +197,18 @@ func FuzzPayload(f *testing.F) {
 		}
 		if isObject && activity.Type != p.ActivityType {
 			t.Errorf("%q: type %q, but encoding/json reads %q", s, p.ActivityType, activity.Type)
+		}
+		if p.Kind == KindOpaque {
+			raw, err := base64.StdEncoding.DecodeString(s)
+			if err != nil || base64.StdEncoding.EncodeToString(raw) != s || !canonicalBase64.MatchString(s) || len(s) < 4 || len(s) > 4096 {
+				t.Errorf("%q is taken for opaque", s)
+			}
+			if _, err := hex.DecodeString(s); err == nil {
+				t.Errorf("%q is hex, and is taken for opaque", s)
+			}
+		}
+		if p.Kind == KindJWT && strings.Count(s, ".") != 2 {
+			t.Errorf("%q is taken for a JWT", s)
 		}
 		if err := (Intent{}).Accept(p, key); err == nil && isObject && activity.Type != activityDeleteAPIKeys {
 			t.Errorf("%q passes for a revocation", s)

@@ -37,12 +37,15 @@ type Intent struct {
 	// relay could have a session minted, or a wallet sealed, for its own key.
 	TargetPublicKey string
 
-	// Credential and Submitted are what AddCredential adds: the e-mail
-	// address, the phone number, the OIDC token, or the passkey's
-	// attestationObject, as it was submitted. A passkey's id is not enough: a
-	// relay could keep it, and put a key of its own behind it.
+	// Credential is the type of the credential that AddCredential adds or
+	// RemoveCredential takes away.
 	Credential CredentialType
-	Submitted  string
+
+	// Submitted is what AddCredential adds: the e-mail address, the phone
+	// number, the OIDC token, or the passkey's attestationObject, as it was
+	// submitted. A passkey's id is not enough: a relay could keep it, and put
+	// a key of its own behind it.
+	Submitted string
 }
 
 // normalize fills in the default and checks that what the name needs is there.
@@ -50,18 +53,18 @@ func (in Intent) normalize() (Intent, error) {
 	switch in.Name {
 	case "":
 		in.Name = RevokeSession
-	case RevokeSession, RemoveCredential, SignIn, UpdateWallet, SendPayment:
+	case RevokeSession, SignIn, UpdateWallet, SendPayment:
 	case RefreshSession, ExportWallet:
 		if in.TargetPublicKey == "" {
 			return in, fail(ErrArgumentInvalid, "intent "+string(in.Name)+" needs targetPublicKey")
 		}
-	case AddCredential:
+	case AddCredential, RemoveCredential:
 		switch in.Credential {
 		case EmailOTP, SMSOTP, OAuth, Passkey:
 		default:
-			return in, fail(ErrArgumentInvalid, "intent add-credential needs the type of the credential")
+			return in, fail(ErrArgumentInvalid, "intent "+string(in.Name)+" needs the type of the credential")
 		}
-		if in.Submitted == "" {
+		if in.Name == AddCredential && in.Submitted == "" {
 			return in, fail(ErrArgumentInvalid, "intent add-credential needs what was submitted")
 		}
 	default:
@@ -126,23 +129,13 @@ func (in Intent) accepts(p Payload, key PublicKey) bool {
 		return in.adds(p.ActivityType, params)
 
 	case RemoveCredential:
-		switch p.ActivityType {
-		case activityDeleteAuthenticators:
-			return params.hasOnly("authenticatorIds", "userId") && params.oneText("authenticatorIds")
-		case activityDeleteOAuthProviders:
-			return params.hasOnly("providerIds", "userId") && params.oneText("providerIds")
-		case activityUpdateEmail:
-			return params.hasOnly("userEmail", "userId") && params.isText("userEmail", "")
-		case activityUpdatePhone:
-			return params.hasOnly("userPhoneNumber", "userId") && params.isText("userPhoneNumber", "")
-		}
+		return in.removes(p.ActivityType, params)
 
 	case SignIn:
-		if p.Kind != KindJWT {
-			return false
-		}
-		claim, ok := p.claims.text("public_key")
-		return ok && key.isHex(claim)
+		// Grid's own example has no such claim. One of another type could be
+		// read as a key by somebody.
+		claim := p.claims.member("public_key")
+		return p.Kind == KindJWT && (claim == nil || claim.kind == jsonString && key.isHex(claim.scalar))
 
 	case UpdateWallet:
 		return p.ActivityType == activitySignRawPayload && params.hasOnly("encoding", "hashFunction", "payload", "signWith")
@@ -173,6 +166,22 @@ func (in Intent) adds(activity string, params *jsonValue) bool {
 		attestation := authenticator.member("attestation")
 		return attestation != nil && attestation.hasOnly("attestationObject", "clientDataJson", "credentialId", "transports") &&
 			attestation.isText("attestationObject", in.Submitted)
+	}
+	return false
+}
+
+// removes reports whether the activity removes one credential of the type that
+// was named.
+func (in Intent) removes(activity string, params *jsonValue) bool {
+	switch {
+	case in.Credential == EmailOTP && activity == activityUpdateEmail:
+		return params.hasOnly("userEmail", "userId") && params.isText("userEmail", "")
+	case in.Credential == SMSOTP && activity == activityUpdatePhone:
+		return params.hasOnly("userPhoneNumber", "userId") && params.isText("userPhoneNumber", "")
+	case in.Credential == OAuth && activity == activityDeleteOAuthProviders:
+		return params.hasOnly("providerIds", "userId") && params.oneText("providerIds")
+	case in.Credential == Passkey && activity == activityDeleteAuthenticators:
+		return params.hasOnly("authenticatorIds", "userId") && params.oneText("authenticatorIds")
 	}
 	return false
 }

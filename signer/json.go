@@ -16,6 +16,13 @@ import (
 // maxDepth bounds nesting; Grid's deepest payload has five levels.
 const maxDepth = 16
 
+// maxValues bounds the values in a text, those inside of others included:
+// parsed, a value of three bytes takes hundreds. Grid's largest payload has some
+// dozens.
+const maxValues = 4096
+
+const jsonBlanks = " \t\n\r" // RFC 8259 section 2
+
 type jsonKind uint8
 
 const (
@@ -95,18 +102,16 @@ func parseJSON(s string) (jsonValue, error) {
 
 // jsonParser's methods return what went wrong as a text, "" for success.
 type jsonParser struct {
-	s string
-	i int
+	s      string
+	i      int
+	values int // read so far
 }
 
 func (p *jsonParser) blanks() {
-	for p.i < len(p.s) && isBlank(p.s[p.i]) {
+	for p.i < len(p.s) && strings.IndexByte(jsonBlanks, p.s[p.i]) >= 0 {
 		p.i++
 	}
 }
-
-// isBlank reports the four blanks of RFC 8259 section 2, and no others.
-func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
 
 // take consumes lit if it comes next.
 func (p *jsonParser) take(lit string) bool {
@@ -120,6 +125,9 @@ func (p *jsonParser) take(lit string) bool {
 func (p *jsonParser) value(depth int) (jsonValue, string) {
 	if depth > maxDepth {
 		return jsonValue{}, "JSON is nested deeper than 16"
+	}
+	if p.values++; p.values > maxValues {
+		return jsonValue{}, "JSON of more than 4096 values"
 	}
 	switch {
 	case p.take("{"):

@@ -85,6 +85,18 @@ func ParsePublicKey(curve Curve, compressed []byte) (PublicKey, error) {
 	return PublicKey{curve, [33]byte(compressed)}, nil
 }
 
+// P256PublicKey is [ParsePublicKey] for P-256 without the arithmetic of the
+// curve, which a program that signs elsewhere, as with WebCrypto, need not
+// carry. It checks the form alone: 33 bytes that begin with 2 or 3. Of what is
+// no point of the curve, no signature will verify anywhere. The error is
+// [ErrKeyMalformed].
+func P256PublicKey(compressed []byte) (PublicKey, error) {
+	if len(compressed) != 33 || compressed[0]|1 != 3 {
+		return PublicKey{}, fail(ErrKeyMalformed, "a compressed P-256 public key is 33 bytes that begin with 2 or 3")
+	}
+	return PublicKey{P256, [33]byte(compressed)}, nil
+}
+
 // Verify reports whether der is a strict DER signature by k, ECDSA over
 // SHA-256, of message. s may be in either half of the order.
 func (k PublicKey) Verify(message, der []byte) bool {
@@ -114,7 +126,8 @@ func compress(uncompressed []byte) (compressed [33]byte) {
 type SignFunc func(ctx context.Context, message []byte) (rs []byte, err error)
 
 // Key signs with one session private key. The private half stays where it is:
-// in this process, or behind a [SignFunc].
+// in this process, or behind a [SignFunc]. It remembers nothing of what it
+// signed: one poisoned challenge could otherwise spoil it for good.
 //
 // A Key is not safe for concurrent use.
 type Key struct {
@@ -125,11 +138,6 @@ type Key struct {
 	// scalar copies the private half, 32 bytes big-endian, for Seal. It is nil
 	// where there is none to be had: of secp256k1 alone.
 	scalar func(*[32]byte)
-
-	// organization is the organizationId this key was first asked to sign for,
-	// by a payload that was accepted. A session key belongs to one; a payload
-	// for another was not made for its owner.
-	organization string
 }
 
 // NewKey returns a Key whose private half is held elsewhere. destroy may be
@@ -152,19 +160,6 @@ func (k *Key) GoString() string { return k.String() }
 
 // MarshalJSON is [Key.String], quoted.
 func (k *Key) MarshalJSON() ([]byte, error) { return []byte(`"` + k.String() + `"`), nil }
-
-// Organization returns the organizationId that k is held to, "" before its
-// first accepted activity.
-func (k *Key) Organization() string { return k.organization }
-
-// BindOrganization holds k to an organization that it signed for in an earlier
-// life, before it was stored. A key that is held to one already stays with it:
-// its next payload is judged by the first.
-func (k *Key) BindOrganization(id string) {
-	if k.organization == "" {
-		k.organization = id
-	}
-}
 
 // Seal lends the private half to encrypt, so that the key can be stored as
 // ciphertext. It is the only way out of a Key. encrypt must keep nothing of the

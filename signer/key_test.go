@@ -6,7 +6,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 )
 
 const someScalar = "487f361ddfd73440e707f4daa6775b376859e8a3c9f29b3bb694a12927c0213c"
@@ -77,49 +76,27 @@ func TestSealHasNothingToLend(t *testing.T) {
 	}
 }
 
-// A key that was stored is held to the organization of its earlier life.
-func TestOrganizationSurvivesStorage(t *testing.T) {
-	now := time.Date(2026, 4, 8, 15, 30, 0, 0, time.UTC)
-	const payload = `{"organizationId":"org_a","parameters":{"apiKeyIds":["key"],"userId":"user"},"timestampMs":"1","type":"ACTIVITY_TYPE_DELETE_API_KEYS"}`
-	sign := func(key *Key, organization string) error {
-		c := Challenge{Payload: strings.Replace(payload, "org_a", organization, 1), ExpiresAt: now.Add(time.Minute)}
-		_, err := SignChallenge(t.Context(), key, c, SignOptions{}, now)
-		return err
+// The form of a key that WebCrypto holds, and what is not quite it. Whether it is
+// a point is for whoever verifies to find out.
+func TestP256PublicKey(t *testing.T) {
+	const x = "f739f8c77b32f4d5f13265861febd76e7a9c61a1140d296b8c16302508870316"
+	for _, prefix := range []string{"02", "03"} {
+		compressed := unhexText(t, prefix+x)
+		key, err := P256PublicKey(compressed)
+		if err != nil || key.Curve() != P256 || key.String() != prefix+x {
+			t.Errorf("key = %s %s, %v", key.Curve(), key, err)
+		}
+		if parsed, err := ParsePublicKey(P256, compressed); err != nil || parsed != key {
+			t.Errorf("key = %s, want %s, %v", key, parsed, err)
+		}
 	}
-	first := secp256k1Key(t)
-	if got := first.Organization(); got != "" {
-		t.Errorf("organization of a new key = %q", got)
-	}
-	if err := sign(first, "org_a"); err != nil {
-		t.Fatal(err)
-	}
-	restored := secp256k1Key(t)
-	restored.BindOrganization("") // stored before it signed
-	restored.BindOrganization(first.Organization())
-	restored.BindOrganization("org_b") // comes too late
-	if got := restored.Organization(); got != "org_a" {
-		t.Errorf("organization = %q, want org_a", got)
-	}
-	if err := sign(restored, "org_b"); !errors.Is(err, ErrOrganizationMismatch) {
-		t.Errorf("signing for another organization: %v", err)
-	}
-	if err := sign(restored, "org_a"); err != nil {
-		t.Errorf("signing for its own organization: %v", err)
-	}
-}
-
-// The raw form of WebCrypto, and what is not quite it.
-func TestParseUncompressedP256(t *testing.T) {
-	const x, y = "f739f8c77b32f4d5f13265861febd76e7a9c61a1140d296b8c16302508870316", "c24970ad7811ccd9da7f1b88f202bebac770663ef58ba68346186dd778200dd4"
-	key, err := ParseUncompressedP256(unhexText(t, "04"+x+y))
-	if err != nil || key.Curve() != P256 || key.String() != "02"+x {
-		t.Errorf("key = %s %s, %v", key.Curve(), key, err)
-	}
-	for _, bad := range []string{
-		"", "00", "02" + x, "04" + x, "04" + x + y[2:], "04" + x + y + "00", "06" + x + y, "04" + y + x, "04" + strings.Repeat("00", 64),
-	} {
-		_, err := ParseUncompressedP256(unhexText(t, bad))
+	for _, bad := range []string{"", "02", x, "00" + x, "01" + x, "04" + x, "06" + x, "82" + x, "02" + x[2:], "02" + x + "00", "04" + x + x} {
+		_, err := P256PublicKey(unhexText(t, bad))
 		wantKind(t, err, ErrKeyMalformed)
+	}
+	noPoint, err := P256PublicKey(unhexText(t, "02"+strings.Repeat("ff", 32)))
+	if err != nil || noPoint.Verify(nil, unhexText(t, "3006020101020101")) {
+		t.Errorf("what is no point: %v, or it verifies", err)
 	}
 }
 

@@ -3,16 +3,15 @@ package signer
 import (
 	"context"
 	"crypto"
-	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 )
 
-// The functions that sign and verify here are for Go programs. The WASM module
-// must call none of them: there WebCrypto makes P-256 keys and keeps them from
-// everybody, and crypto/ecdsa would add 100 kB.
+// What is here is for Go programs. The WASM module must call none of it: there
+// WebCrypto makes P-256 keys and keeps them from everybody, and crypto/ecdsa
+// would add 100 kB. It names them by [P256PublicKey].
 
 // GenerateP256 makes a P-256 key from crypto/rand.
 func GenerateP256() (*Key, error) {
@@ -51,15 +50,6 @@ func newP256(private *ecdsa.PrivateKey) (*Key, error) {
 		return rs[:], err
 	}
 	return NewKey(PublicKey{P256, compress(uncompressed)}, sign, nil), nil
-}
-
-// ParseUncompressedP256 reads a P-256 public key of 65 bytes, 04 x y: the raw
-// form of WebCrypto. The error is [ErrKeyMalformed] unless it is on the curve.
-func ParseUncompressedP256(uncompressed []byte) (PublicKey, error) {
-	if _, err := ecdh.P256().NewPublicKey(uncompressed); err != nil {
-		return PublicKey{}, fail(ErrKeyMalformed, "not an uncompressed P-256 public key")
-	}
-	return PublicKey{P256, compress(uncompressed)}, nil
 }
 
 // uncompressP256 returns the 65-byte form, or nil for what is not a point.

@@ -3,7 +3,6 @@ package signer
 import (
 	"encoding/base64"
 	"strings"
-	"unicode/utf8"
 )
 
 // PayloadKind says which of the three things a payload is.
@@ -12,8 +11,39 @@ type PayloadKind string
 const (
 	KindActivity PayloadKind = "activity" // a JSON object that names what it does
 	KindJWT      PayloadKind = "jwt"      // the verification token of an OTP sign-in
-	KindOpaque   PayloadKind = "opaque"   // text without a meaning of its own
+	KindOpaque   PayloadKind = "opaque"   // base64 without a meaning of its own
 )
+
+// Payloads says which payloads may be signed at all, whatever the intent.
+type Payloads string
+
+const (
+	PayloadsAll        Payloads = "all"        // what any Grid has sent; "" means the same
+	PayloadsActivities Payloads = "activities" // what Grid sends today: nothing opaque
+)
+
+// Admit refuses, with [ErrIntentMismatch], what ps leaves out. For a value that
+// is none of the above the error is [ErrArgumentInvalid], whatever p is.
+func (ps Payloads) Admit(p Payload) error {
+	switch ps {
+	case "", PayloadsAll:
+		return nil
+	case PayloadsActivities:
+		if p.Kind == KindOpaque {
+			return fail(ErrIntentMismatch, "the payload is opaque, and only activities are signed")
+		}
+		return nil
+	}
+	return fail(ErrArgumentInvalid, "payloads must be all or activities")
+}
+
+// The bounds of opaque text, in characters. Grid's example has 36.
+const (
+	minOpaque = 4
+	maxOpaque = 4 << 10
+)
+
+const hexDigits = "0123456789abcdefABCDEF"
 
 // Payload is a payloadToSign that was read, never to be written again: what is
 // signed is the text it came from.
@@ -28,32 +58,31 @@ type Payload struct {
 	claims     jsonValue // of a JWT, an object
 }
 
-// ParsePayload decides what payload is and reads it strictly.
+// ParsePayload decides what payload is and reads it strictly: a JSON object is
+// an activity, three runs of base64url with dots between them are a JWT, and
+// opaque is what Grid sent in April 2026: canonical, padded, standard base64
+// (RFC 4648 section 4) of 4 to 4096 characters.
 //
-// A payload whose first visible character is '{' must be an activity: a reader
-// more lenient about blanks or form than this one must not see an activity
-// where we saw opaque text. Three dot-separated runs of base64url are a
-// JWT and must read as one. The rest is opaque.
+// There is nothing else, because a signature over a text of the relay's choice
+// would be good elsewhere too: the input of a JWT's signature is two runs of
+// base64url, that of a Bitcoin transaction's is binary. A text of hex digits
+// alone is refused although it may be base64 as well: whoever sent it meant
+// hex, of a hash or of a transaction.
 //
 // The error is [ErrPayloadMalformed].
 func ParsePayload(payload string) (Payload, error) {
 	if len(payload) > MaxPayload {
 		return Payload{}, fail(ErrPayloadMalformed, "payload is over 256 KiB")
 	}
-	if !utf8.ValidString(payload) {
-		return Payload{}, fail(ErrPayloadMalformed, "payload is not valid UTF-8")
-	}
-	// Whatever is not visible ASCII counts as blank here, a byte order mark
-	// and Unicode's spaces included: some reader may skip it.
-	visible := strings.IndexFunc(payload, func(r rune) bool { return 0x20 < r && r < 0x7f })
-	if visible < 0 {
-		return Payload{}, fail(ErrPayloadMalformed, "payload has no visible text")
-	}
-	if payload[visible] == '{' {
+	if strings.HasPrefix(strings.TrimLeft(payload, jsonBlanks), "{") {
 		return parseActivity(payload)
 	}
-	if parts := strings.Split(payload, "."); len(parts) == 3 && isJWTPart(parts[0]) && isJWTPart(parts[1]) && isJWTPart(parts[2]) {
+	if parts := strings.SplitN(payload, ".", 4); len(parts) == 3 {
 		return parseJWT(parts)
+	}
+	_, canonical := strictBase64(base64.StdEncoding, payload)
+	if len(payload) < minOpaque || len(payload) > maxOpaque || !canonical || strings.Trim(payload, hexDigits) == "" {
+		return Payload{}, fail(ErrPayloadMalformed, "payload is neither an activity, nor a JWT, nor base64")
 	}
 	return Payload{Kind: KindOpaque}, nil
 }
@@ -97,12 +126,16 @@ func parseActivity(payload string) (Payload, error) {
 // parseJWT reads the header and claims of a JWT (RFC 7519). Its signature is
 // Grid's own and is not verified here: what counts is what the token says.
 func parseJWT(parts []string) (Payload, error) {
+	if !isJWTPart(parts[2]) {
+		return Payload{}, fail(ErrPayloadMalformed, "JWT signature is not base64url")
+	}
 	var objects [2]jsonValue
 	for i := range objects {
-		raw, err := base64.RawURLEncoding.Strict().DecodeString(parts[i])
-		if err != nil {
+		raw, ok := strictBase64(base64.RawURLEncoding, parts[i])
+		if !ok {
 			return Payload{}, fail(ErrPayloadMalformed, "JWT part is not strict base64url")
 		}
+		var err error
 		if objects[i], err = parseJSON(string(raw)); err != nil {
 			return Payload{}, err
 		}

@@ -8,19 +8,21 @@ import (
 
 // Limits of a [Retry].
 const (
-	maxRestarts  = 2  // after a 401 on the signed leg
-	maxTransient = 4  // repeats after 429, 502, 503, 504 or no answer
-	maxPolls     = 30 // repeats of a signed leg that is still processing
+	maxRestarts = 2  // after a 401 on the signed leg
+	maxPolls    = 30 // repeats of a signed leg that is still processing
 
+	// Of the pauses after 429, 502, 503, 504 or no answer. Their number has no
+	// limit but the deadline: who has time to wait is there when Grid is back.
 	backoffBase = 250 * time.Millisecond
 	backoffMax  = 8 * time.Second
-	pollEvery   = 500 * time.Millisecond
+
+	pollEvery = 500 * time.Millisecond
 )
 
-// Retry is the two-step signed retry of contract 2.0, as a value: it says what
-// to do next and is told what came of it. It does no I/O and has no clock or
-// randomness of its own, so the same code runs in a browser, in a Go program
-// and in a test:
+// Retry is one call to Grid, as a value: the two-step signed retry of contract
+// 2.0, or a list, which needs no signature. It says what to do next and is told
+// what came of it. It does no I/O and has no clock or randomness of its own, so
+// the same code runs in a browser, in a Go program and in a test:
 //
 //	r, err := signer.NewRevocation(id, deadline, rand.Float64)
 //	for {
@@ -28,7 +30,7 @@ const (
 //		case signer.Send: // make the request, then r.Answered or r.Failed
 //		case signer.Sign: // SignChallenge, then r.Signed
 //		case signer.Wait: // sleep for s.For, then r.Waited
-//		case signer.Done: // s.Status, s.Err
+//		case signer.Done: // s.Status or s.Body, s.Err
 //		}
 //	}
 //
@@ -37,15 +39,18 @@ const (
 // still there. The one exception is Grid's own "still processing", which asks
 // for the identical request (contract 2.16).
 type Retry struct {
-	path     string
-	deadline time.Time
-	jitter   func() float64
+	method, path string
+	intent       IntentName // what Grid has signed, "" for a list
+	deadline     time.Time
+	jitter       func() float64
 
 	next    Step
 	sent    Send // the request being answered
 	attempt int
 
-	restarts, transient, polls int
+	backoff         time.Duration // the longest that the next pause may be
+	restarts, polls int
+	reauthenticated bool
 }
 
 // Step is what to do next: [Send], [Sign], [Wait] or [Done].
@@ -53,10 +58,14 @@ type Step interface{ step() }
 
 // Send asks for one request to Grid, directly or through the bridge.
 type Send struct {
-	Method, Path string // below the base URL; Path is percent-encoded
+	Method, Path string // Path is below the base URL, percent-encoded, with its query
 	Signature    string // value of Grid-Wallet-Signature; "" on the first leg
 	RequestID    string // value of Request-Id; "" on the first leg
 	Attempt      int    // counts the requests of this Retry, from 1
+
+	// Reauthenticate says that the bridge did not take the caller's
+	// credentials: ask for them anew. It is set once in a Retry's life.
+	Reauthenticate bool
 }
 
 // Signed reports whether s is the second leg.
@@ -77,7 +86,8 @@ type Wait struct {
 
 // Done is the end: Next returns it from then on.
 type Done struct {
-	Status Status // "" if Err is not nil
+	Status Status // of a revocation, "" if Err is not nil
+	Body   []byte // of a list, nil if Err is not nil
 	Err    error
 }
 
@@ -114,13 +124,29 @@ func NewRevocation(sessionID string, deadline time.Time, jitter func() float64) 
 	if !ValidID("Session", sessionID) {
 		return nil, fail(ErrArgumentInvalid, "session id must be Session:<uuid>")
 	}
-	r := &Retry{
-		path:     "/auth/sessions/" + strings.Replace(sessionID, ":", "%3A", 1),
-		deadline: deadline,
-		jitter:   jitter,
+	r := &Retry{method: "DELETE", path: "/auth/sessions/" + escapeID(sessionID), intent: RevokeSession, deadline: deadline, jitter: jitter}
+	return r.start(), nil
+}
+
+// NewSessionList starts to list the sessions of an account: GET /auth/sessions
+// (contract 2.2). No wait goes past deadline. jitter returns numbers in [0,1).
+//
+// The error is [ErrArgumentInvalid] for an id that is not InternalAccount:<uuid>.
+func NewSessionList(accountID string, deadline time.Time, jitter func() float64) (*Retry, error) {
+	if !ValidID("InternalAccount", accountID) {
+		return nil, fail(ErrArgumentInvalid, "account id must be InternalAccount:<uuid>")
 	}
-	r.firstLeg()
-	return r, nil
+	r := &Retry{method: "GET", path: "/auth/sessions?accountId=" + escapeID(accountID), deadline: deadline, jitter: jitter}
+	return r.start(), nil
+}
+
+// escapeID percent-encodes what of an id needs it.
+func escapeID(id string) string { return strings.Replace(id, ":", "%3A", 1) }
+
+func (r *Retry) start() *Retry {
+	r.backoff = backoffBase
+	r.send(Send{})
+	return r
 }
 
 // Next returns the step to take. It changes only when the step's outcome is
@@ -129,11 +155,9 @@ func (r *Retry) Next() Step { return r.next }
 
 func (r *Retry) send(s Send) {
 	r.attempt++
-	s.Method, s.Path, s.Attempt = "DELETE", r.path, r.attempt
+	s.Method, s.Path, s.Attempt = r.method, r.path, r.attempt
 	r.sent, r.next = s, s
 }
-
-func (r *Retry) firstLeg() { r.send(Send{}) }
 
 // Signed reports what [SignChallenge] made of a [Sign] step.
 func (r *Retry) Signed(s Signed, err error) {
@@ -153,93 +177,76 @@ func (r *Retry) Waited() {
 
 // Failed reports that a [Send] got no answer, or lost it on the way.
 func (r *Retry) Failed(now time.Time, err error) {
-	r.retry(now, "network", 0, &Error{Kind: ErrNetworkFailed, Msg: "no answer from the bridge", Err: err, RequestID: r.sent.RequestID})
+	r.retry(now, "network", &Error{Kind: ErrNetworkFailed, Msg: "no answer from the bridge", Err: err, RequestID: r.sent.RequestID})
 }
 
 // Answered reports the answer to a [Send].
 func (r *Retry) Answered(now time.Time, res Response) {
-	signed := r.sent.Signed()
-	switch res.Status {
-	case 202:
-		if signed {
-			r.end(r.unexpected(res)) // of all endpoints, only delegated keys have a third leg
-			return
-		}
+	signed, listing := r.sent.Signed(), r.intent == ""
+	failure := res.Failure()
+	failure.RequestID = r.sent.RequestID
+	switch code := failure.UpstreamCode; {
+	case listing && res.Status == 200:
+		r.next = Done{Body: res.Body}
+
+	case !listing && !signed && res.Status == 202:
 		c, err := ParseChallenge(res.Body)
 		if err != nil {
 			r.end(err)
 			return
 		}
-		r.next = Sign{Challenge: c, Intent: Intent{Name: RevokeSession}}
+		r.next = Sign{Challenge: c, Intent: Intent{Name: r.intent}}
 
-	case 204:
-		if !signed {
-			r.end(r.unexpected(res)) // nothing was signed, so nothing can be revoked
-			return
-		}
+	case signed && res.Status == 204:
 		r.next = Done{Status: Revoked}
 
-	case 200:
-		if !signed || !isProcessing(res.Body) {
-			r.end(r.unexpected(res))
-			return
-		}
-		still := &Error{Kind: ErrUpstreamUnavailable, Msg: "Grid is still processing the revocation", Status: 200, RequestID: r.sent.RequestID}
+	case signed && res.Status == 200 && isProcessing(res.Body):
+		still := &Error{Kind: ErrUpstreamUnavailable, Msg: "Grid is still processing the revocation", Status: 200, RetryAfter: failure.RetryAfter, RequestID: r.sent.RequestID}
 		if r.polls++; r.polls > maxPolls {
 			r.end(still)
 			return
 		}
-		r.wait(now, "processing", max(pollEvery, retryAfter(res.RetryAfter)), r.sent, still)
+		r.wait(now, "processing", max(pollEvery, failure.RetryAfter), r.sent, still)
 
-	case 401, 409:
-		switch code := errorCode(res); {
-		case signed && code == "BRIDGE_CHALLENGE_UNKNOWN":
-			// A bridge of several replicas that cannot reach what they share:
-			// with a pause, because it takes a moment to notice and to mend.
-			r.retry(now, code, 0, r.failure(res))
-		case signed && isStale(code) && r.restarts < maxRestarts:
-			r.restarts++
-			r.firstLeg()
-		default:
-			r.end(r.failure(res))
-		}
-
-	case 404:
-		// Only Grid, or the bridge in its place, may say that a session is
-		// gone. A web server that has no such path knows nothing of it.
-		if code := errorCode(res); code == "" || code == "BRIDGE_ROUTE_NOT_FOUND" {
-			r.end(r.unexpected(res))
-			return
-		}
+	case !listing && res.Status == 404 && failure.Kind == ErrUpstreamRefused:
 		r.next = Done{Status: Inactive}
 
-	case 429, 502, 503, 504:
-		r.retry(now, "HTTP "+strconv.Itoa(res.Status), retryAfter(res.RetryAfter), r.failure(res))
+	case res.Status == 401 && code == "BRIDGE_UNAUTHENTICATED" && !r.reauthenticated:
+		r.reauthenticated = true
+		r.send(Send{Reauthenticate: true})
+
+	case signed && res.Status == 401 && code == "BRIDGE_CHALLENGE_UNKNOWN":
+		// A bridge of several replicas that cannot reach what they share:
+		// with a pause, because it takes a moment to notice and to mend.
+		r.retry(now, code, failure)
+
+	case signed && isStale(res.Status, code) && r.restarts < maxRestarts:
+		r.restarts++
+		r.send(Send{})
+
+	case res.Status == 429 || res.Status == 502 || res.Status == 503 || res.Status == 504:
+		r.retry(now, "HTTP "+strconv.Itoa(res.Status), failure)
 
 	default:
-		r.end(r.failure(res))
+		r.end(failure)
 	}
 }
 
-// isStale reports whether code says that the challenge, and not the signature,
-// is no longer good: a new one may do. The plain code is Grid's for one that ran
-// out or was used (contract 2.0). The bridge takes no signature twice, as when a
-// proxy before it resends.
-func isStale(code string) bool {
-	return code == "UNAUTHORIZED" || code == "BRIDGE_SIGNATURE_REPLAYED"
+// isStale reports whether an answer says that the challenge, and not the
+// signature, is no longer good: a new one may do. The plain code is Grid's for
+// one that ran out or was used (contract 2.0). The bridge takes no signature
+// twice, as when a proxy before it resends.
+func isStale(status int, code string) bool {
+	return status == 401 && code == "UNAUTHORIZED" || status == 409 && code == "BRIDGE_SIGNATURE_REPLAYED"
 }
 
-// retry goes back to the first leg after a pause of at least least, or ends
-// with err when the tries or the time are used up.
-func (r *Retry) retry(now time.Time, reason string, least time.Duration, err error) {
-	if r.transient++; r.transient > maxTransient {
-		r.end(err)
-		return
-	}
+// retry goes back to the first leg after a pause, or ends with e if there is no
+// time left for one.
+func (r *Retry) retry(now time.Time, reason string, e *Error) {
 	// Full jitter: clients that failed together must not come back together.
-	pause := min(backoffBase<<(r.transient-1), backoffMax)
-	pause = time.Duration(r.jitter() * float64(pause))
-	r.wait(now, reason, max(pause, least), Send{}, err)
+	pause := time.Duration(r.jitter() * float64(r.backoff))
+	r.backoff = min(2*r.backoff, backoffMax)
+	r.wait(now, reason, max(pause, e.RetryAfter), Send{}, e)
 }
 
 func (r *Retry) wait(now time.Time, reason string, pause time.Duration, then Send, err error) {
@@ -252,49 +259,34 @@ func (r *Retry) wait(now time.Time, reason string, pause time.Duration, then Sen
 
 func (r *Retry) end(err error) { r.next = Done{Err: err} }
 
-// failure is [Response.Failure], with the challenge that the answer is about.
-func (r *Retry) failure(res Response) *Error {
-	e := res.Failure()
-	e.RequestID = r.sent.RequestID
-	return e
-}
-
-// unexpected says that res is one that Grid never gives at this step.
-func (r *Retry) unexpected(res Response) *Error {
-	e := r.failure(res)
-	e.Kind = ErrResponseMalformed
-	return e
-}
-
 // Failure says what an answer that is not a success means: [ErrUpstreamRefused]
 // for a 4xx, [ErrUpstreamUnavailable] for 429 and 5xx, and otherwise
-// [ErrResponseMalformed].
+// [ErrResponseMalformed]. So is a 404 that is not Grid's: of what is there, and
+// what is gone, a server without Grid's paths knows nothing.
 func (res Response) Failure() *Error {
 	e := &Error{
-		Kind: ErrResponseMalformed, Status: res.Status, UpstreamCode: errorCode(res),
+		Kind: ErrResponseMalformed, Status: res.Status, UpstreamCode: errorCode(res), RetryAfter: retryAfter(res.RetryAfter),
 		Msg: "the bridge answered HTTP " + strconv.Itoa(res.Status),
 	}
+	if e.UpstreamCode != "" {
+		e.Msg += " " + e.UpstreamCode
+	}
 	switch {
+	case res.Status == 404 && (e.UpstreamCode == "" || e.UpstreamCode == "BRIDGE_ROUTE_NOT_FOUND"):
+		e.Msg += ": nothing of Grid's is at this address, bridgeUrl may be wrong"
 	case res.Status == 429 || 500 <= res.Status && res.Status <= 599:
 		e.Kind = ErrUpstreamUnavailable
 	case 400 <= res.Status && res.Status <= 499:
 		e.Kind = ErrUpstreamRefused
 	}
-	if e.UpstreamCode != "" {
-		e.Msg += " " + e.UpstreamCode
-	}
 	return e
 }
-
-// maxEnvelope bounds what is read of an error, far above any envelope: a body
-// of many small values takes a hundred times its size once it is parsed.
-const maxEnvelope = 64 << 10
 
 // errorCode returns the code of Grid's error envelope (contract 1.5), or "" if
 // the body is not one. Codes are upper-case names: what an upstream may put in
 // our errors is no more than that.
 func errorCode(res Response) string {
-	if len(res.Body) > maxEnvelope {
+	if res.Status < 400 {
 		return ""
 	}
 	v, err := parseJSON(string(res.Body))
@@ -326,9 +318,6 @@ func retryAfter(header string) time.Duration {
 	if !isDecimal(header) {
 		return 0
 	}
-	seconds, err := strconv.ParseUint(header, 10, 31)
-	if err != nil {
-		seconds = 1<<31 - 1 // further off than any deadline
-	}
+	seconds, _ := strconv.ParseUint(header, 10, 31) // the most it can be if it is more
 	return time.Duration(seconds) * time.Second
 }

@@ -18,15 +18,24 @@ func envelope(status int, code string) Response {
 
 var errLost = errors.New("lost")
 
-// run plays a revocation against a script of answers, one for each request: a
-// Response, or an error for no answer. It returns the story, one word a step.
+func half() float64 { return 0.5 } // a jitter
+
+// run plays a revocation against a script of answers, as play does.
 func run(t *testing.T, deadline time.Time, script ...any) (story string, done Done) {
 	t.Helper()
-	now := noon
-	r, err := NewRevocation(sessionID, deadline, func() float64 { return 0.5 })
+	r, err := NewRevocation(sessionID, deadline, half)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return play(t, r, "DELETE /auth/sessions/"+strings.Replace(sessionID, ":", "%3A", 1), script...)
+}
+
+// play runs r, whose requests are all the one that is given, against a script of
+// answers, one for each: a Response, or an error for no answer. It returns the
+// story, one word a step.
+func play(t *testing.T, r *Retry, request string, script ...any) (story string, done Done) {
+	t.Helper()
+	now := noon
 	key := parseKey(t, Secp256k1, secretHex)
 	var words []string
 	attempts := 0
@@ -36,8 +45,8 @@ func run(t *testing.T, deadline time.Time, script ...any) (story string, done Do
 			if len(script) == 0 {
 				t.Fatalf("a request more than expected after: %s", strings.Join(words, " "))
 			}
-			if s.Method != "DELETE" || s.Path != "/auth/sessions/"+strings.Replace(sessionID, ":", "%3A", 1) {
-				t.Errorf("request = %s %s", s.Method, s.Path)
+			if got := s.Method + " " + s.Path; got != request {
+				t.Errorf("request = %s, want %s", got, request)
 			}
 			if attempts++; s.Attempt != attempts {
 				t.Errorf("attempt = %d, want %d", s.Attempt, attempts)
@@ -45,7 +54,11 @@ func run(t *testing.T, deadline time.Time, script ...any) (story string, done Do
 			if (s.Signature == "") != (s.RequestID == "") {
 				t.Errorf("only one of the two headers: %+v", s)
 			}
-			words = append(words, map[bool]string{false: "ask", true: "signed"}[s.Signed()])
+			word := map[bool]string{false: "ask", true: "signed"}[s.Signed()]
+			if s.Reauthenticate {
+				word += "-anew"
+			}
+			words = append(words, word)
 			switch answer := script[0].(type) {
 			case Response:
 				r.Answered(now, answer)
@@ -74,6 +87,7 @@ func run(t *testing.T, deadline time.Time, script ...any) (story string, done Do
 func TestRetry(t *testing.T) {
 	gone := envelope(404, "REFERENCE_NOT_FOUND")
 	stale := envelope(401, "UNAUTHORIZED")
+	unknown := envelope(401, "BRIDGE_UNAUTHENTICATED")
 	busy := envelope(503, "X")
 	processing := Response{Status: 200, Body: []byte(`{"status":"PROCESSING"}`)}
 	expired := okChallenge
@@ -99,14 +113,24 @@ func TestRetry(t *testing.T) {
 		{"at most twice", []any{okChallenge, stale, okChallenge, stale, okChallenge, stale}, "ask sign signed ask sign signed ask sign signed", "", ErrUpstreamRefused},
 		{"a 401 that blames the signature is final", []any{okChallenge, envelope(401, "WALLET_SIGNATURE_INVALID")}, "ask sign signed", "", ErrUpstreamRefused},
 		{"a 401 to the first leg is final", []any{stale}, "ask", "", ErrUpstreamRefused},
+		{"401 with the code of a 409 is final", []any{okChallenge, envelope(401, "BRIDGE_SIGNATURE_REPLAYED")}, "ask sign signed", "", ErrUpstreamRefused},
+		{"409 with the code of a 401 is final", []any{okChallenge, envelope(409, "UNAUTHORIZED")}, "ask sign signed", "", ErrUpstreamRefused},
 		{"a challenge that was never made is not forgotten", []any{envelope(401, "BRIDGE_CHALLENGE_UNKNOWN")}, "ask", "", ErrUpstreamRefused},
 		{"any other 4xx is final", []any{okChallenge, envelope(403, "FORBIDDEN")}, "ask sign signed", "", ErrUpstreamRefused},
 
 		{"lost signed answer, session gone", []any{okChallenge, errLost, gone}, "ask sign signed 125ms ask", Inactive, ""},
 		{"lost signed answer, session there", []any{okChallenge, errLost, okChallenge, Response{Status: 204}}, "ask sign signed 125ms ask sign signed", Revoked, ""},
 		{"a 502 to the signed leg is a lost answer", []any{okChallenge, envelope(502, "X"), gone}, "ask sign signed 125ms ask", Inactive, ""},
-		{"back-off doubles, then gives up", []any{busy, busy, busy, busy, busy}, "ask 125ms ask 250ms ask 500ms ask 1s ask", "", ErrUpstreamUnavailable},
-		{"network gives up", []any{errLost, errLost, errLost, errLost, errLost}, "ask 125ms ask 250ms ask 500ms ask 1s ask", "", ErrNetworkFailed},
+		{"back-off doubles up to 8 s, as long as there is time", repeat(busy, 12), "ask 125ms ask 250ms ask 500ms ask 1s ask 2s ask 4s ask 4s ask 4s ask 4s ask 4s ask 4s ask", "", ErrUpstreamUnavailable},
+		{"network, as long as there is time", repeat(errLost, 12), "ask 125ms ask 250ms ask 500ms ask 1s ask 2s ask 4s ask 4s ask 4s ask 4s ask 4s ask 4s ask", "", ErrNetworkFailed},
+		{"back again late", append(repeat(errLost, 10), okChallenge, Response{Status: 204}), "ask 125ms ask 250ms ask 500ms ask 1s ask 2s ask 4s ask 4s ask 4s ask 4s ask 4s ask sign signed", Revoked, ""},
+
+		{"the app's token ran out: one more, at once", []any{unknown, okChallenge, Response{Status: 204}}, "ask ask-anew sign signed", Revoked, ""},
+		{"the app's token ran out between the legs", []any{okChallenge, unknown, okChallenge, Response{Status: 204}}, "ask sign signed ask-anew sign signed", Revoked, ""},
+		{"the app has no better token", []any{unknown, unknown}, "ask ask-anew", "", ErrUpstreamRefused},
+		{"the app's token is asked for once in all", []any{unknown, okChallenge, unknown}, "ask ask-anew sign signed", "", ErrUpstreamRefused},
+		{"a new token, and then the network", []any{unknown, errLost, okChallenge, Response{Status: 204}}, "ask ask-anew 125ms ask sign signed", Revoked, ""},
+		{"the code without its status", []any{envelope(403, "BRIDGE_UNAUTHENTICATED")}, "ask", "", ErrUpstreamRefused},
 		{"Retry-After is honoured", []any{Response{Status: 429, RetryAfter: "3", Body: envelope(429, "RATE_LIMITED").Body}, gone}, "ask 3s ask", Inactive, ""},
 		{"Retry-After is decimal", []any{Response{Status: 504, RetryAfter: "12"}, gone}, "ask 12s ask", Inactive, ""},
 		{"Retry-After past the deadline ends it", []any{Response{Status: 429, RetryAfter: "60"}}, "ask", "", ErrUpstreamUnavailable},
@@ -128,7 +152,7 @@ func TestRetry(t *testing.T) {
 		{"404 of a server that is not a bridge", []any{Response{Status: 404, Body: []byte("<html>")}}, "ask", "", ErrResponseMalformed},
 		{"404 with a body of another status", []any{Response{Status: 404, Body: envelope(403, "X").Body}}, "ask", "", ErrResponseMalformed},
 		{"404 of a bridge without that route", []any{envelope(404, "BRIDGE_ROUTE_NOT_FOUND")}, "ask", "", ErrResponseMalformed},
-		{"404 of 64 KiB and more", []any{Response{Status: 404, Body: append(envelope(404, "X").Body, strings.Repeat(" ", 64<<10)...)}}, "ask", "", ErrResponseMalformed},
+		{"404 to the signed leg of a bridge without that route", []any{okChallenge, envelope(404, "BRIDGE_ROUTE_NOT_FOUND")}, "ask sign signed", "", ErrResponseMalformed},
 		{"redirect", []any{Response{Status: 0}}, "ask", "", ErrResponseMalformed},
 		{"garbage challenge", []any{Response{Status: 202, Body: []byte("hello")}}, "ask", "", ErrChallengeMalformed},
 
@@ -136,7 +160,7 @@ func TestRetry(t *testing.T) {
 		{"payment is not signed", []any{payment}, "ask sign", "", ErrIntentMismatch},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			story, done := run(t, noon.Add(30*time.Second), test.script...)
+			story, done := run(t, noon.Add(31*time.Second), test.script...)
 			if story != test.story {
 				t.Errorf("story = %s\nwant    %s", story, test.story)
 			}
@@ -148,11 +172,59 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-func repeat(r Response, n int) (all []any) {
+func repeat(answer any, n int) (all []any) {
 	for range n {
-		all = append(all, r)
+		all = append(all, answer)
 	}
 	return all
+}
+
+const accountID = "InternalAccount:019542f5-b3e7-1d02-0000-000000000001"
+
+func TestSessionList(t *testing.T) {
+	list := Response{Status: 200, Body: []byte(`{"data":[]}`)}
+	processing := Response{Status: 200, Body: []byte(`{"status":"PROCESSING"}`)}
+	for _, test := range []struct {
+		name   string
+		script []any
+		story  string
+		body   string
+		fail   Kind
+	}{
+		{"listed", []any{list}, "ask", `{"data":[]}`, ""},
+		{"whatever the body is", []any{processing}, "ask", `{"status":"PROCESSING"}`, ""},
+		{"an empty body", []any{Response{Status: 200}}, "ask", "", ""},
+		{"lost answers", []any{errLost, envelope(503, "X"), Response{Status: 429, RetryAfter: "3"}, list}, "ask 125ms ask 250ms ask 3s ask", `{"data":[]}`, ""},
+		{"without end", repeat(envelope(504, "X"), 12), "ask 125ms ask 250ms ask 500ms ask 1s ask 2s ask 4s ask 4s ask 4s ask 4s ask 4s ask 4s ask", "", ErrUpstreamUnavailable},
+		{"the app's token ran out", []any{envelope(401, "BRIDGE_UNAUTHENTICATED"), list}, "ask ask-anew", `{"data":[]}`, ""},
+		{"the app has no better token", repeat(envelope(401, "BRIDGE_UNAUTHENTICATED"), 2), "ask ask-anew", "", ErrUpstreamRefused},
+		{"401 of Grid's is final", []any{envelope(401, "UNAUTHORIZED")}, "ask", "", ErrUpstreamRefused},
+		{"no such account", []any{envelope(404, "REFERENCE_NOT_FOUND")}, "ask", "", ErrUpstreamRefused},
+		{"no bridge", []any{Response{Status: 404, Body: []byte("<html>")}}, "ask", "", ErrResponseMalformed},
+		{"no such route", []any{envelope(404, "BRIDGE_ROUTE_NOT_FOUND")}, "ask", "", ErrResponseMalformed},
+		{"a challenge", []any{okChallenge}, "ask", "", ErrResponseMalformed},
+		{"204", []any{Response{Status: 204}}, "ask", "", ErrResponseMalformed},
+		{"500", []any{envelope(500, "X")}, "ask", "", ErrUpstreamUnavailable},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r, err := NewSessionList(accountID, noon.Add(31*time.Second), half)
+			if err != nil {
+				t.Fatal(err)
+			}
+			story, done := play(t, r, "GET /auth/sessions?accountId="+strings.Replace(accountID, ":", "%3A", 1), test.script...)
+			if story != test.story {
+				t.Errorf("story = %s\nwant    %s", story, test.story)
+			}
+			if string(done.Body) != test.body || done.Status != "" {
+				t.Errorf("body = %s, status %q", done.Body, done.Status)
+			}
+			wantKind(t, done.Err, test.fail)
+		})
+	}
+	for _, id := range []string{"", "InternalAccount:", sessionID, accountID + "&x=y", accountID + "\n"} {
+		_, err := NewSessionList(id, noon, nil)
+		wantKind(t, err, ErrArgumentInvalid)
+	}
 }
 
 func TestRetryErrorsCarryTheAnswer(t *testing.T) {
@@ -163,6 +235,11 @@ func TestRetryErrorsCarryTheAnswer(t *testing.T) {
 	}
 	_, done = run(t, noon.Add(time.Second), okChallenge, Response{Status: 200, Body: []byte(`{"status":"PROCESSING"}`)}, Response{Status: 200, Body: []byte(`{"status":"PROCESSING"}`)})
 	if e, ok := errors.AsType[*Error](done.Err); !ok || e.Kind != ErrUpstreamUnavailable || e.Status != 200 || e.RequestID != requestID {
+		t.Errorf("error = %+v", done.Err)
+	}
+	// How long Grid wants to be left alone, when that is longer than there is time.
+	_, done = run(t, noon.Add(time.Minute), okChallenge, Response{Status: 429, RetryAfter: "90"})
+	if e, ok := errors.AsType[*Error](done.Err); !ok || e.RetryAfter != 90*time.Second || e.Status != 429 {
 		t.Errorf("error = %+v", done.Err)
 	}
 	// A signed request without an answer says which challenge it was for.
@@ -183,7 +260,8 @@ func TestRetryErrorsCarryTheAnswer(t *testing.T) {
 	}
 }
 
-// A 4xx was refused, a 429 or a 5xx may pass, and nothing else is an answer of Grid's.
+// A 4xx was refused, a 429 or a 5xx may pass, and nothing else is an answer of
+// Grid's. A code is that of an error.
 func TestFailureKinds(t *testing.T) {
 	for status := range 700 {
 		want := ErrResponseMalformed
@@ -195,8 +273,37 @@ func TestFailureKinds(t *testing.T) {
 		}
 		e := envelope(status, "SOME_CODE").Failure()
 		wantKind(t, e, want)
-		if e.Status != status || e.UpstreamCode != "SOME_CODE" || e.Error() != fmt.Sprintf("signer: the bridge answered HTTP %d SOME_CODE", status) {
+		code, text := "SOME_CODE", fmt.Sprintf("signer: the bridge answered HTTP %d SOME_CODE", status)
+		if status < 400 {
+			code, text = "", strings.TrimSuffix(text, " SOME_CODE")
+		}
+		if e.Status != status || e.UpstreamCode != code || e.Error() != text || e.RetryAfter != 0 {
 			t.Errorf("HTTP %d: %+v", status, e)
+		}
+	}
+}
+
+// A 404 that is not Grid's says so, whatever the call.
+func TestNothingOfGridsIsThere(t *testing.T) {
+	for code, res := range map[string]Response{"": {Status: 404, Body: []byte("<html>")}, "BRIDGE_ROUTE_NOT_FOUND": envelope(404, "BRIDGE_ROUTE_NOT_FOUND")} {
+		e := res.Failure()
+		if e.Kind != ErrResponseMalformed || e.UpstreamCode != code || !strings.HasSuffix(e.Msg, "nothing of Grid's is at this address, bridgeUrl may be wrong") {
+			t.Errorf("%q: %+v", code, e)
+		}
+	}
+	for _, code := range []string{"REFERENCE_NOT_FOUND", "BRIDGE_NOT_FOUND"} {
+		wantKind(t, envelope(404, code).Failure(), ErrUpstreamRefused)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	for header, want := range map[string]time.Duration{
+		"": 0, "0": 0, "1": time.Second, "12": 12 * time.Second, "007": 7 * time.Second, "2147483647": (1<<31 - 1) * time.Second,
+		"2147483648": (1<<31 - 1) * time.Second, "9999999999999999999": (1<<31 - 1) * time.Second, "99999999999999999999": 0,
+		"-1": 0, "+1": 0, "1.5": 0, " 1": 0, "Wed, 21 Oct 2026 07:28:00 GMT": 0,
+	} {
+		if got := (Response{Status: 429, RetryAfter: header}).Failure().RetryAfter; got != want {
+			t.Errorf("%q: %v, want %v", header, got, want)
 		}
 	}
 }
@@ -221,7 +328,7 @@ func TestErrorCode(t *testing.T) {
 		if got := errorCode(res); got != want {
 			t.Errorf("%s: code = %q, want %q", body, got, want)
 		}
-		if got, want := res.Failure().Error(), strings.TrimSpace("signer: the bridge answered HTTP 404 "+want); got != want {
+		if got, want := res.Failure().Error(), strings.TrimSpace("signer: the bridge answered HTTP 404 "+want); !strings.HasPrefix(got, want) {
 			t.Errorf("%s: error = %q, want %q", body, got, want)
 		}
 	}

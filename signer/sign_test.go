@@ -43,7 +43,9 @@ func TestSignChallengeFormats(t *testing.T) {
 		{"activity by default", revokePayload, "", FormatStamp, ""},
 		{"opaque", "cGxhY2Vob2xkZXI=", FormatAuto, FormatDER, ""},
 		{"activity as der", revokePayload, FormatDER, FormatDER, ""},
-		{"opaque as stamp", "cGxhY2Vob2xkZXI=", FormatStamp, FormatStamp, ""},
+		{"opaque as der", "cGxhY2Vob2xkZXI=", FormatDER, FormatDER, ""},
+		{"opaque as stamp", "cGxhY2Vob2xkZXI=", FormatStamp, "", ErrIntentMismatch},
+		{"opaque in no known form", "cGxhY2Vob2xkZXI=", "raw", "", ErrArgumentInvalid},
 		{"unknown", revokePayload, "raw", "", ErrArgumentInvalid},
 		{"jwt without an intent", jwt, FormatAuto, "", ErrIntentMismatch},
 	} {
@@ -131,41 +133,95 @@ func TestRefusalsSayWhatWasSeen(t *testing.T) {
 	}
 }
 
-func TestOrganizationIsRememberedPerKey(t *testing.T) {
+// The organization is the caller's to know: a key remembers nothing of what it
+// signed, and what was signed says whose it was.
+func TestOrganization(t *testing.T) {
 	other := strings.Replace(revokePayload, "org_sim", "org_other", 1)
 	key, used := countingKey(t)
-	sign := func(payload string) error {
-		_, err := SignChallenge(t.Context(), key, challengeFor(payload), SignOptions{}, noon)
-		return err
-	}
-	wantKind(t, sign("b3BhcXVl"), "") // names no organization
-	wantKind(t, sign(revokePayload), "")
-	wantKind(t, sign(other), ErrOrganizationMismatch)
-	wantKind(t, sign(revokePayload), "")
-	wantKind(t, sign("b3BhcXVl"), "")
-	if *used != 4 {
-		t.Errorf("the key was used %d times, want 4", *used)
-	}
-	fresh, _ := countingKey(t)
-	if _, err := SignChallenge(t.Context(), fresh, challengeFor(other), SignOptions{}, noon); err != nil {
-		t.Errorf("another key is held to the same organization: %v", err)
+	for _, test := range []struct {
+		payload, held, organization string
+		fail                        Kind
+	}{
+		{revokePayload, "", "org_sim", ""},
+		{other, "", "org_other", ""},
+		{revokePayload, "org_sim", "org_sim", ""},
+		{other, "org_sim", "", ErrOrganizationMismatch},
+		{revokePayload, "ORG_SIM", "", ErrOrganizationMismatch},
+		{"b3BhcXVl", "org_sim", "", ""}, // names none
+	} {
+		*used = 0
+		s, err := SignChallenge(t.Context(), key, challengeFor(test.payload), SignOptions{Organization: test.held}, noon)
+		wantKind(t, err, test.fail)
+		if s.Organization != test.organization || (*used == 1) != (test.fail == "") {
+			t.Errorf("%s, held to %q: organization = %q, signed %d times", test.payload, test.held, s.Organization, *used)
+		}
 	}
 }
 
-// While a SignFunc waits for the browser, a second call may come in: it must be
-// held to the organization of the first.
-func TestOrganizationIsRememberedBeforeSigning(t *testing.T) {
-	other := strings.Replace(revokePayload, "org_sim", "org_other", 1)
-	inner := parseKey(t, Secp256k1, secretHex)
-	var key *Key
-	var second error
-	key = NewKey(inner.public, func(ctx context.Context, m []byte) ([]byte, error) {
-		_, second = SignChallenge(ctx, key, challengeFor(other), SignOptions{}, noon)
-		return inner.sign(ctx, m)
-	}, nil)
-	_, err := SignChallenge(t.Context(), key, challengeFor(revokePayload), SignOptions{}, noon)
-	wantKind(t, err, "")
-	wantKind(t, second, ErrOrganizationMismatch)
+func TestPayloads(t *testing.T) {
+	const opaque = "b3BhcXVl"
+	jwt := "e30.e30.c2ln"
+	for _, test := range []struct {
+		payloads Payloads
+		payload  string
+		intent   IntentName
+		fail     Kind
+	}{
+		{"", opaque, RevokeSession, ""},
+		{PayloadsAll, opaque, RevokeSession, ""},
+		{PayloadsActivities, opaque, RevokeSession, ErrIntentMismatch},
+		{PayloadsActivities, opaque, "", ErrIntentMismatch},
+		{PayloadsActivities, revokePayload, RevokeSession, ""},
+		{PayloadsActivities, jwt, SignIn, ""},
+		{"opaque", revokePayload, RevokeSession, ErrArgumentInvalid},
+		{"ALL", opaque, RevokeSession, ErrArgumentInvalid},
+	} {
+		key, used := countingKey(t)
+		_, err := SignChallenge(t.Context(), key, challengeFor(test.payload), SignOptions{Intent: Intent{Name: test.intent}, Payloads: test.payloads}, noon)
+		wantKind(t, err, test.fail)
+		if (*used == 1) != (test.fail == "") {
+			t.Errorf("%q, %s: signed %d times", test.payloads, test.payload, *used)
+		}
+		p, err := ParsePayload(test.payload)
+		wantKind(t, err, "")
+		wantKind(t, test.payloads.Admit(p), test.fail)
+	}
+	wantKind(t, Payloads("opaque").Admit(Payload{}), ErrArgumentInvalid)
+}
+
+// Allow is asked once, after every check of ours and before the signature, and
+// its refusal comes back as it is.
+func TestAllow(t *testing.T) {
+	key, used := countingKey(t)
+	refusal := &Error{Kind: ErrKeyLost, Msg: "the key is leaving"}
+	type another struct{ error }
+	asked := 0
+	sign := func(payload string, answer error) error {
+		asked, *used = 0, 0
+		_, err := SignChallenge(t.Context(), key, challengeFor(payload), SignOptions{Organization: "org_sim", Allow: func(ctx context.Context) error {
+			if asked++; ctx != t.Context() || *used != 0 {
+				t.Error("asked with another context, or too late")
+			}
+			return answer
+		}}, noon)
+		return err
+	}
+	if err := sign(revokePayload, nil); err != nil || asked != 1 || *used != 1 {
+		t.Errorf("allowed: %v, asked %d times, signed %d times", err, asked, *used)
+	}
+	for _, answer := range []error{refusal, another{errors.New("no")}, context.Canceled} {
+		if err := sign(revokePayload, answer); err != answer || asked != 1 || *used != 0 {
+			t.Errorf("refused with %v: %v, asked %d times, signed %d times", answer, err, asked, *used)
+		}
+	}
+	if refusal.RequestID != "" {
+		t.Error("the refusal was written to")
+	}
+	for _, payload := range []string{"{}", strings.Replace(revokePayload, "org_sim", "org_other", 1)} {
+		if err := sign(payload, nil); err == nil || asked != 0 || *used != 0 {
+			t.Errorf("%s: %v, asked %d times, signed %d times", payload, err, asked, *used)
+		}
+	}
 }
 
 func TestKeyNeverShowsItsPrivateHalf(t *testing.T) {

@@ -35,7 +35,8 @@ func (s Stamp) encode() string {
 }
 
 // ParseStamp reads the value of a header. It accepts what encode writes, with
-// the three members in any order, and nothing else. The error is
+// the three members in any order and blanks between the tokens, which a stamper
+// of the upstream's in Python writes, and nothing else. The error is
 // [ErrStampMalformed].
 func ParseStamp(header string) (Stamp, error) {
 	malformed := func(msg string) (Stamp, error) {
@@ -48,8 +49,8 @@ func ParseStamp(header string) (Stamp, error) {
 	if !ok {
 		return malformed("not unpadded base64url")
 	}
-	if bytes.ContainsAny(raw, " \t\r\n\\") {
-		return malformed("blanks or escapes, so another text says the same")
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		return malformed("escapes, which no stamper writes")
 	}
 	v, err := parseJSON(string(raw))
 	if err != nil || v.kind != jsonObject {

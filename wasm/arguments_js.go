@@ -11,9 +11,25 @@ import (
 
 // arguments are those of one call. What is checked of them is what is used: a
 // property is read once, so a getter cannot show two values.
+//
+// Whatever reads them panics with its refusal, a *[signer.Error], which begin
+// turns into the rejection: what a call takes then stands there without a
+// branch after each line.
 type arguments struct {
 	values []js.Value
 	call   *call
+}
+
+func invalid(msg string) *signer.Error {
+	return &signer.Error{Kind: signer.ErrArgumentInvalid, Msg: msg}
+}
+
+// must returns v, or refuses the call.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 func (a arguments) at(i int) js.Value {
@@ -23,43 +39,34 @@ func (a arguments) at(i int) js.Value {
 	return js.Undefined()
 }
 
-// text returns argument i, a string.
-func (a arguments) text(i int, name string) (string, error) { return text(a.at(i), name) }
-
 // options returns argument i, which must be an object, or undefined if nothing
 // in it is required. It takes signal and timeoutMs out of it.
-func (a arguments) options(i int) (object, error) {
-	o, err := asObject(a.at(i), "options")
-	if err != nil {
-		return o, err
-	}
+func (a arguments) options(i int) object {
+	o := asObject(a.at(i), "options")
 	if signal := o.property("signal"); !absent(signal) {
-		if signal.Type() != js.TypeObject || (object{signal}).property("addEventListener").Type() != js.TypeFunction {
-			return o, invalid("signal must be an AbortSignal")
+		if signal.Type() != js.TypeObject || (object{signal}).inherited("addEventListener").Type() != js.TypeFunction {
+			panic(invalid("signal must be an AbortSignal"))
 		}
 		a.call.signal = object{signal}
 	}
-	if ms := o.property("timeoutMs"); ms.Type() == js.TypeNumber {
-		f := ms.Float()
-		if !(f >= 1 && f <= float64(maxTimeout/time.Millisecond)) { // so that NaN fails
-			return o, invalid("timeoutMs must be between 1 and 86400000")
+	if ms := o.property("timeoutMs"); !absent(ms) {
+		if ms.Type() != js.TypeNumber || !(ms.Float() >= 1 && ms.Float() <= float64(maxTimeout/time.Millisecond)) { // so that NaN fails
+			panic(invalid("timeoutMs must be a number from 1 to 86400000"))
 		}
-		a.call.timeout = time.Duration(f) * time.Millisecond
-	} else if !absent(ms) {
-		return o, invalid("timeoutMs must be a number")
+		a.call.timeout = time.Duration(ms.Float()) * time.Millisecond
 	}
-	return o, nil
+	return o
 }
 
 // object is a JavaScript object or undefined. It is read and called with the
 // methods below alone: it may be a proxy, or have getters.
 type object struct{ v js.Value }
 
-func asObject(v js.Value, name string) (object, error) {
+func asObject(v js.Value, name string) object {
 	if !v.IsUndefined() && v.Type() != js.TypeObject {
-		return object{}, invalid(name + " must be an object")
+		panic(invalid(name + " must be an object"))
 	}
-	return object{v}, nil
+	return object{v}
 }
 
 // reflectGet and reflectApply read a property and call a method from inside a
@@ -69,113 +76,100 @@ func asObject(v js.Value, name string) (object, error) {
 var (
 	reflectGet   = js.Global().Get("Reflect").Get("get")
 	reflectApply = js.Global().Get("Reflect").Get("apply")
+	objectOf     = js.Global().Get("Object")
+	hasOwn       = objectOf.Get("hasOwn")
 )
 
-// property returns undefined for an absent object too.
+// property returns an own property, and undefined for an absent object too: a
+// polluted Object.prototype sets no option.
 func (o object) property(name string) js.Value {
-	if o.v.IsUndefined() {
-		return o.v
+	if o.v.IsUndefined() || !hasOwn.Invoke(o.v, name).Bool() {
+		return js.Undefined()
 	}
-	return reflectGet.Invoke(o.v, name)
+	return o.inherited(name)
 }
+
+// inherited returns a property of the object or of what it is made after.
+func (o object) inherited(name string) js.Value { return reflectGet.Invoke(o.v, name) }
 
 // invoke calls a method.
 func (o object) invoke(name string, args ...any) js.Value {
-	return reflectApply.Invoke(o.property(name), o.v, args)
+	return reflectApply.Invoke(o.inherited(name), o.v, args)
 }
 
 // text returns a property that must be a string.
-func (o object) text(name string) (string, error) { return text(o.property(name), name) }
+func (o object) text(name string) string { return text(o.property(name), name) }
 
 // optionalText returns "" for an absent property.
-func (o object) optionalText(name string) (string, error) {
-	v := o.property(name)
-	if absent(v) {
-		return "", nil
+func (o object) optionalText(name string) string {
+	if v := o.property(name); !absent(v) {
+		return text(v, name)
 	}
-	return text(v, name)
+	return ""
 }
 
-var objectOf = js.Global().Get("Object")
+// function returns a property that must be a function, or undefined.
+func (o object) function(name string) js.Value {
+	v := o.property(name)
+	if absent(v) {
+		return js.Undefined()
+	}
+	if v.Type() != js.TypeFunction {
+		panic(invalid(name + " must be a function"))
+	}
+	return v
+}
 
 func absent(v js.Value) bool { return v.IsUndefined() || v.IsNull() }
 
 // text converts a string exactly, or refuses it. JavaScript strings may hold
 // lone surrogates, which become U+FFFD on the way into Go: what is signed would
 // not be what the page showed. A long string is refused before it is copied.
-func text(v js.Value, name string) (string, error) {
+func text(v js.Value, name string) string {
 	if v.Type() != js.TypeString {
-		return "", invalid(name + " must be a string")
+		panic(invalid(name + " must be a string"))
 	}
 	if objectOf.Invoke(v).Length() > signer.MaxPayload { // Length wants an object
-		return "", invalid(name + " is too long")
+		panic(invalid(name + " is too long"))
 	}
 	s := v.String()
 	// Comparing with what went in tells a lone surrogate from a U+FFFD that was
 	// there. Without one there is nothing to tell.
 	if strings.ContainsRune(s, utf8.RuneError) && !js.ValueOf(s).Equal(v) {
-		return "", invalid(name + " holds a lone surrogate")
+		panic(invalid(name + " holds a lone surrogate"))
 	}
-	return s, nil
+	return s
 }
 
 // challenge reads {payloadToSign, requestId, expiresAt, type?}.
-func challenge(v js.Value) (c signer.Challenge, err error) {
+func challenge(v js.Value) signer.Challenge {
 	if v.Type() != js.TypeObject {
-		return c, invalid("challenge must be an object")
+		panic(invalid("challenge must be an object"))
 	}
 	o := object{v}
-	payload, err := o.text("payloadToSign")
-	if err != nil {
-		return c, err
-	}
-	requestID, err := o.text("requestId")
-	if err != nil {
-		return c, err
-	}
-	expiresAt, err := o.text("expiresAt")
-	if err != nil {
-		return c, err
-	}
-	typ, err := o.optionalText("type")
-	if err != nil {
-		return c, err
-	}
-	return signer.NewChallenge(payload, requestID, expiresAt, typ)
+	return must(signer.NewChallenge(o.text("payloadToSign"), o.text("requestId"), o.text("expiresAt"), o.optionalText("type")))
 }
 
 // intent reads the name of an intent, or an object with the name and what was
 // submitted with it.
-func intent(v js.Value) (in signer.Intent, err error) {
+func intent(v js.Value) signer.Intent {
 	if absent(v) {
-		return in, nil
+		return signer.Intent{}
 	}
 	if v.Type() == js.TypeString {
-		name, err := text(v, "intent")
-		return signer.Intent{Name: signer.IntentName(name)}, err
+		return signer.Intent{Name: signer.IntentName(text(v, "intent"))}
 	}
-	o, err := asObject(v, "intent")
-	if err != nil {
-		return in, err
+	o := asObject(v, "intent")
+	in := signer.Intent{
+		Name:            signer.IntentName(o.text("name")),
+		TargetPublicKey: o.optionalText("targetPublicKey"),
+		Credential:      signer.CredentialType(o.optionalText("type")),
 	}
-	name, err := o.text("name")
-	if err != nil {
-		return in, err
-	}
-	in.Name = signer.IntentName(name)
-	if in.TargetPublicKey, err = o.optionalText("targetPublicKey"); err != nil {
-		return in, err
-	}
-	typ, err := o.optionalText("type")
-	if err != nil {
-		return in, err
-	}
-	in.Credential = signer.CredentialType(typ)
 	submitted := map[signer.CredentialType]string{
 		signer.EmailOTP: "email", signer.SMSOTP: "phoneNumber", signer.OAuth: "oidcToken", signer.Passkey: "attestationObject",
 	}[in.Credential]
 	if submitted != "" {
-		in.Submitted, err = o.text(submitted)
+		in.Submitted = o.optionalText(submitted)
 	}
-	return in, err
+	return in
 }

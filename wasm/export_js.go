@@ -11,7 +11,7 @@ import (
 
 // function is one exported function. It reads its arguments and returns the
 // work to be done with them, which may block; args must not be used by then.
-type function func(args arguments) (work, error)
+type function func(args arguments) work
 
 // work returns what the Promise resolves to: anything js.ValueOf takes.
 type work func(ctx context.Context) (any, error)
@@ -22,7 +22,7 @@ type work func(ctx context.Context) (any, error)
 func export(f function) js.Func {
 	return js.FuncOf(func(_ js.Value, args []js.Value) any {
 		promise, resolve, reject := newPromise()
-		ctx, work, err := begin(f, args)
+		ctx, end, work, err := begin(f, args)
 		if err != nil {
 			reject.Invoke(jsError(err))
 			return promise
@@ -30,7 +30,7 @@ func export(f function) js.Func {
 		// JavaScript's event loop waits for this function, so whatever blocks
 		// has to happen in a goroutine.
 		go func() {
-			defer ctx.end()
+			defer end()
 			if v, err := finish(ctx, work); err != nil {
 				reject.Invoke(jsError(err))
 			} else {
@@ -43,21 +43,22 @@ func export(f function) js.Func {
 
 // begin runs f's first half. Getters, proxies and what only looks like an
 // AbortSignal can throw, which a call turns into a panic.
-func begin(f function, args []js.Value) (ctx *callContext, w work, err error) {
+func begin(f function, args []js.Value) (ctx context.Context, end func(), w work, err error) {
 	defer func() {
-		switch r := recover(); r.(type) {
+		switch r := recover().(type) {
 		case nil:
+		case *signer.Error:
+			err = r
 		case js.Error, *js.ValueError:
 			err = invalid("an argument could not be read")
 		default:
 			err = errInternal
 		}
 	}()
-	call := &call{}
-	if w, err = f(arguments{args, call}); err != nil {
-		return nil, nil, err
-	}
-	return call.context(), w, nil
+	call := &call{timeout: defaultTimeout}
+	w = f(arguments{args, call})
+	ctx, end = call.context()
+	return ctx, end, w, nil
 }
 
 // finish runs f's second half. The value of a panic may quote key bytes, so it
@@ -80,10 +81,11 @@ func finish(ctx context.Context, w work) (v any, err error) {
 
 var errInternal = &signer.Error{Kind: signer.ErrInternal, Msg: "internal error"}
 
-func invalid(msg string) error { return &signer.Error{Kind: signer.ErrArgumentInvalid, Msg: msg} }
-
 // jsError makes the Error that a Promise rejects with.
 func jsError(err error) js.Value {
+	if t, ok := errors.AsType[thrown](err); ok {
+		return t.value
+	}
 	e, ok := errors.AsType[*signer.Error](err)
 	if !ok {
 		e = errInternal
@@ -100,6 +102,9 @@ func jsError(err error) js.Value {
 	}
 	if e.RequestID != "" {
 		v.Set("requestId", e.RequestID)
+	}
+	if e.RetryAfter != 0 {
+		v.Set("retryAfterMs", e.RetryAfter.Milliseconds())
 	}
 	return v
 }
@@ -134,19 +139,14 @@ func await(ctx context.Context, promise js.Value) (js.Value, error) {
 	}
 	done := make(chan result, 1)
 	var fulfilled, rejected js.Func
-	settle := func(r result) {
+	settle := func(r result) any {
 		fulfilled.Release()
 		rejected.Release()
 		done <- r
+		return nil
 	}
-	fulfilled = js.FuncOf(func(_ js.Value, args []js.Value) any {
-		settle(result{value: args[0]})
-		return nil
-	})
-	rejected = js.FuncOf(func(_ js.Value, args []js.Value) any {
-		settle(result{err: js.Error{Value: args[0]}})
-		return nil
-	})
+	fulfilled = js.FuncOf(func(_ js.Value, args []js.Value) any { return settle(result{value: args[0]}) })
+	rejected = js.FuncOf(func(_ js.Value, args []js.Value) any { return settle(result{err: js.Error{Value: args[0]}}) })
 	promise.Call("then", fulfilled, rejected)
 	select {
 	case r := <-done:
@@ -154,6 +154,49 @@ func await(ctx context.Context, promise js.Value) (js.Value, error) {
 	case <-ctx.Done():
 		return js.Undefined(), context.Cause(ctx)
 	}
+}
+
+// callback calls a function of the caller's and waits for what it promises. What
+// it throws, or rejects with, is a [js.Error].
+func callback(ctx context.Context, f js.Value, args ...any) (v js.Value, err error) {
+	if err := caught(func() { v = promiseConstructor.Call("resolve", f.Invoke(args...)) }); err != nil {
+		return v, err
+	}
+	return await(ctx, v)
+}
+
+// caught returns what f panics with, if that is a refusal or was thrown in
+// JavaScript.
+func caught(f func()) (err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case *signer.Error, js.Error, *js.ValueError:
+			err = r.(error)
+		default:
+			panic(r)
+		}
+	}()
+	f()
+	return nil
+}
+
+// thrown is an error that the worker's own code threw, on its way back there.
+type thrown struct{ value js.Value }
+
+func (thrown) Error() string { return "thrown by the caller's code" }
+
+// ours keeps what the worker's own code threw, and what ended the call. Anything
+// else becomes otherwise: not even its text is passed on, which may quote keys.
+func ours(err error, otherwise error) error {
+	e, ok := errors.AsType[js.Error](err)
+	if !ok {
+		return err
+	}
+	if e.Value.Type() == js.TypeObject && reflectGet.Invoke(e.Value, "name").Equal(js.ValueOf("GridSignerError")) {
+		return thrown{e.Value}
+	}
+	return otherwise
 }
 
 // defaultTimeout is the deadline of a call that names none.
@@ -164,49 +207,37 @@ const maxTimeout = 24 * time.Hour
 
 // call is what one call was given to end it early.
 type call struct {
-	timeout time.Duration // 0 means defaultTimeout
-	signal  object        // an AbortSignal, or undefined
+	timeout time.Duration
+	signal  object // an AbortSignal, or undefined
 }
 
-// callContext ends with the deadline or the signal. end must be called when the
-// work is done.
-type callContext struct {
-	context.Context
-	end func()
-}
-
-func (c *call) context() *callContext {
-	timeout := c.timeout
-	if timeout == 0 {
-		timeout = defaultTimeout
-	}
-	ctx, stop := context.WithTimeoutCause(context.Background(), timeout,
+// context ends with the deadline or the signal. end must be called when the work
+// is done.
+func (c *call) context() (ctx context.Context, end func()) {
+	ctx, stop := context.WithTimeoutCause(context.Background(), c.timeout,
 		&signer.Error{Kind: signer.ErrTimeout, Msg: "the call took longer than its timeoutMs"})
 	if c.signal.v.IsUndefined() {
-		return &callContext{ctx, stop}
+		return ctx, stop
 	}
 	ctx, abort := context.WithCancelCause(ctx)
-	aborted := &signer.Error{Kind: signer.ErrAborted, Msg: "the call was aborted"}
 	listener := js.FuncOf(func(js.Value, []js.Value) any {
-		abort(aborted)
+		abort(&signer.Error{Kind: signer.ErrAborted, Msg: "the call was aborted"})
 		return nil
 	})
-	end := func() {
+	end = func() {
 		abort(nil)
 		stop()
-		defer listener.Release()
-		defer func() { _ = recover() }() // a signal that lets go of nobody is no reason to fail
-		c.signal.invoke("removeEventListener", "abort", listener)
+		_ = caught(func() { c.signal.invoke("removeEventListener", "abort", listener) }) // one that lets go of nobody is no reason to fail
+		listener.Release()
 	}
-	defer func() {
-		if r := recover(); r != nil {
-			end()
-			panic(r)
+	if err := caught(func() {
+		c.signal.invoke("addEventListener", "abort", listener)
+		if c.signal.inherited("aborted").Truthy() {
+			listener.Invoke()
 		}
-	}()
-	c.signal.invoke("addEventListener", "abort", listener)
-	if c.signal.property("aborted").Truthy() {
-		abort(aborted)
+	}); err != nil {
+		end()
+		panic(err)
 	}
-	return &callContext{ctx, end}
+	return ctx, end
 }

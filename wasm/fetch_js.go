@@ -9,12 +9,13 @@ import (
 	"gridsigner/signer"
 )
 
-// bridge is where requests go, and what goes with each of them.
+// bridge is where the requests of a call go, and what goes with each of them.
 type bridge struct {
 	base        string // absolute, without a trailing slash
-	headers     map[string]string
 	credentials string
 	clock       clock
+	ask         js.Value // the caller's function that returns headers, or undefined
+	headers     js.Value // of the class Headers: the caller's
 }
 
 // headerOwn is what a page of another site cannot set; the bridge insists on it.
@@ -23,104 +24,94 @@ const headerOwn = "X-Gridsigner"
 // maxAnswer bounds what is read of an answer. Grid's are a few hundred bytes.
 const maxAnswer = 1 << 20
 
-// bridgeOptions reads {bridgeUrl, headers?, credentials?}.
-func bridgeOptions(o object) (b bridge, err error) {
-	if b.base, err = o.text("bridgeUrl"); err != nil {
-		return b, err
-	}
+// bridgeOptions reads {bridgeUrl, headers?, credentials?, clock?}.
+func bridgeOptions(o object) *bridge {
 	// new URL throws on what is not an absolute URL.
-	u := js.Global().Get("URL").New(b.base)
-	protocol := u.Get("protocol").String()
-	if protocol != "https:" && protocol != "http:" || u.Get("search").String()+u.Get("hash").String()+u.Get("username").String()+u.Get("password").String() != "" {
-		return b, invalid("bridgeUrl must be an absolute http(s) URL without user, query or fragment")
+	u := js.Global().Get("URL").New(o.text("bridgeUrl"))
+	part := func(name string) string { return u.Get(name).String() }
+	if p := part("protocol"); p != "https:" && p != "http:" || part("search")+part("hash")+part("username")+part("password") != "" {
+		panic(invalid("bridgeUrl must be an absolute http(s) URL without user, query or fragment"))
 	}
-	b.base = strings.TrimRight(u.Get("href").String(), "/?#")
-	switch b.credentials, err = o.optionalText("credentials"); {
-	case err != nil:
-		return b, err
-	case b.credentials == "":
+	b := &bridge{base: strings.TrimRight(part("href"), "/?#"), credentials: o.optionalText("credentials"), clock: clockOption(o)}
+	switch b.credentials {
+	case "":
 		b.credentials = "same-origin"
-	case b.credentials != "omit" && b.credentials != "same-origin" && b.credentials != "include":
-		return b, invalid("credentials must be omit, same-origin or include")
+	case "omit", "same-origin", "include":
+	default:
+		panic(invalid("credentials must be omit, same-origin or include"))
 	}
-	if b.clock, err = clockOption(o); err != nil {
-		return b, err
+	if v := o.property("headers"); v.Type() == js.TypeFunction {
+		b.ask = v
+	} else {
+		b.headers = headers(v)
 	}
-	b.headers, err = headers(o.property("headers"))
-	return b, err
+	return b
 }
 
-// headers reads a plain object of strings. The two headers of the signed retry
-// are this module's to set.
-func headers(v js.Value) (map[string]string, error) {
+// headers copies the caller's, judged by the browser's own rules. The two of the
+// signed retry are this module's to set.
+func headers(v js.Value) js.Value {
 	if absent(v) {
-		return nil, nil
+		v = js.Undefined()
 	}
-	if v.Type() != js.TypeObject {
-		return nil, invalid("headers must be an object")
-	}
-	names := js.Global().Get("Object").Call("keys", v)
-	if names.Length() > 64 {
-		return nil, invalid("too many headers")
-	}
-	fields, all := object{v}, make(map[string]string, names.Length())
-	for i := range names.Length() {
-		name, err := text(names.Index(i), "header name")
-		if err != nil {
-			return nil, err
-		}
-		if strings.EqualFold(name, signer.HeaderSignature) || strings.EqualFold(name, signer.HeaderRequestID) {
-			return nil, invalid("headers must not hold " + signer.HeaderSignature + " or " + signer.HeaderRequestID)
-		}
-		if strings.EqualFold(name, headerOwn) {
-			continue // ours, and twice it would be another value
-		}
-		if all[name], err = fields.text(name); err != nil {
-			return nil, err
+	h := js.Global().Get("Headers").New(v)
+	for _, name := range []string{signer.HeaderSignature, signer.HeaderRequestID} {
+		if h.Call("has", name).Bool() {
+			panic(invalid("headers must not hold " + name))
 		}
 	}
-	// The browser's own judgement of names and values, now instead of later.
-	js.Global().Get("Headers").New(toObject(all))
-	return all, nil
+	h.Call("delete", headerOwn) // ours, and twice it would be another value
+	return h
 }
 
-func toObject(m map[string]string) js.Value {
-	o := js.Global().Get("Object").New()
-	for name, value := range m {
-		o.Set(name, value)
+// authenticate asks the caller for the headers, where that is a function.
+func (b *bridge) authenticate(ctx context.Context) error {
+	if b.ask.IsUndefined() {
+		return nil
 	}
-	return o
+	aborter := js.Global().Get("AbortController").New()
+	defer aborter.Call("abort") // so that the caller's promise settles
+	v, err := callback(ctx, b.ask, map[string]any{"signal": aborter.Get("signal")})
+	if err == nil {
+		err = caught(func() { b.headers = headers(v) })
+	}
+	if err != nil {
+		return &signer.Error{Kind: signer.ErrHeadersFailed, Msg: "the headers function failed, or returned what are no headers"}
+	}
+	return nil
 }
 
 // fetch makes one request and reads its answer. An error means that there is
 // none, or that it broke off.
-func (b bridge) fetch(ctx context.Context, method, path string, extra map[string]string) (res signer.Response, err error) {
-	h := toObject(b.headers)
-	for name, value := range extra {
-		h.Set(name, value)
+func (b *bridge) fetch(ctx context.Context, s signer.Send) (res signer.Response, err error) {
+	h := js.Global().Get("Headers").New(b.headers)
+	if s.Signed() {
+		h.Call("set", signer.HeaderSignature, s.Signature)
+		h.Call("set", signer.HeaderRequestID, s.RequestID)
 	}
-	if method != "GET" {
-		h.Set(headerOwn, "1")
+	if s.Method != "GET" {
+		h.Call("set", headerOwn, "1")
 	}
 	aborter := js.Global().Get("AbortController").New()
 	// Whatever happens, the request ends with this function: its promises then
 	// settle, and their callbacks are released.
 	defer aborter.Call("abort")
-	answer, err := await(ctx, js.Global().Call("fetch", b.base+path, map[string]any{
-		"method":      method,
+	answer, err := await(ctx, js.Global().Call("fetch", b.base+s.Path, objectOf.Call("setPrototypeOf", map[string]any{
+		"method":      s.Method,
 		"headers":     h,
 		"credentials": b.credentials,
 		"signal":      aborter.Get("signal"),
 		"cache":       "no-store",
-		"redirect":    "manual", // a bridge never redirects; following could carry a signature elsewhere
-	}))
+		"keepalive":   s.Signed(), // it is on its way, whatever becomes of the page
+		"redirect":    "manual",   // a bridge never redirects; following could carry a signature elsewhere
+	}, nil))) // from a page that shares this realm, anything might be inherited
 	if err != nil {
 		return res, err
 	}
 	res.Status = answer.Get("status").Int() // 0 for a redirect
-	fields := answer.Get("headers")
-	b.clock.learn(fields.Call("get", "Date"))
-	if v := fields.Call("get", "Retry-After"); !absent(v) {
+	received := answer.Get("headers")
+	b.clock.learn(received.Call("get", "Date"))
+	if v := received.Call("get", "Retry-After"); !absent(v) {
 		res.RetryAfter = v.String()
 	}
 	body := answer.Get("body")
@@ -130,50 +121,20 @@ func (b bridge) fetch(ctx context.Context, method, path string, extra map[string
 	reader := body.Call("getReader")
 	for {
 		chunk, err := await(ctx, reader.Call("read"))
-		if err != nil {
+		if err != nil || chunk.Get("done").Bool() {
 			return res, err
 		}
-		if chunk.Get("done").Bool() {
-			return res, nil
-		}
-		if value := chunk.Get("value"); len(res.Body)+value.Length() > maxAnswer {
+		value := chunk.Get("value")
+		if len(res.Body)+value.Length() > maxAnswer {
 			res.Body = nil // no answer of Grid's; without a body it is refused as such
 			return res, nil
-		} else {
-			res.Body = append(res.Body, bytesOf(value)...)
 		}
+		res.Body = append(res.Body, bytesOf(value)...)
 	}
 }
-
-// encode is encodeURIComponent.
-func encode(s string) string { return js.Global().Call("encodeURIComponent", s).String() }
 
 // random is Math.random. It only spreads retries; nothing secret hangs on it.
 func random() float64 { return js.Global().Get("Math").Call("random").Float() }
-
-// clock is what the worker knows of the server's time: an object with the
-// functions now and learn, see web/src/clock.ts. Without one, this device's own
-// clock is used.
-type clock struct{ object }
-
-func clockOption(o object) (clock, error) {
-	v, err := asObject(o.property("clock"), "clock")
-	return clock{v}, err
-}
-
-func (c clock) now() time.Time {
-	if c.v.IsUndefined() {
-		return time.Now()
-	}
-	return time.UnixMilli(int64(c.invoke("now").Float()))
-}
-
-// learn passes on the Date of an answer, null where there is none to be read.
-func (c clock) learn(date js.Value) {
-	if !c.v.IsUndefined() {
-		c.invoke("learn", date)
-	}
-}
 
 // sleep returns early with ctx's cause.
 func sleep(ctx context.Context, d time.Duration) error {

@@ -6,40 +6,39 @@
 // GridSignerError that has a code of signer/errors.go; and it settles by its
 // deadline (timeoutMs, 30 s unless told) or as soon as its AbortSignal fires.
 //
-//	createKey({curve?})                      SessionKey
-//	importKey({curve, privateKey})           SessionKey; zeroes privateKey
-//	keys()                                   SessionKey[]
-//	removeKey(id)                            boolean
-//	signChallenge(challenge, {key, intent?, format?, signal?, timeoutMs?})
-//	revokeSession(id, {key, bridgeUrl, headers?, credentials?, signal?, timeoutMs?, onProgress?})
+//	signChallenge(challenge, {key, intent?, format?, payloads?, signal?, timeoutMs?})
+//	revokeSession(id, {key, bridgeUrl, headers?, credentials?, payloads?, signal?, timeoutMs?, onProgress?})
 //	listSessions(accountId, {bridgeUrl, headers?, credentials?, signal?, timeoutMs?})
+//	createKey({curve: "secp256k1"})              {id, curve, publicKey}
+//	importKey({curve: "secp256k1", privateKey})  {id, curve, publicKey}; zeroes privateKey
+//	removeKey(id)                                boolean
 //
-// A worker that stores keys has more, see custody_js.go and web/src/custody.ts:
-// the options clock and, of signChallenge and revokeSession, organizationId, and
+// A key is what createKey or importKey returned, its id, or, of a P-256 key,
+// {curve, publicKey, sign}: the compressed public key in hex, and a function
+// that signs a Uint8Array with ECDSA over SHA-256 and promises r||s. headers is
+// an object, or a function of {signal} that promises one.
 //
-//	stateOf(id)                              {handle?, point?, organizationId}
-//	lendKey(id, encrypt)                     what encrypt(privateKey) returns, when it does
-//	importKey({id, handle, point})           SessionKey of a stored CryptoKey
-//	importKey({id, curve, privateKey})       SessionKey, under its earlier id
+// Whoever keeps keys has more, see web/src/custody.ts: the options clock,
+// organizationId and allow, and
 //
-// The types are those of web/src/types.ts.
+//	lendKey(id, encrypt)                         what encrypt(privateKey) returns, when it does
+//
+// Challenges, intents, formats and the rest are those of web/src/types.ts.
 package main
 
 import "syscall/js"
 
 func main() {
-	keys := &keyring{held: map[string]*heldKey{}}
+	keys := keyring{}
 	surface := js.Global().Get("Object").New()
 	for name, f := range map[string]function{
 		"createKey":     keys.create,
 		"importKey":     keys.importKey,
-		"keys":          keys.list,
 		"removeKey":     keys.remove,
+		"lendKey":       keys.lend,
 		"signChallenge": keys.signChallenge,
 		"revokeSession": keys.revokeSession,
 		"listSessions":  listSessions,
-		"stateOf":       keys.stateOf,
-		"lendKey":       keys.lend,
 	} {
 		surface.Set(name, export(f))
 	}

@@ -81,7 +81,7 @@ const (
 	signatureTooLong      reason = "wallet_signature_too_long"
 	stampNotBase64        reason = "stamp_not_base64url"
 	stampNotObject        reason = "stamp_not_json_object"
-	stampNotCompact       reason = "stamp_not_compact"
+	stampEscaped          reason = "stamp_escaped"
 	stampFieldDuplicate   reason = "stamp_field_duplicate"
 	stampFieldMissing     reason = "stamp_field_missing_or_not_string"
 	stampFieldExtra       reason = "stamp_field_extra"
@@ -167,7 +167,7 @@ var refusals = map[reason]refusal{
 	signatureTooLong:     {401, codeMalformed, "", "The signature header is over 4 KiB."},
 	stampNotBase64:       {401, codeMalformed, "", "The stamp is not unpadded base64url."},
 	stampNotObject:       {401, codeMalformed, "", "The stamp is not a JSON object in UTF-8."},
-	stampNotCompact:      {401, codeMalformed, "", "The stamp has white space or escapes in its JSON."},
+	stampEscaped:         {401, codeMalformed, "", "The stamp has escapes in its JSON."},
 	stampFieldDuplicate:  {401, codeMalformed, "", "The stamp has a field twice."},
 	stampFieldMissing:    {401, codeMalformed, "", "The stamp needs publicKey, scheme and signature, all strings."},
 	stampFieldExtra:      {401, codeMalformed, "", "The stamp has a field too many."},

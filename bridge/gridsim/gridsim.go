@@ -115,8 +115,8 @@ type Config struct {
 	// that stamps came: 27 April 2026.
 	AllowMagic bool
 
-	// LenientStamp accepts padding, upper-case hex, extra fields, white space and
-	// escapes in a stamp.
+	// LenientStamp accepts padding, upper-case hex, extra fields and escapes in a
+	// stamp.
 	LenientStamp bool
 
 	// AcceptLegacyDER accepts a base64 DER signature besides a stamp in the

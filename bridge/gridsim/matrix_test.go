@@ -225,7 +225,14 @@ func TestSignedRetry(t *testing.T) {
 			stamp, _ := base64.RawURLEncoding.DecodeString(s.k1.stamp(s.payload))
 			return encode(string(stamp) + "{}")
 		})},
-		{"escape", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", stampNotCompact, leg2(func(s state) string {
+		{"white-space", Config{}, 204, "", "", leg2(func(s state) string {
+			stamp, _ := base64.RawURLEncoding.DecodeString(s.k1.stamp(s.payload))
+			return encode(strings.NewReplacer(":", "\t: ", ",", "\r\n, ").Replace(string(stamp)))
+		})},
+		{"white-space-in-a-field", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", stampSchemeUnknown, leg2(func(s state) string {
+			return encodeStamp(s.k1.public, s.k1.scheme+" ", hex.EncodeToString(s.k1.der(s.payload)))
+		})},
+		{"escape", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", stampEscaped, leg2(func(s state) string {
 			stamp, _ := base64.RawURLEncoding.DecodeString(s.k1.stamp(s.payload))
 			return encode(strings.Replace(string(stamp), "publicKey", `publicKe\u0079`, 1))
 		})},

@@ -141,7 +141,7 @@ func TestRefusals(t *testing.T) {
 			return k.padded(payload)
 		})},
 		{stampNotObject, 401, "WALLET_SIGNATURE_MALFORMED", Config{}, signed(func(*world, key, string) string { return encode("[]") })},
-		{stampNotCompact, 401, "WALLET_SIGNATURE_MALFORMED", Config{}, signed(func(*world, key, string) string { return encode("{} ") })},
+		{stampEscaped, 401, "WALLET_SIGNATURE_MALFORMED", Config{}, signed(func(*world, key, string) string { return encode(`{"\u0073cheme":""}`) })},
 		{stampFieldDuplicate, 401, "WALLET_SIGNATURE_MALFORMED", Config{}, signed(func(*world, key, string) string { return encode(`{"scheme":"a","scheme":"a"}`) })},
 		{stampFieldMissing, 401, "WALLET_SIGNATURE_MALFORMED", Config{}, signed(func(*world, key, string) string { return encode(`{}`) })},
 		{stampFieldExtra, 401, "WALLET_SIGNATURE_MALFORMED", Config{}, signed(func(_ *world, k key, payload string) string {

@@ -52,13 +52,13 @@ func (s *Sim) parseSignature(value string) (walletSignature, error) {
 	return sig, err
 }
 
-// parseStamp reads the current format: unpadded base64url of the compact JSON
-// object
+// parseStamp reads the current format: unpadded base64url of the JSON object
 //
 //	{"publicKey":"<66 hex>","scheme":"SIGNATURE_SCHEME_...","signature":"<DER in hex>"}
 //
-// with exactly these fields, in any order, and lower-case hex. Escapes are
-// refused with white space: but for the order, one stamp has one spelling.
+// with exactly these fields, in any order, and lower-case hex. White space
+// between the tokens is taken, since a client that Turnkey publishes writes it.
+// Escapes, which none writes, are not.
 func (s *Sim) parseStamp(value string) (sig walletSignature, err error) {
 	lenient := s.cfg.LenientStamp
 	if lenient {
@@ -72,8 +72,8 @@ func (s *Sim) parseStamp(value string) (sig walletSignature, err error) {
 	if err != nil {
 		return sig, err
 	}
-	if !lenient && bytes.ContainsAny(text, " \t\r\n\\") {
-		return sig, stampNotCompact
+	if !lenient && bytes.ContainsRune(text, '\\') {
+		return sig, stampEscaped
 	}
 	publicKey, keyOK := stringField(fields, "publicKey")
 	scheme, schemeOK := stringField(fields, "scheme")

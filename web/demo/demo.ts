@@ -1,64 +1,81 @@
 // The demo page: the smallest real use of gridsigner, with every step shown.
-import { type AuthSession, createSigner, type Curve, GridSignerError, type LoadProgress, type SessionKey, type Signer } from "gridsigner";
-import { clock, el } from "./dom.ts";
+import { type AuthSession, createSigner, type Curve, type LoadProgress, type SessionEvent, type Signer } from "gridsigner";
+import { el } from "./dom.ts";
 import { Exchange } from "./exchange.ts";
-import { type Action, clearFailure, explain, showFailure } from "./failure.ts";
-import { type Device, restore, signIn } from "./login.ts";
+import { clearFailure, explain, showFailure } from "./failure.ts";
+import { appHeaders, describe, type Device, signIn } from "./login.ts";
+import { endingOf, inWords, type Outcome, outcomeOf, pending } from "./outcome.ts";
 import { announce, page } from "./page.ts";
-import { actingKey, keepNames, rememberActing } from "./remembered.ts";
+import { actingKey, forgetName, keepNames, nameOf, rememberActing } from "./remembered.ts";
 import { describeKey, SessionList, showDevices } from "./sessions.ts";
+import { SignOutList } from "./signouts.ts";
 
 const bridgeUrl = "/api/grid";
 const deviceNames = ["This laptop", "Phone", "Tablet", "Work laptop", "Old phone", "Library computer"];
 const curveHints: Readonly<Record<Curve, string>> = {
   "P-256": "The browser makes the key and keeps it: non-extractable, so not even this page can read it.",
-  secp256k1: "Browsers lack this curve, so a worker uses the key, out of this page’s reach, and stores it encrypted.",
+  secp256k1: "Browsers lack this curve, so a worker makes and uses the key, and stores it encrypted. Script on this page could have it decrypted.",
 };
 const unstored = "This browser refuses to store keys: a reload forgets them, while their sessions run on at Grid until they expire.";
 /** Shaped like an attempt to leave the sessions' path. The signer refuses it before anything is sent. */
 const malformedId = "Session:../../customers";
 
+/** How long a sign-out is waited for. It goes on after that, and the page shows it in any case. */
+const patienceMs = 5_000;
+
 /** What the page says of keys, unless this browser makes it untrue. */
 const stored = page.custody.textContent;
 
-/** The revocation under way. There is one at a time: the page has room to draw one. */
+/** The exchange under way. There is one at a time: the page has room to draw one. */
 interface Running {
   /** Undefined for all others. */
   readonly sessionId: string | undefined;
-  readonly abort: AbortController;
+  /** Only what ends another session can be stopped. */
+  readonly abort?: AbortController;
 }
-
-/** What calls to the bridge carry: the acting device's token. */
-let bearer: string | undefined;
 
 /** The page once the signer is there. */
 class Demo {
   readonly #signer: Signer;
   readonly #list = new SessionList(page.sessionList, (sessionId) => void this.revoke(sessionId));
-  /** As the signer last told them; {@link #follow} makes them devices. */
-  #keys: readonly SessionKey[] = [];
-  /** Keys that this tab itself puts an end to: their going is no news. */
-  readonly #leaving = new Set<string>();
+  readonly #signOuts = new SignOutList(page.signOutList);
   /** What changes the devices waits for this: one thing at a time. */
   #turn: Promise<void> = Promise.resolve();
   #devices: readonly Device[] = [];
   #sessions: readonly AuthSession[] = [];
   #acting: Device | undefined;
   #running: Running | undefined;
+  /** The one that is drawn. */
+  #exchange: Exchange | undefined;
   #signingIn = false;
   #refreshes = 0;
+  #listFailure: HTMLElement | undefined;
   #lastEnded = "";
 
   constructor(signer: Signer) {
     this.#signer = signer;
   }
 
+  /** Takes over the keys that are there before this page does anything, and the sign-outs that are not finished. */
+  async start(): Promise<void> {
+    page.sessions.hidden = false;
+    this.#signer.on("session", (event) => this.#hear(event));
+    await this.#follow();
+    void this.refresh();
+    page.deviceName.value = this.#nextName();
+    const unfinished = this.#signOuts.unfinished().map(({ name }) => name);
+    const acting = this.#acting && ` You are still signed in as ${this.#acting.name}.`;
+    const leaving = unfinished.length > 0 && ` Grid has not been told yet of the sign-out of ${unfinished.join(", ")}.`;
+    announce(`The signer is ready.${acting || ""}${leaving || ""}`);
+  }
+
   async signIn(name: string, curve: Curve): Promise<void> {
     if (this.#signingIn) return;
-    clearFailure();
+    this.#clearNews();
     this.#setSigningIn(true);
     try {
       await this.#inTurn(async () => {
+        keepNames([...this.#devices.map(({ key }) => key.id), ...this.#signOuts.unfinished().map(({ keyId }) => keyId)]);
         const device = await signIn(this.#signer, bridgeUrl, name, curve);
         this.#devices = [...this.#devices, device];
         this.#act(device);
@@ -73,202 +90,179 @@ class Demo {
     }
   }
 
-  /** Takes over the keys that are there before this page does anything. */
-  async start(): Promise<void> {
-    const keys = await this.#signer.keys();
-    keepNames(keys.map(({ id }) => id));
-    await this.follow(keys);
-    page.deviceName.value = this.#nextName();
-    announce(`The signer is ready.${this.#acting === undefined ? "" : ` You are still signed in as ${this.#acting.name}.`}`);
-  }
-
-  /** Brings the devices in line with the keys, whichever tab changed them. */
-  follow(keys: readonly SessionKey[] = this.#keys): Promise<void> {
-    this.#keys = keys;
-    return this.#inTurn(() => this.#follow());
-  }
-
-  async #follow(): Promise<void> {
-    if (this.#running !== undefined) return; // a key in use stays; the end of the exchange asks again
-    const before = this.#devices;
-    const devices: Device[] = [];
-    for (const key of this.#keys) {
-      if (key.session === undefined) continue; // about to sign in, or another app's
-      const known = before.find((device) => device.key.id === key.id);
-      try {
-        devices.push(known === undefined ? await restore(key, key.session) : { ...known, key });
-      } catch (error) {
-        showFailure(page.signInError, "A device could not be restored.", explain(error), [
-          { label: "Try again", run: () => { clearFailure(); void this.follow(); } },
-        ]);
-      }
+  /** Takes in what the signer tells of a session, whichever tab it comes from. */
+  #hear(event: SessionEvent): void {
+    const { key, session } = event;
+    const name = nameOf(key);
+    // What this tab itself is doing is told where it is done.
+    const isNews = this.#running === undefined || ![undefined, session.id].includes(this.#running.sessionId);
+    if (event.type === "leaving") {
+      const outcome = pending(session.expiresAt, this.#devices.find((device) => device.key.id === key)?.key);
+      this.#signOuts.add(event, name, outcome);
+      if (isNews) this.#tell(session.id, name, outcome);
+    } else if (event.type === "ended") {
+      const outcome = endingOf(event);
+      this.#signOuts.end(session.id, outcome);
+      this.#exchange?.end(session.id, outcome);
+      if (isNews) this.#tell(session.id, name, outcome);
+      forgetName(key);
     }
-    const without = (others: readonly Device[]) => (device: Device) => !others.some(({ key }) => key.id === device.key.id);
-    const [came, gone] = [devices.filter(without(before)), before.filter(without(devices))];
-    this.#devices = devices;
-    const acting = this.#acting?.key.id ?? actingKey();
-    this.#act(devices.find(({ key }) => key.id === acting) ?? devices.at(-1));
-    const news = gone.filter(({ key }) => !this.#leaving.delete(key.id));
-    if (news.length > 0) announce(`Signed out, and the key destroyed: ${names(news)}.`);
-    if (came.length + news.length > 0) void this.refresh();
+    const followed = this.#follow();
+    if (event.type !== "leaving") void followed.then(() => this.refresh()); // of that, Grid has not been told
   }
 
-  /** Asks Grid for the list. A device whose session is no longer on it has a key that opens nothing: it goes. */
+  /** Brings the devices in line with the keys. */
+  async #follow(): Promise<void> {
+    try {
+      await this.#inTurn(async () => {
+        const before = this.#devices;
+        const devices: Device[] = [];
+        for (const key of await this.#signer.keys()) {
+          if (key.session === undefined) continue; // about to sign in, or another app's
+          devices.push(before.find(({ session }) => session.id === key.session?.id) ?? (await describe(key, key.session)));
+        }
+        this.#devices = devices;
+        const acting = this.#acting?.key.id ?? actingKey();
+        this.#act(devices.find(({ key }) => key.id === acting) ?? devices.at(-1));
+      });
+    } catch (error) {
+      showFailure(page.sessionsError, "The keys of this browser could not be listed.", explain(error), [
+        { label: "Try again", run: () => { clearFailure(); void this.#follow(); } },
+      ]);
+    }
+  }
+
+  /** Asks Grid for the list. A device whose session is no longer on it has a key that opens nothing: it is signed out. */
   async refresh(): Promise<void> {
-    const asked = new Set(this.#devices.map(({ session }) => session.id)); // one that signs in while we ask is not on the list yet
     const accountId = this.#acting?.session.accountId;
+    const asked = this.#devices.filter(({ session }) => session.accountId === accountId); // one that signs in while we ask is not on the list yet
     const turn = ++this.#refreshes;
     if (accountId === undefined) return;
-    const over: Device[] = [];
     try {
       const sessions = await this.#signer.listSessions(accountId);
       if (turn !== this.#refreshes) return; // overtaken by a later one
       this.#sessions = sessions;
-      if (this.#running !== undefined) return this.#show(); // a key in use stays; the end of the exchange asks again
-      const listed = new Set(this.#sessions.map((session) => session.id));
-      over.push(...this.#devices.filter(({ session }) => asked.has(session.id) && !listed.has(session.id)));
-      await this.#forget(...over);
+      this.#listFailure?.remove();
     } catch (error) {
       if (turn !== this.#refreshes) return;
-      showFailure(page.sessionsError, "The list could not be loaded.", explain(error), [
+      this.#listFailure = showFailure(page.sessionsError, "The list could not be loaded.", explain(error), [
         { label: "Try again", run: () => { clearFailure(); void this.refresh(); } },
       ]);
       return;
     }
-    if (over.length > 0) announce(`Over, and the key destroyed: ${names(over)}.`);
     this.#show();
+    if (this.#running !== undefined) return; // a key in use stays; the end of the exchange asks again
+    for (const { key, session } of asked) {
+      if (this.#sessions.some(({ id }) => id === session.id)) continue;
+      this.#signer.signOut(key, { timeoutMs: 0 }).catch(() => {}); // it is gone already, or the next list says it again
+    }
   }
 
   /** Ends a session with the acting device's key, and draws how. */
   async revoke(sessionId: string): Promise<void> {
     const actor = this.#acting;
     if (actor === undefined || this.#running !== undefined) return;
-    clearFailure();
-    const target = this.#devices.find((device) => device.session.id === sessionId);
+    const target = this.#devices.find(({ session }) => session.id === sessionId);
     const own = target === actor;
-    const whose = target?.name ?? (this.#sessions.some(({ id }) => id === sessionId) ? "another browser" : "an id that you gave");
-    const sentence = own ? `${actor.name} signs itself out.` : `${actor.name} ends the session of ${whose}.`;
-    const exchange = new Exchange(page.exchange, { sessionId, own, signer: actor.name }, announce);
-    page.exchangeIntro.textContent = sentence;
-    page.toExchange.hidden = false;
-    page.preview.hidden = true;
-    announce(sentence);
+    const listed = this.#sessions.some(({ id }) => id === sessionId);
+    const [whose, deed] = own ? [actor.name, "signs out"]
+      : target !== undefined ? [target.name, `ends the session of ${target.name}`]
+      : listed ? ["Another browser", "ends the session of another browser"]
+      : ["The id that you gave", "ends the session with the id that you gave"];
     const abort = new AbortController();
-    this.#setRunning({ sessionId, abort });
+    const exchange = this.#begin(actor, own ? { sessionId } : { sessionId, abort }, deed);
+    const onProgress = exchange.record.bind(exchange);
     try {
-      // Without an id it is the key's own session, and the key goes with it.
-      const result = await this.#signer.revokeSession(own ? undefined : sessionId, {
-        key: actor.key,
-        signal: abort.signal,
-        onProgress: (event) => exchange.record(event),
-      });
-      if (target !== undefined) this.#leaving.add(target.key.id);
-      if (target !== undefined && !own) await this.#drop(target.key);
-      exchange.finish(result);
-      this.#setRunning(undefined);
-      await this.follow();
-      this.#ended(sessionId, target, result.status === "inactive");
-    } catch (error) {
-      const destroyed = error instanceof GridSignerError && error.sessionExpiresAt !== undefined;
-      if (destroyed) this.#leaving.add(actor.key.id);
-      this.#setRunning(undefined);
-      await this.follow();
-      page.status.replaceChildren(); // the error speaks for itself
-      const failure = explain(error);
-      const actions: Action[] = [];
-      if (failure.retryable) actions.push({ label: "Try again", run: () => void this.revoke(sessionId) });
-      if (destroyed && this.#acting !== undefined) {
-        actions.push({ label: `End it as ${this.#acting.name}`, run: () => void this.revoke(sessionId) });
+      const result = own
+        ? await this.#signer.signOut(actor.key, { timeoutMs: patienceMs, unreachable: page.forget.checked ? "forget" : "keep-trying", onProgress })
+        : await this.#signer.revokeSession(sessionId, { key: actor.key, signal: abort.signal, onProgress });
+      const outcome = outcomeOf(result);
+      const failure = "error" in result ? explain(result.error) : undefined;
+      exchange.finish(outcome, result.status, failure);
+      await this.#end();
+      if (outcome.state === "over") {
+        this.#lastEnded = sessionId;
+        page.fillEnded.hidden = false;
+        this.#sessions = this.#sessions.filter(({ id }) => id !== sessionId);
+        this.#show();
+        void this.refresh();
       }
-      if (own && this.#devices.some(({ key }) => key.id === actor.key.id)) actions.push({ label: "Forget the key anyway", run: () => void this.#forgetAnyway(actor) });
-      exchange.fail(destroyed ? "Signed out in this browser only." : own ? "Not signed out." : "Not revoked.", failure, actions);
+      this.#tell(sessionId, whose, outcome, own && this.#acting ? ` You act as ${this.#acting.name}.` : "");
+      // Trying on may not help: the person must know why.
+      if (failure?.retryable === false) showFailure(page.sessionsError, "Signed out here, and not at Grid.", failure);
+    } catch (error) {
+      await this.#end();
+      this.#fail(exchange, own ? "Not signed out." : "Not revoked.", error, () => void this.revoke(sessionId));
     }
   }
 
   /** Ends every session but the acting device's own, and says of each what became of it. */
-  async revokeOthers(): Promise<void> {
+  async signOutOthers(): Promise<void> {
     const actor = this.#acting;
     if (actor === undefined || this.#running !== undefined) return;
-    clearFailure();
     const known = this.#devices;
-    const device = (sessionId: string): Device | undefined => known.find(({ session }) => session.id === sessionId);
-    const exchange = new Exchange(page.exchange, { sessionId: "", own: false, signer: actor.name }, announce);
-    const sentence = `${actor.name} ends every other session, one after the other.`;
+    const whose = (sessionId: string | undefined) => known.find(({ session }) => session.id === sessionId)?.name ?? "Another browser";
+    const exchange = this.#begin(actor, { sessionId: undefined }, "ends every other session, one after the other");
+    try {
+      const outcomes = await this.#signer.signOut(actor.key, { scope: "others" });
+      exchange.finishOthers(outcomes, whose);
+      await this.#end();
+      const left = outcomes.filter(({ status }) => status === undefined).map(({ sessionId }) => whose(sessionId));
+      announce(`${outcomes.length - left.length} of ${outcomes.length} other sessions are over.${left.length > 0 ? ` Still signed in: ${left.join(", ")}.` : ""}`);
+      void this.refresh();
+    } catch (error) {
+      await this.#end();
+      this.#fail(exchange, "It is not certain that all others are signed out.", error, () => void this.signOutOthers());
+    }
+  }
+
+  /** Asks before {@link signOutOthers}: it cannot be taken back. */
+  #askForOthers(): void {
+    const acting = this.#acting;
+    if (acting === undefined || this.#running !== undefined) return;
+    const others = this.#listed().filter(({ id }) => id !== acting.session.id).length;
+    page.confirmText.textContent = `This ends ${others === 1 ? "1 session" : `${others} sessions`} at Grid. ${acting.name} stays signed in.`;
+    page.confirm.showModal();
+  }
+
+  /** Says how it went, in short where a row of its own says more. */
+  #tell(sessionId: string, whose: string, outcome: Outcome, more = ""): void {
+    announce(`${whose}: ${this.#signOuts.has(sessionId) ? outcome.title : inWords(outcome)}${more}`);
+  }
+
+  /** Clears the drawing for an exchange, and says what it is. */
+  #begin(actor: Device, running: Running, deed: string): Exchange {
+    this.#clearNews();
+    const sentence = `${actor.name} ${deed}.`;
     page.exchangeIntro.textContent = sentence;
-    announce(sentence);
     page.toExchange.hidden = false;
     page.preview.hidden = true;
-    const abort = new AbortController();
-    this.#setRunning({ sessionId: undefined, abort });
-    try {
-      const outcomes = await this.#signer.revokeOtherSessions(actor.session.accountId, { key: actor.key, signal: abort.signal });
-      const over = outcomes.filter(({ status }) => status !== undefined);
-      for (const { key } of over.flatMap(({ sessionId }) => device(sessionId) ?? [])) {
-        this.#leaving.add(key.id);
-        await this.#drop(key);
-      }
-      exchange.finishOthers(outcomes, (sessionId) => device(sessionId)?.name ?? "Another browser");
-      announce(`${over.length} of ${outcomes.length} other sessions are over.`);
-    } catch (error) {
-      page.status.replaceChildren();
-      exchange.fail("It is not certain that all others are signed out.", explain(error), [
-        { label: "Try again", run: () => void this.revokeOthers() },
-      ]);
-    }
+    announce(sentence);
+    this.#exchange = new Exchange({ sessionId: running.sessionId, own: running.sessionId === actor.session.id, signer: actor.name });
+    this.#setRunning(running);
+    return this.#exchange;
+  }
+
+  async #end(): Promise<void> {
     this.#setRunning(undefined);
-    await this.follow();
-    await this.refresh();
+    await this.#follow();
   }
 
-  /** Removes the key of a session that is over. Should that fail, the session is over all the same: the next refresh tries again. */
-  async #drop(key: SessionKey): Promise<void> {
-    await this.#signer.removeKey(key).catch(() => {});
-  }
-
-  stop(): void {
-    this.#running?.abort.abort();
+  /** Says what failed where the person acts, and marks the place in the drawing. */
+  #fail(exchange: Exchange, title: string, error: unknown, again: () => void): void {
+    const failure = explain(error);
+    page.status.replaceChildren(); // the error speaks for itself
+    exchange.fail(title);
+    showFailure(page.sessionsError, title, failure, failure.retryable ? [{ label: "Try again", run: again }] : []);
   }
 
   tick(): void {
     if (this.#list.tick(Date.now())) void this.refresh();
   }
 
-  #ended(sessionId: string, target: Device | undefined, before: boolean): void {
-    this.#lastEnded = sessionId;
-    page.fillEnded.hidden = false;
-    this.#sessions = this.#sessions.filter(({ id }) => id !== sessionId);
-    this.#show();
-    const then = this.#acting === undefined ? " You are signed out." : target === undefined ? "" : ` You act as ${this.#acting.name}.`;
-    const whose = target === undefined ? "Session" : `Session of ${target.name}`;
-    announce(before ? `${whose}: it was already over.${then}` : `${whose} revoked.${then}`);
-    void this.refresh();
-  }
-
-  /** For someone who must leave now: the key goes, and the page says what that does not do. */
-  async #forgetAnyway(device: Device): Promise<void> {
-    clearFailure();
-    try {
-      await this.#forget(device);
-    } catch (error) {
-      showFailure(page.sessionsError, "The key could not be destroyed.", explain(error));
-      return;
-    }
-    this.#show();
-    announce(`Key destroyed. The session runs on at Grid until ${clock(device.session.expiresAt)}.`);
-  }
-
-  async #forget(...devices: Device[]): Promise<void> {
-    for (const { key } of devices) {
-      this.#leaving.add(key.id);
-      await this.#signer.removeKey(key);
-    }
-    await this.follow();
-  }
-
   /** Draws the devices, and the page as one of them sees it. */
   #act(device: Device | undefined): void {
     this.#acting = device;
-    bearer = device?.accessToken;
     if (device !== undefined) rememberActing(device.key.id);
     page.keyLine.replaceChildren(...(device === undefined ? [] : describeKey(device)));
     page.custody.textContent = this.#devices.some(({ key }) => key.persistence === "memory") ? unstored : stored;
@@ -293,32 +287,38 @@ class Demo {
     if (hadFocus) page.deviceChoices.querySelector<HTMLInputElement>(":checked")?.focus();
   }
 
+  /** The sessions that count as signed in: one that is being signed out has a row of its own. */
+  #listed(): AuthSession[] {
+    return this.#acting === undefined ? [] : this.#sessions.filter(({ id }) => !this.#signOuts.has(id));
+  }
+
   #show(): void {
     const acting = this.#acting;
+    const sessions = this.#listed();
+    const focused = document.activeElement;
     page.signInTitle.textContent = acting === undefined ? "Sign in" : "Sign in on another device";
-    if (acting === undefined) {
-      const focusIsLost = page.sessions.contains(document.activeElement);
-      page.sessions.hidden = true;
-      this.#sessions = [];
-      this.#list.clear();
-      if (focusIsLost) page.signInTitle.focus();
-      return;
-    }
-    page.sessions.hidden = false;
-    const alone = !this.#sessions.some(({ id }) => id !== acting.session.id);
-    if (alone && document.activeElement === page.revokeOthers) page.sessionsTitle.focus();
-    page.revokeOthers.hidden = alone;
-    page.revokeOthers.setAttribute("aria-disabled", String(this.#running !== undefined));
-    const kept = this.#list.update({ sessions: this.#sessions, devices: this.#devices, acting, busy: this.#running?.sessionId, running: this.#running !== undefined });
-    if (!kept) page.sessionsTitle.focus();
+    page.devices.hidden = acting === undefined;
+    page.nobody.hidden = acting !== undefined;
+    page.refresh.hidden = acting === undefined;
+    page.stop.hidden = this.#running?.abort === undefined;
+    page.signOutOthers.hidden = !sessions.some(({ id }) => id !== acting?.session.id);
+    page.signOutOthers.setAttribute("aria-disabled", String(this.#running !== undefined));
+    page.advanced.hidden = acting === undefined;
+    this.#list.update({ sessions, devices: this.#devices, acting, busy: this.#running?.sessionId, running: this.#running !== undefined });
     this.#list.tick(Date.now());
+    // Not to the next row's button: a second press of Enter would end another session.
+    if (focused !== null && (!focused.isConnected || focused.closest("[hidden]") !== null)) page.sessionsTitle.focus();
   }
 
   #setRunning(running: Running | undefined): void {
-    if (running === undefined && document.activeElement === page.stop) page.exchangeTitle.focus();
     this.#running = running;
-    page.stop.hidden = running === undefined;
     this.#show();
+    if (running === undefined) page.status.scrollIntoView({ block: "nearest" });
+  }
+
+  #clearNews(): void {
+    clearFailure();
+    this.#signOuts.clearEnded();
   }
 
   #setSigningIn(on: boolean): void {
@@ -343,11 +343,12 @@ class Demo {
       void this.revoke(page.advancedId.value.trim());
     });
     page.refresh.addEventListener("click", () => {
-      clearFailure();
+      this.#clearNews();
       void this.refresh();
     });
-    page.revokeOthers.addEventListener("click", () => void this.revokeOthers());
-    page.stop.addEventListener("click", () => this.stop());
+    page.signOutOthers.addEventListener("click", () => this.#askForOthers());
+    page.confirmed.addEventListener("click", () => void this.signOutOthers());
+    page.stop.addEventListener("click", () => this.#running?.abort?.abort());
     page.fillEnded.addEventListener("click", () => { page.advancedId.value = this.#lastEnded; });
     page.fillMalformed.addEventListener("click", () => { page.advancedId.value = malformedId; });
     setInterval(() => this.tick(), 500);
@@ -359,11 +360,8 @@ async function load(): Promise<void> {
   page.load.hidden = false;
   let signer: Signer | undefined;
   try {
-    const headers = (): Record<string, string> => (bearer === undefined ? {} : { Authorization: `Bearer ${bearer}` });
-    let demo: Demo | undefined;
-    const onKeysChanged = (keys: SessionKey[]): void => void demo?.follow(keys);
-    signer = await createSigner({ bridgeUrl, headers, onProgress: showLoad, onKeysChanged });
-    demo = new Demo(signer);
+    signer = await createSigner({ bridgeUrl, headers: appHeaders, onProgress: showLoad });
+    const demo = new Demo(signer);
     await demo.start();
     demo.connect();
     page.signInForm.hidden = false;
@@ -384,10 +382,6 @@ function showLoad({ phase, loaded, total }: LoadProgress): void {
 
 function megabytes(bytes: number): string {
   return (bytes / 1e6).toLocaleString(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
-}
-
-function names(devices: readonly Device[]): string {
-  return devices.map(({ name }) => name).join(", ");
 }
 
 function chosenCurve(): Curve {

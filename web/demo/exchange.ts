@@ -1,14 +1,17 @@
 // The exchange between browser, bridge and Grid, drawn while it happens.
-import { type RevokeEvent, type RevokeResult, type SessionOutcome } from "gridsigner";
+import { type RevokeEvent, type SessionOutcome } from "gridsigner";
 import { clock, el, facts, icon, shorten } from "./dom.ts";
-import { type Action, explain, type Failure, showFailure } from "./failure.ts";
+import { explain, type Failure } from "./failure.ts";
+import { inWords, type Outcome, outcomeIcons, outcomeOf } from "./outcome.ts";
+import { announce, page } from "./page.ts";
 import { describePayload, openStamp } from "./payload.ts";
 
-type Step = "request" | "response" | "challenge" | "signed" | "wait" | "result" | "error";
+type Step = RevokeEvent["step"] | "result";
 
 /** What is being revoked, in words. */
 export interface Subject {
-  readonly sessionId: string;
+  /** Undefined for all others. */
+  readonly sessionId: string | undefined;
   /** The session ends itself. */
   readonly own: boolean;
   /** Name of the device whose key signs. */
@@ -28,23 +31,22 @@ const meanings: Readonly<Record<number, string>> = {
 /** The signer's reasons for a pause that are not plain enough as they are. */
 const pauses: Readonly<Record<string, string>> = { network: "no answer from the bridge", processing: "Grid is still working on it" };
 
-/** One exchange in the list. Starting it clears the one before. */
+/** One exchange in the page's drawing. Starting it clears the one before. */
 export class Exchange {
-  readonly #list: HTMLOListElement;
+  readonly #list = page.exchange;
   readonly #subject: Subject;
-  readonly #announce: (text: string) => void;
   readonly #legsSeen = new Set<number>();
   #request: HTMLLIElement | undefined;
+  /** Says that Grid is still to be told, as long as that is so. */
+  #unfinished: HTMLLIElement | undefined;
 
-  constructor(list: HTMLOListElement, subject: Subject, announce: (text: string) => void) {
-    this.#list = list;
+  constructor(subject: Subject) {
     this.#subject = subject;
-    this.#announce = announce;
-    list.replaceChildren();
-    list.setAttribute("aria-busy", "true");
+    this.#list.replaceChildren();
+    this.#list.setAttribute("aria-busy", "true");
   }
 
-  /** Draws one event of revokeSession. */
+  /** Draws one step. */
   record(event: RevokeEvent): void {
     switch (event.step) {
       case "request": return this.#drawRequest(event.leg);
@@ -55,45 +57,40 @@ export class Exchange {
     }
   }
 
-  finish(result: RevokeResult): void {
-    const { own } = this.#subject;
-    const [title, text] = result.status === "revoked"
-      ? ["The session is over.", `Grid confirmed it.${own ? " The key in this browser is destroyed too." : ""}`]
-      : ["It was already over.", `Grid knows no active session of this id, so there was nothing to revoke.${own ? " The key in this browser is destroyed." : ""}`];
-    const item = this.#add("result", `outcome is-${result.status}`, icon("check"), el("p", {}, el("b", {}, title), " ", text));
-    item.dataset["status"] = result.status;
-    this.#list.setAttribute("aria-busy", "false");
+  finish(outcome: Outcome, status: string, failure?: Failure): void {
+    const key = this.#subject.own && outcome.state === "over" ? " The key in this browser is destroyed too." : "";
+    const item = this.#conclude(outcome.state, outcome.title, `${outcome.text}${key}${failure ? " Why:" : ""}`, failure);
+    item.dataset["status"] = status;
+    this.#unfinished?.remove();
+    this.#unfinished = outcome.state === "leaving" ? item : undefined;
+  }
+
+  /** What became of a sign-out that was not finished when the exchange was. */
+  end(sessionId: string, outcome: Outcome): void {
+    if (this.#unfinished !== undefined && sessionId === this.#subject.sessionId) this.finish(outcome, outcome.state);
   }
 
   /** What became of each session that was not the signer's own. Nothing is said to be over that may not be. */
-  finishOthers(outcomes: readonly SessionOutcome[], nameOf: (sessionId: string) => string): void {
-    for (const { sessionId, status, error } of outcomes) {
-      const failure = error && explain(error);
-      const words = failure ? `Not signed out: ${failure.message}` : status === "revoked" ? "Signed out. Grid confirmed it." : "It was already over.";
-      const item = this.#add(
-        failure ? "error" : "result",
-        `outcome is-${status ?? "left"}`,
-        icon(failure ? "alert" : "check"),
-        el("p", {}, el("b", {}, nameOf(sessionId)), ` ${words}`, failure && el("code", {}, ` ${failure.code}`)),
-      );
-      item.dataset["sessionId"] = sessionId;
-      item.dataset["status"] = status ?? "left";
+  finishOthers(results: readonly SessionOutcome[], nameOf: (sessionId: string | undefined) => string): void {
+    for (const result of results) {
+      const name = nameOf(result.sessionId);
+      const item = result.status === undefined
+        ? this.#conclude("left", name, "Not signed out:", explain(result.error))
+        : this.#conclude(outcomeOf(result).state, name, inWords(outcomeOf(result)));
+      item.dataset["sessionId"] = result.sessionId;
+      item.dataset["status"] = result.status ?? "left";
     }
-    if (outcomes.length === 0) {
-      this.#add("result", "outcome is-inactive", icon("check"), el("p", {}, el("b", {}, "There was no other."), " Grid lists this session alone."));
-    }
-    this.#list.setAttribute("aria-busy", "false");
+    if (results.length === 0) this.#conclude("over", "There was no other.", "Grid lists this session alone.");
   }
 
-  fail(title: string, failure: Failure, actions: readonly Action[]): void {
-    showFailure(this.#add("error", "outcome"), title, failure, actions);
-    this.#list.setAttribute("aria-busy", "false");
+  fail(title: string): void {
+    this.#conclude("left", title, "").dataset["status"] = "failed";
   }
 
   #drawRequest(leg: 1 | 2): void {
     const again = this.#legsSeen.has(leg) ? " again" : "";
     this.#legsSeen.add(leg);
-    const id = shorten(this.#subject.sessionId, 11, 4);
+    const id = shorten(this.#subject.sessionId ?? "", 11, 4);
     this.#request = this.#add(
       "request",
       "hop to-grid",
@@ -146,8 +143,8 @@ export class Exchange {
     const copy = el("button", { type: "button", class: "quiet", "aria-label": "Copy the signature header" }, icon("copy"), "Copy");
     copy.addEventListener("click", () => {
       navigator.clipboard.writeText(event.signature).then(
-        () => this.#announce("Signature header copied."),
-        () => this.#announce("The browser did not allow copying."),
+        () => announce("Signature header copied."),
+        () => announce("The browser did not allow copying."),
       );
     });
     this.#add(
@@ -166,6 +163,13 @@ export class Exchange {
   #drawWait(event: Extract<RevokeEvent, { step: "wait" }>): void {
     const seconds = (event.ms / 1000).toLocaleString(undefined, { maximumFractionDigits: 1 });
     this.#add("wait", "pause", icon("wait"), el("p", {}, `Waits ${seconds} s, then tries again: ${pauses[event.reason] ?? event.reason}`));
+  }
+
+  #conclude(state: Outcome["state"], title: string, text: string, failure?: Failure): HTMLLIElement {
+    const code = failure && el("code", {}, failure.code);
+    const item = this.#add("result", `outcome is-${state}`, icon(outcomeIcons[state]), el("p", {}, el("b", {}, title), ` ${text} `, failure && `${failure.message} `, code));
+    this.#list.setAttribute("aria-busy", "false");
+    return item;
   }
 
   #add(step: Step, className: string, ...children: Array<Node | undefined>): HTMLLIElement {

@@ -1,6 +1,6 @@
 // What a person is told when something fails: what happened, and what to do.
 import { GridSignerError, type ErrorCode } from "gridsigner";
-import { clock, el, type Fact, facts, icon } from "./dom.ts";
+import { el, type Fact, facts, icon } from "./dom.ts";
 import { RequestError } from "./login.ts";
 
 export interface Failure {
@@ -23,7 +23,8 @@ const advice: Readonly<Record<ErrorCode, string>> = {
   ARGUMENT_INVALID: "Check the value and try again. Nothing was sent.",
   KEY_MALFORMED: "Sign in again to make a new key.",
   KEY_NOT_FOUND: "This device's key is gone. Sign in again, then revoke the session from there.",
-  KEY_LOST: "This key has ended: its session ran out, or it was removed here or in another tab. Sign in again.",
+  KEY_LOST: "This key has ended: it was signed out here or in another tab, or its session is over. Sign in again.",
+  STORAGE_FAILED: "This browser’s storage does not answer. Try again; if it stays, close other tabs of this page or free some space.",
   CURVE_UNSUPPORTED: "Choose the other curve.",
   SIGNATURE_MALFORMED: "Nothing was sent. Try again; if it stays, report it.",
   STAMP_MALFORMED: "Nothing was sent. Try again; if it stays, report it.",
@@ -36,6 +37,7 @@ const advice: Readonly<Record<ErrorCode, string>> = {
   UPSTREAM_REFUSED: "The server refused for good: asking the same again will not help.",
   UPSTREAM_UNAVAILABLE: "The server is up but cannot answer now. Try again in a moment.",
   NETWORK_FAILED: "The bridge cannot be reached. Check that it runs, then try again.",
+  HEADERS_FAILED: "The app’s own login did not answer, so the bridge was not asked. Check the connection, then try again.",
   TIMEOUT: "No answer in time. Try again: if the session is already over, you will be told so.",
   ABORTED: "You stopped it. The session may still be active: refresh the list to see.",
   CLOSED: "The signer was closed. Reload the page.",
@@ -54,14 +56,12 @@ export function explain(error: unknown): Failure {
     if (error.upstreamCode !== undefined) details.push(["Server's code", error.upstreamCode]);
     if (error.requestId !== undefined) details.push(["Request id", error.requestId]);
     if (error.skewMs !== undefined) details.push(["Clock is off", skew(error.skewMs)]);
-    if (error.sessionExpiresAt !== undefined) details.push(["Session lives", `until ${clock(error.sessionExpiresAt)}`]);
     const signInAgain = error.status === 401 && error.upstreamCode === "BRIDGE_UNAUTHENTICATED";
     return {
       code: error.code,
-      message: error.message,
+      message: error.code === "HEADERS_FAILED" ? "the app’s own login did not answer" : error.message, // the signer does not know what it asked
       advice: signInAgain ? "Your sign-in at the bridge has run out. Sign in again." : advice[error.code],
-      // Where the key is gone there is nothing to try again with.
-      retryable: (error.retryable || error.code === "ABORTED") && error.sessionExpiresAt === undefined,
+      retryable: error.retryable || error.code === "ABORTED",
       details,
     };
   }
@@ -87,8 +87,8 @@ function skew(ms: number): string {
 
 let shown: HTMLElement | undefined;
 
-/** Shows the failure inside at, in place of any earlier one: the page has one error at a time. */
-export function showFailure(at: Element, title: string, failure: Failure, actions: readonly Action[] = []): void {
+/** Shows the failure inside at, in place of any earlier one: the page has one error at a time. Returns the box. */
+export function showFailure(at: Element, title: string, failure: Failure, actions: readonly Action[] = []): HTMLElement {
   clearFailure();
   const buttons = actions.map((action) => {
     const button = el("button", { type: "button" }, action.label);
@@ -109,6 +109,8 @@ export function showFailure(at: Element, title: string, failure: Failure, action
     buttons.length > 0 ? el("div", { class: "actions" }, ...buttons) : undefined,
   );
   at.append(shown);
+  shown.scrollIntoView({ block: "nearest" });
+  return shown;
 }
 
 export function clearFailure(): void {

@@ -1,4 +1,4 @@
-// Signing in: a new key, then a token bound to it, then a session at Grid, which the key is told of.
+// Signing in: a new key, then a token bound to it, then a session at Grid, which the key is told of. And the app's own token.
 import { type Curve, type SessionBinding, type SessionKey, type Signer } from "gridsigner";
 import { nameOf, rememberName } from "./remembered.ts";
 
@@ -10,8 +10,6 @@ export interface Device {
   readonly fingerprint: string;
   /** What the key is bound to. */
   readonly session: SessionBinding;
-  /** The bearer token by which the bridge knows this user. It cannot sign anything. */
-  readonly accessToken: string;
 }
 
 /** An answer of the server other than success, outside of the signer's own calls. */
@@ -39,44 +37,52 @@ export async function signIn(signer: Signer, bridgeUrl: string, name: string, cu
   const key = await signer.createKey({ curve });
   try {
     const login = await post("/demo/login", { publicKey: key.publicKey });
-    const accessToken = text(login, "accessToken");
     rememberName(key.id, name);
     const credential = encodeURIComponent(text(login, "credentialId"));
     const session = await post(
       `${bridgeUrl}/auth/credentials/${credential}/verify`,
       { type: "OAUTH", oidcToken: text(login, "oidcToken"), clientPublicKey: key.publicKey },
-      accessToken,
+      { headers: bearer(login) },
     );
     const binding = { id: text(session, "id"), accountId: text(session, "accountId"), expiresAt: text(session, "expiresAt") };
-    return await device(await signer.bindSession(key, binding), binding, accessToken);
+    return await describe(await signer.bindSession(key, binding), binding);
   } catch (error) {
     await signer.removeKey(key.id).catch(() => {}); // why it is removed counts for more
     throw error;
   }
 }
 
+/** A key that nobody has: where no session is to be begun, no token for one is to be of use. */
+const nobodysKey = `02${"00".repeat(32)}`;
+
 /**
- * The device of a key that was there before this page, or came from another
- * tab. Its session goes on; only the bridge's token, which no page stores, is
- * fetched anew. In real life that is the app's own login.
- *
- * @throws {@link RequestError}, TypeError if the server cannot be reached
+ * What calls to the bridge carry: the token by which it knows this user, and
+ * which cannot sign anything. It is asked for anew each time, so it is never
+ * stale, and is there for a sign-out that is finished when no device is signed
+ * in any more. In real life this is the app's own login, by its cookie.
  */
-export async function restore(key: SessionKey, session: SessionBinding): Promise<Device> {
-  const login = await post("/demo/login", { publicKey: key.publicKey });
-  return device(key, session, text(login, "accessToken"));
+export async function appHeaders({ signal }: { signal: AbortSignal }): Promise<Record<string, string>> {
+  return bearer(await post("/demo/login", { publicKey: nobodysKey }, { signal }));
 }
 
-async function device(key: SessionKey, session: SessionBinding, accessToken: string): Promise<Device> {
-  return { name: nameOf(key.id), key, fingerprint: await fingerprint(key.publicKey), session, accessToken };
+function bearer(login: Fields): Record<string, string> {
+  return { Authorization: `Bearer ${text(login, "accessToken")}` };
+}
+
+/** A key and its session as a device, also of a key that was there before this page, or came from another tab. */
+export async function describe(key: SessionKey, session: SessionBinding): Promise<Device> {
+  return { name: nameOf(key.id), key, fingerprint: await fingerprint(key.publicKey), session };
 }
 
 type Fields = Readonly<Record<string, unknown>>;
 
-async function post(url: string, body: Fields, bearer?: string): Promise<Fields> {
-  const headers: Record<string, string> = { "Content-Type": "application/json", "X-Gridsigner": "1" };
-  if (bearer !== undefined) headers["Authorization"] = `Bearer ${bearer}`;
-  const response = await fetch(url, { method: "POST", headers, body: JSON.stringify(body) });
+async function post(url: string, body: Fields, { headers = {}, signal }: { headers?: Record<string, string>; signal?: AbortSignal } = {}): Promise<Fields> {
+  const response = await fetch(url, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-Gridsigner": "1", ...headers },
+    body: JSON.stringify(body),
+    signal: signal ?? null,
+  });
   const answer: unknown = await response.json().catch(() => undefined);
   const fields = isFields(answer) ? answer : {};
   if (response.ok) return fields;

@@ -15,17 +15,24 @@ export const page = {
   sessions: find("sessions", HTMLElement),
   sessionsTitle: find("sessions-title", HTMLElement),
   sessionList: find("session-list", HTMLUListElement),
+  signOutList: find("sign-out-list", HTMLUListElement),
+  nobody: find("nobody", HTMLElement),
   sessionsError: find("sessions-error", HTMLElement),
+  devices: find("devices", HTMLElement),
   deviceChoices: find("device-choices", HTMLElement),
   keyLine: find("key-line", HTMLElement),
   refresh: find("refresh", HTMLButtonElement),
-  revokeOthers: find("revoke-others", HTMLButtonElement),
+  signOutOthers: find("sign-out-others", HTMLButtonElement),
+  confirm: find("confirm", HTMLDialogElement),
+  confirmText: find("confirm-text", HTMLElement),
+  confirmed: find("confirmed", HTMLButtonElement),
+  advanced: find("advanced", HTMLElement),
   advancedForm: find("advanced-form", HTMLFormElement),
   advancedId: find("advanced-id", HTMLInputElement),
+  forget: find("forget", HTMLInputElement),
   fillEnded: find("fill-ended", HTMLButtonElement),
   fillMalformed: find("fill-malformed", HTMLButtonElement),
   toExchange: find("to-exchange", HTMLAnchorElement),
-  exchangeTitle: find("exchange-title", HTMLElement),
   exchangeIntro: find("exchange-intro", HTMLElement),
   preview: find("preview", HTMLElement),
   exchange: find("exchange", HTMLOListElement),
@@ -34,7 +41,7 @@ export const page = {
   status: find("status", HTMLElement),
 };
 
-/** Says something politely, and shows it for a moment. */
+/** Says what has happened, politely, beside the list. */
 export function announce(text: string): void {
   page.status.replaceChildren(el("span", {}, text)); // a new element: the same words twice are said twice
 }

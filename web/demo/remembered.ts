@@ -4,16 +4,23 @@
 const prefix = "gridsigner-demo/name/";
 const actingItem = "gridsigner-demo/acting";
 
-/** The device names that this page has given, for browsers that refuse to store them. */
-const given = new Map<string, string>();
+/** The device names as this page knows them: the browser may refuse to store them, and another tab forget one first. */
+const known = new Map<string, string>();
 
 export function nameOf(keyId: string): string {
-  return given.get(keyId) ?? attempt(() => localStorage.getItem(prefix + keyId)) ?? "A device";
+  const name = known.get(keyId) ?? attempt(() => localStorage.getItem(prefix + keyId)) ?? "A device";
+  known.set(keyId, name);
+  return name;
 }
 
 export function rememberName(keyId: string, name: string): void {
-  given.set(keyId, name);
+  known.set(keyId, name);
   attempt(() => localStorage.setItem(prefix + keyId, name));
+}
+
+/** Stores the name of an ended key no longer. */
+export function forgetName(keyId: string): void {
+  attempt(() => localStorage.removeItem(prefix + keyId));
 }
 
 /** Forgets the names of keys that ended while no page was open. */

@@ -7,7 +7,7 @@ import { type Device } from "./login.ts";
 export interface SessionsModel {
   readonly sessions: readonly AuthSession[];
   readonly devices: readonly Device[];
-  readonly acting: Device;
+  readonly acting: Device | undefined;
   /** The session that is being revoked right now. */
   readonly busy: string | undefined;
   /** No other can be revoked meanwhile. */
@@ -47,18 +47,12 @@ export class SessionList {
     this.#revoke = revoke;
   }
 
-  /**
-   * Shows the model, newest first. If the focused row is gone, the row in its
-   * place takes the focus; false if there is none to take it.
-   */
-  update(model: SessionsModel): boolean {
+  /** Shows the model, newest first. */
+  update(model: SessionsModel): void {
     const order = [...model.sessions].reverse().sort((a, b) => Date.parse(b.createdAt) - Date.parse(a.createdAt));
     const ids = new Set(order.map((session) => session.id));
-    const focused = [...this.#list.children].findIndex((item) => item.contains(document.activeElement));
-    let lostFocus = false;
     for (const [id, row] of this.#rows) {
       if (ids.has(id)) continue;
-      lostFocus ||= row.item.contains(document.activeElement);
       row.item.remove();
       this.#rows.delete(id);
     }
@@ -71,7 +65,7 @@ export class SessionList {
         this.#list.insertBefore(row.item, this.#list.children[position] ?? null);
       }
       if (row.device !== device || row.who.childElementCount === 0) describeRow(row, session, device);
-      const own = device === model.acting;
+      const own = device !== undefined && device === model.acting;
       const busy = model.busy === session.id;
       row.item.dataset["own"] = String(own);
       row.badge.hidden = !own;
@@ -79,13 +73,6 @@ export class SessionList {
       row.button.setAttribute("aria-label", own ? `Sign out ${title(device)}, this device` : `Revoke ${title(device)}`);
       row.button.setAttribute("aria-disabled", String(model.running));
     });
-    return !lostFocus || this.#focusAt(focused);
-  }
-
-  /** Forgets all rows. */
-  clear(): void {
-    this.#rows.clear();
-    this.#list.replaceChildren();
   }
 
   /**
@@ -97,18 +84,11 @@ export class SessionList {
     for (const row of this.#rows.values()) {
       const left = row.expiresAt - now;
       if (left <= -graceMs && !row.reported) ranOut = row.reported = true;
-      row.left.textContent = left > 0 ? countdown(left) : "over";
+      row.left.textContent = left > 0 ? timeLeft(left) : "over";
       row.item.dataset["soon"] = String(left < soonMs);
       setRing(row.ring, Math.min(1, Math.max(0, left / (row.expiresAt - row.createdAt))));
     }
     return ranOut;
-  }
-
-  #focusAt(position: number): boolean {
-    const items = [...this.#list.children];
-    const button = items[Math.min(position, items.length - 1)]?.querySelector("button");
-    button?.focus();
-    return button !== null && button !== undefined;
   }
 
   #make(session: AuthSession): Row {
@@ -123,7 +103,7 @@ export class SessionList {
       { class: "session", "data-testid": "session", "data-session-id": session.id },
       face,
       who,
-      el("p", { class: "expiry", title: `Until ${clock(session.expiresAt)}` }, el("span", { class: "visually-hidden" }, "time left: "), dial, left),
+      el("p", { class: "expiry", title: `Until ${clock(session.expiresAt)}` }, dial, left),
       button,
     );
     const [createdAt, expiresAt] = [Date.parse(session.createdAt), Date.parse(session.expiresAt)];
@@ -164,10 +144,11 @@ export function describeKey(device: Device): Array<Node | string> {
   ];
 }
 
+/** What script on the page, which an attacker may have brought, could do with the key. */
 const protectionWords: Readonly<Record<SessionKey["protection"], string>> = {
-  "non-extractable": "The browser signs with it and shows it to nobody, not even to this page.",
-  "encrypted-at-rest": "It is stored as ciphertext, and used in a worker that this page cannot reach into.",
-  "wasm-memory": "This page cannot reach into the worker, but the browser itself does not lock the key away.",
+  "non-extractable": "The browser signs with it. Script on this page could use it, and cannot read it.",
+  "encrypted-at-rest": "A worker signs with it, and it is stored encrypted. Script on this page could have it decrypted, and read it.",
+  "wasm-memory": "A worker signs with it, and only its memory has it. Script on this page could use it, and cannot read it.",
 };
 
 const persistenceWords: Readonly<Record<SessionKey["persistence"], string>> = {
@@ -190,10 +171,9 @@ function deviceIcon(name: string): IconName {
   return /tablet|pad/i.test(name) ? "tablet" : "laptop";
 }
 
-function countdown(ms: number): string {
-  const seconds = Math.floor(ms / 1000);
-  const pad = (n: number): string => String(n).padStart(2, "0");
-  const hours = Math.floor(seconds / 3600);
-  const rest = `${pad(Math.floor(seconds / 60) % 60)}:${pad(seconds % 60)}`;
-  return hours > 0 ? `${hours}:${rest}` : rest;
+/** Whole minutes, and seconds in the last one: in digits it would read as a time of day. */
+function timeLeft(ms: number): string {
+  if (ms < soonMs) return `${Math.floor(ms / 1000)} s left`;
+  const minutes = Math.floor(ms / 60_000);
+  return minutes < 120 ? `${minutes} min left` : `${Math.floor(minutes / 60)} h left`;
 }

@@ -1,5 +1,6 @@
-// Being signed in, with tabs, sessions that run out, and storage that refuses:
-// what counts is what the simulator says afterwards. A reload: journey.test.js.
+// Being signed in and out, with tabs, reloads, a network that is gone, sessions
+// that run out, and storage that refuses: what counts is what the simulator says
+// afterwards.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { visit, visitDemo } from "./visit.js";
@@ -45,6 +46,81 @@ scenario("a key signs in the tab that did not make it", {}, async (guest, demo) 
   }
 });
 
+/** Takes the bridge and the app's login away. The page itself can still be loaded. */
+function cutOff(recorder) {
+  recorder.onRequest = ({ path }) => {
+    if (path.startsWith("/api/") || path === "/demo/login") throw new Error("no network");
+  };
+  return () => (recorder.onRequest = undefined);
+}
+
+const lostNetwork = { tolerates: /^Failed to load resource/ };
+
+scenario("a sign-out without a network is shown as what it is, and finished when the network is back", lostNetwork, async (guest, demo) => {
+  const phone = await guest.signIn("secp256k1");
+  const laptop = await guest.signIn("P-256");
+  const tab = await guest.openTab();
+  await tab.shows(phone, laptop);
+  const restore = cutOff(guest.recorder);
+  await guest.look();
+  const shown = await guest.revoke(laptop);
+  assert.equal(shown.status, "pending");
+  assert.match(shown.text, /Grid has not been told yet.*may live on, until/);
+  for (const page of [guest, tab]) {
+    await page.signOutIs(laptop, "leaving");
+    assert.match((await page.signOuts())[laptop].text, /^Phone\s+Signed out here\. Grid has not been told yet\..*as soon as it can be reached/);
+    await page.shows(phone);
+    assert.equal(await page.own(), phone);
+  }
+  assert.deepEqual(await demo.sessions(), [phone, laptop].sort());
+
+  restore();
+  for (const page of [guest, tab]) {
+    await page.signOutIs(laptop, "over");
+    await page.page.waitForSelector('[data-testid="error"]', { hidden: true });
+  }
+  assert.deepEqual(await demo.sessions(), [phone]);
+  assert.match((await guest.outcome()).text, /The session is over\. Grid confirmed it\./);
+});
+
+scenario("after a reload nobody is signed in, and the sign-out is finished", lostNetwork, async (guest, demo) => {
+  const own = await guest.signIn("secp256k1");
+  const restore = cutOff(guest.recorder);
+  await guest.press(own);
+  await guest.signOutIs(own, "leaving");
+  await guest.signedOut();
+  await guest.reload();
+  await guest.signOutIs(own, "leaving");
+  await guest.signedOut();
+  assert.match((await guest.signOuts())[own].text, /^This laptop\s+Signed out here/);
+  assert.doesNotMatch(await guest.page.evaluate(() => document.body.innerText), /signed in as/);
+  assert.deepEqual(await demo.sessions(), [own]);
+
+  restore();
+  await guest.signOutIs(own, "over");
+  assert.deepEqual(await demo.sessions(), []);
+  await guest.reload();
+  await guest.signedOut();
+  assert.deepEqual(await guest.signOuts(), {});
+  assert.deepEqual(await guest.page.evaluate(() => Object.keys(localStorage)), []);
+});
+
+scenario("a key that is to be forgotten when Grid cannot be told is, and that is said", lostNetwork, async (guest, demo) => {
+  const own = await guest.signIn("P-256");
+  await guest.openAdvanced();
+  await guest.page.click('[data-testid="forget"]');
+  const restore = cutOff(guest.recorder);
+  const shown = await guest.revoke(own);
+  assert.equal(shown.status, "forgotten");
+  assert.match(shown.text, /Grid was not told, and will not be\. The session may live on until/);
+  await guest.signOutIs(own, "left");
+  restore();
+  await guest.reload();
+  await guest.signedOut();
+  assert.deepEqual(await guest.signOuts(), {});
+  assert.deepEqual(await demo.sessions(), [own], "as the page said");
+});
+
 scenario("all other devices are signed out, and each outcome is told", { tolerates: /^Failed to load resource/ }, async (guest, demo) => {
   const [phone, tablet] = [await guest.signIn("P-256"), await guest.signIn("secp256k1")];
   const laptop = await guest.signIn("P-256");
@@ -56,22 +132,21 @@ scenario("all other devices are signed out, and each outcome is told", { tolerat
       attempts++;
       exchange.answerBody = Buffer.from("{}"); // no challenge
     };
-    await guest.look();
-    await guest.page.click('[data-testid="revoke-others"]');
-    const shown = await guest.outcome();
+    const shown = await guest.signOutOthers();
     assert.equal(attempts, 1);
     const told = await guest.page.$$eval('[data-testid="exchange"] > li', (items) => items.map(({ dataset }) => [dataset.sessionId, dataset.status]));
     assert.deepEqual(Object.fromEntries(told), { [phone]: "revoked", [tablet]: "left", [foreign]: "revoked" });
     assert.match(shown.text, /Not signed out: .*CHALLENGE_MALFORMED/);
+    assert.match(await guest.status(), /2 of 3 other sessions are over\. Still signed in: Phone\./);
     assert.deepEqual(await demo.sessions(), [tablet, laptop].sort());
     await guest.shows(tablet, laptop);
     assert.equal(await guest.own(), laptop);
 
     guest.recorder.onAnswer = undefined;
-    await guest.page.click('[data-testid="revoke-others"]');
+    await guest.signOutOthers();
     await guest.shows(laptop);
     assert.deepEqual(await demo.sessions(), [laptop]);
-    await guest.page.waitForSelector('[data-testid="revoke-others"]', { hidden: true });
+    await guest.page.waitForSelector('[data-testid="sign-out-others"]', { hidden: true });
   });
 });
 
@@ -83,6 +158,7 @@ scenario("a session that runs out takes its key along, in every tab", { flags: [
   await guest.look();
   await guest.page.click('[data-testid="refresh"]');
   await guest.signedOut();
+  await guest.signOutIs(own, "over");
   await tab.signedOut();
   await guest.reload();
   await guest.signedOut();

@@ -30,7 +30,7 @@ scenario("a challenge that has expired when it arrives is not signed", {}, async
   };
   const shown = await guest.revoke(phone);
   assert.equal(shown.code, "CHALLENGE_EXPIRED");
-  assert.deepEqual(shown.steps, ["request", "response", "challenge", "error"]);
+  assert.deepEqual(shown.steps, ["request", "response", "challenge", "result"]);
   assert.match(shown.text, /which is past/);
   assert.equal(guest.recorder.revocations(phone).length, 1);
   assert.deepEqual(await demo.sessions(), [phone, laptop].sort());
@@ -65,7 +65,8 @@ scenario("a session that ran out at Grid", { flags: ["--control"] }, async (gues
   await demo.advance(901);
   const shown = await guest.revoke(own);
   assert.deepEqual([shown.status, shown.code], ["inactive", undefined]);
-  await guest.page.waitForSelector("#sessions", { hidden: true });
+  await guest.signedOut();
+  await guest.signOutIs(own, "over");
 });
 
 scenario("a lost answer to the signed leg: the session is found to be over", { tolerates: failedRequest }, async (guest, demo) => {
@@ -89,11 +90,15 @@ scenario("a bridge that asks for another signature than the person agreed to", {
     exchange.answerBody = Buffer.from(JSON.stringify({ ...exchange.json, payloadToSign: swapped }));
   };
   const shown = await guest.revoke(own);
-  assert.equal(shown.code, "INTENT_MISMATCH");
-  assert.match(shown.text, /Signed out in this browser only/);
-  assert.match(shown.text, /Session lives/);
-  assert.equal(guest.recorder.revocations(own).length, 1, "nothing was signed");
+  assert.deepEqual([shown.status, shown.code], ["pending", "INTENT_MISMATCH"]);
+  assert.match(await guest.page.$eval('[data-testid="error"]', (box) => box.innerText), /Nothing was signed.*do not trust this bridge/);
+  await guest.signOutIs(own, "leaving");
+  assert.equal(guest.recorder.revocations(own).filter(isSigned).length, 0, "nothing was signed");
   assert.deepEqual(await demo.sessions(), [own]);
+
+  guest.recorder.onAnswer = undefined;
+  await guest.signOutIs(own, "over");
+  assert.deepEqual(await demo.sessions(), []);
 });
 
 scenario("ids that are none are refused before anything is sent", {}, async (guest) => {
@@ -101,7 +106,7 @@ scenario("ids that are none are refused before anything is sent", {}, async (gue
   const before = guest.recorder.exchanges.length;
   for (const id of ["Session:../../customers", "Session:%2e%2e", "AuthMethod:019542f5-b3e7-1d02-0000-000000000003", "x"]) {
     const shown = await guest.revokeById(id);
-    assert.deepEqual([shown.code, shown.steps], ["ARGUMENT_INVALID", ["error"]], id);
+    assert.deepEqual([shown.code, shown.steps], ["ARGUMENT_INVALID", ["result"]], id);
   }
   await guest.page.click("#fill-malformed");
   await guest.page.click('[data-testid="advanced-revoke"]');
@@ -110,23 +115,24 @@ scenario("ids that are none are refused before anything is sent", {}, async (gue
 });
 
 scenario("Stop ends the wait for the bridge", { tolerates: failedRequest }, async (guest, demo) => {
-  const own = await guest.signIn("secp256k1");
+  const phone = await guest.signIn("P-256");
+  const laptop = await guest.signIn("secp256k1");
   const [asked, answered] = [signal(), signal()];
   guest.recorder.onRequest = async (exchange) => {
     if (!isRevocation(exchange)) return;
     asked.fire();
     await answered.fired;
   };
-  await guest.press(own);
+  await guest.press(phone);
   await asked.fired;
   await guest.page.click('[data-testid="stop"]');
   assert.equal((await guest.outcome()).code, "ABORTED");
   answered.fire();
   guest.recorder.onRequest = undefined;
-  assert.deepEqual(await demo.sessions(), [own]);
+  assert.deepEqual(await demo.sessions(), [phone, laptop].sort());
   await guest.answerError("Try again");
-  await guest.page.waitForSelector("#sessions", { hidden: true });
-  assert.deepEqual(await demo.sessions(), []);
+  await guest.shows(laptop);
+  assert.deepEqual(await demo.sessions(), [laptop]);
 });
 
 test("a bridge that dies, and comes back", async () => {
@@ -137,23 +143,20 @@ test("a bridge that dies, and comes back", async () => {
     await first.kill();
 
     // Signing out ends here, at least, and the page says that it may not have ended there.
-    const shown = await guest.revoke(laptop);
-    assert.equal(shown.code, "NETWORK_FAILED");
-    assert.match(shown.text, /Signed out in this browser only/);
-    assert.match(shown.text, /Session lives/);
-    assert.deepEqual(await guest.ids(), [phone, laptop].sort(), "the session, which may live on, is still shown");
-    assert.deepEqual((await guest.rows()).filter(({ own }) => own).map(({ id }) => id), [phone]);
+    assert.equal((await guest.revoke(laptop)).status, "pending");
+    await guest.signOutIs(laptop, "leaving");
+    assert.equal(await guest.own(), phone);
 
     await guest.page.click('[data-testid="refresh"]');
-    await guest.page.waitForSelector('#sessions-error [data-code="NETWORK_FAILED"]');
+    await guest.page.waitForSelector('#sessions-error [data-code="HEADERS_FAILED"]');
     await guest.page.click('[data-testid="sign-in"]');
     await guest.page.waitForSelector('#sign-in-error [data-code="NETWORK_FAILED"]');
 
-    // A new process at the same address knows neither the old sessions nor the old tokens.
+    // A new process at the same address knows none of the old sessions, and so the list that the page then asks for has none.
     const second = await startDemo("--listen", new URL(first.origin).host);
     try {
-      await guest.page.click('[data-testid="refresh"]');
-      await guest.page.waitForSelector('#sessions-error [data-code="UPSTREAM_REFUSED"]');
+      await guest.signOutIs(laptop, "over");
+      await guest.signedOut();
       const again = await guest.signIn("P-256");
       await guest.shows(again);
       assert.deepEqual(await second.sessions(), [again]);

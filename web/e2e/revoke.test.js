@@ -42,7 +42,7 @@ for (const profile of Object.keys(profiles)) {
       assert.equal((await guest.rows())[0].own, true);
       assert.equal((await guest.revoke(phone)).status, "revoked");
       assert.deepEqual(await demo.sessions(), []);
-      await guest.page.waitForSelector("#sessions", { hidden: true });
+      await guest.signedOut();
       assert.equal(await guest.page.$eval("#sign-in-title", (title) => title.textContent), "Sign in");
       assert.equal((await guest.signIn(curve)).length, phone.length, "and signs in again");
     });
@@ -59,7 +59,7 @@ for (const profile of Object.keys(profiles)) {
       for (const shown of [await guest.revoke(foreign), await guest.revokeById(foreign)]) {
         assert.deepEqual([shown.status, shown.code], ["inactive", undefined]);
         assert.deepEqual(shown.steps, ["request", "response", "result"]);
-        assert.match(await guest.page.$eval('[role="status"]', (status) => status.textContent), /it was already over/);
+        assert.match(await guest.status(), /It was already over/);
       }
       assert.deepEqual(await demo.sessions(), [own]);
       await guest.shows(own);

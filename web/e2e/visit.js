@@ -124,10 +124,30 @@ export class Visit {
     return (await this.rows()).map(({ id }) => id).sort();
   }
 
-  /** Waits until the page asks to sign in. */
+  /** Waits until no device is signed in. */
   async signedOut() {
     await this.look();
-    await this.page.waitForSelector("#sessions", { hidden: true });
+    await this.page.waitForSelector("#sessions:not([hidden]) #nobody:not([hidden])");
+    assert.deepEqual(await this.rows(), []);
+  }
+
+  /** What is said, and announced. */
+  status() {
+    return this.page.$eval('[role="status"]', (status) => status.textContent);
+  }
+
+  /** The sign-outs that are shown, by session. */
+  async signOuts() {
+    const rows = await this.page.$$eval('[data-testid="sign-out"]', (rows) =>
+      rows.map((row) => [row.dataset.sessionId, { state: row.dataset.state, text: row.innerText }]),
+    );
+    return Object.fromEntries(rows);
+  }
+
+  /** Waits until the sign-out of a session is shown as this: `leaving`, `over` or `left`. */
+  async signOutIs(sessionId, state) {
+    await this.look();
+    await this.page.waitForSelector(`[data-testid="sign-out"][data-session-id="${sessionId}"][data-state="${state}"]`);
   }
 
   /** Waits until exactly these sessions are shown. */
@@ -163,6 +183,14 @@ export class Visit {
     return this.outcome();
   }
 
+  /** Signs all others out, and confirms it. */
+  async signOutOthers() {
+    await this.look();
+    await this.page.click('[data-testid="sign-out-others"]');
+    await this.page.click('[data-testid="confirmed"]');
+    return this.outcome();
+  }
+
   async openAdvanced() {
     await this.page.$eval('[data-testid="advanced"]', (summary) => (summary.parentElement.open = true));
   }
@@ -173,7 +201,7 @@ export class Visit {
     return this.page.$eval('[data-testid="exchange"]', (list) => ({
       steps: Array.from(list.children, (step) => step.dataset.step),
       status: list.querySelector('[data-step="result"]')?.dataset.status,
-      code: list.querySelector('[data-testid="error"]')?.dataset.code,
+      code: document.querySelector('[data-testid="error"]')?.dataset.code,
       payloads: Array.from(list.querySelectorAll('[data-step="challenge"] pre'), (shown) => shown.textContent),
       text: list.innerText,
     }));

@@ -35,7 +35,7 @@ export function fields<K extends string>(what: string, value: unknown, names: re
 
 /** Like {@link fields}, for options, where a name that is not known is a mistake. */
 export function options<K extends string>(what: string, value: unknown, names: readonly K[]): { [P in K]?: unknown } {
-  const copy = fields(what, value, names);
+  const copy = fields(`the options of ${what}`, value, names);
   refuseOthers(what, value as object, names);
   return copy;
 }
@@ -54,7 +54,7 @@ export function string(what: string, value: unknown): string {
 
 /** Those of the fields that are there, each of which must be a string. */
 export function strings(what: string, values: Record<string, unknown>): Record<string, string> {
-  const copy: Record<string, string> = {};
+  const copy: Record<string, string> = Object.create(null);
   for (const [name, value] of Object.entries(values)) {
     if (value !== undefined) copy[name] = string(`${what}.${name}`, value);
   }
@@ -68,7 +68,9 @@ export function listener(what: string, value: unknown): Listener | undefined {
 
 /** A key's id, of the key or of the id itself. */
 export function keyId(value: unknown): string {
-  return string("key", typeof value === "string" ? value : fields("key", value, ["id"]).id);
+  const id = typeof value === "object" && value !== null ? fields("key", value, ["id"]).id : value;
+  if (typeof id !== "string") throw invalid("key must be a SessionKey or the id of one");
+  return id;
 }
 
 /** What a key is bound to, of anything that has these fields: an AuthSession does. */
@@ -76,8 +78,8 @@ export function session(value: unknown): SessionBinding {
   const names = ["id", "accountId", "expiresAt"] as const;
   const { id, accountId, expiresAt } = fields("session", value, names);
   return {
-    id: matching("session.id", id, /^Session:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i),
-    accountId: matching("session.accountId", accountId, /^InternalAccount:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i),
+    id: matching("session.id", id, /^Session:[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/),
+    accountId: matching("session.accountId", accountId, /^InternalAccount:[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/),
     expiresAt: matching("session.expiresAt", expiresAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/),
   };
 }
@@ -99,10 +101,10 @@ const intentFields = ["name", "targetPublicKey", "type", "email", "phoneNumber",
 /** A day. A delay past 2**31 ms would make setTimeout fire at once. */
 const maxTimeoutMs = 86_400_000;
 
-export function timeout(value: unknown, otherwise: number): number {
+export function timeout(value: unknown, otherwise: number, least = 1): number {
   if (value === undefined) return otherwise;
-  if (typeof value !== "number" || !(value >= 1 && value <= maxTimeoutMs)) {
-    throw invalid(`timeoutMs must be a number from 1 to ${maxTimeoutMs}`);
+  if (typeof value !== "number" || !(value >= least && value <= maxTimeoutMs)) {
+    throw invalid(`timeoutMs must be a number from ${least} to ${maxTimeoutMs}`);
   }
   return value;
 }
@@ -139,9 +141,33 @@ export function bridgeUrl(value: unknown, base: string): string {
   return href.replace(/\/+$/, "");
 }
 
+/** One of these texts, the first where none is given. */
+export function choice<T extends string>(what: string, value: unknown, values: readonly [T, ...T[]]): T {
+  if (value === undefined) return values[0];
+  if (!values.includes(value as T)) throw invalid(`${what} must be ${values.map((value) => `"${value}"`).join(" or ")}`);
+  return value as T;
+}
+
+/** What sets the keys of two apps of one origin apart. */
+export function namespace(value: unknown): string | undefined {
+  return value === undefined ? undefined : matching("namespace", value, /^[\w.-]{1,64}$/);
+}
+
 /** Headers as plain data, checked by the platform's own rules. */
 export function headers(value: unknown): Record<string, string> {
+  if (typeof value !== "object" || value === null) throw invalid("headers must be an object");
   return guarded("headers", () => Object.fromEntries(new Headers(value as HeadersInit)));
+}
+
+// Taken before a page can put another in its place.
+const { fill } = Uint8Array.prototype;
+/** Overwrites bytes with zeros, where they have not been moved away. */
+export function erase(bytes: Uint8Array): void {
+  try {
+    fill.call(bytes, 0);
+  } catch {
+    // There are none any more.
+  }
 }
 
 /** The name of a typed array's kind, by its internal slot: one of a frame passes, no proxy and no look-alike does. */
@@ -153,7 +179,9 @@ const kindOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.
  */
 export function secret(what: string, value: unknown): Uint8Array<ArrayBuffer> {
   if (kindOf.call(value) !== "Uint8Array") throw invalid(`${what} must be a Uint8Array`);
-  const copy = new Uint8Array(value as Uint8Array);
-  Uint8Array.prototype.fill.call(value, 0);
-  return copy;
+  return guarded(what, () => {
+    const copy = new Uint8Array(value as Uint8Array); // throws where its buffer was moved away
+    erase(value as Uint8Array);
+    return copy;
+  });
 }

@@ -4,21 +4,26 @@
  */
 import { fromWire, GridSignerError, type WireError } from "./errors.ts";
 import type { Method, Port, Start, ToModule, ToPage } from "./rpc.ts";
-import type { ErrorCode, ErrorDetails } from "./types.ts";
-
-/** The arguments of a call, or how to come by them. */
-export type Arguments = unknown[] | (() => Promise<unknown[]>);
+import type { ErrorCode, ErrorDetails, SessionEvent } from "./types.ts";
 
 /** A callback of the page's. Its own type says what events it takes. */
 export type Listener = (event: unknown) => void;
 
-/** What a call is, apart from its arguments. */
+/** What a call is, apart from its arguments. All of it is named, so that nothing is inherited. */
 export interface CallSettings {
   timeoutMs: number;
-  signal?: AbortSignal | undefined;
-  onProgress?: Listener | undefined;
-  /** Buffers that move to the module instead of being copied. */
-  transfer?: Transferable[];
+  signal: AbortSignal | undefined;
+  onProgress: Listener | undefined;
+}
+
+/** What the page does for its module. */
+export interface Servant {
+  onLoad: Listener | undefined;
+  onSession: (event: SessionEvent) => void;
+  /** The headers for the bridge. The signal fires when nobody waits for them any more. */
+  headers: (signal: AbortSignal) => Promise<Record<string, string>>;
+  /** The module has died. */
+  onDeath: () => void;
 }
 
 interface Pending {
@@ -40,7 +45,12 @@ const graceMs = 2000;
 // The platform's own accessors and methods: those of a caller's signal may have
 // been replaced. On anything but a real AbortSignal they throw.
 const { addEventListener, removeEventListener } = EventTarget.prototype;
-const reason = (signal: AbortSignal): unknown => Reflect.get(AbortSignal.prototype, "reason", signal);
+/** Returns its undo. */
+export function onAbort(signal: AbortSignal | undefined, abort: () => void): () => void {
+  if (signal) addEventListener.call(signal, "abort", abort);
+  return () => void (signal && removeEventListener.call(signal, "abort", abort));
+}
+export const reason = (signal: AbortSignal): unknown => Reflect.get(AbortSignal.prototype, "reason", signal);
 export const isAborted = (signal: AbortSignal): boolean => Reflect.get(AbortSignal.prototype, "aborted", signal);
 
 /** The page's side of one module. It ends with the module; index.ts then makes another. */
@@ -53,7 +63,12 @@ export class Client {
   readonly #port: Port;
   readonly #stop: () => void;
   readonly #pending = new Map<number, Pending>();
+  /** The headers that the module waits for. */
+  readonly #asked = new Map<number, AbortController>();
+  /** Why the last ones were not to be had: a cause cannot cross, so it is put to the error here. */
+  #headersCause: unknown;
   #settleReady!: { resolve(alive: boolean): void; reject(error: GridSignerError): void };
+  #onDeath = () => {};
   #isReady = false;
   #nextId = 1;
   #probe: ReturnType<typeof setTimeout> | undefined;
@@ -72,22 +87,24 @@ export class Client {
     return this.#ended !== undefined && this.#ended.code !== "CLOSED";
   }
 
-  start(start: Omit<Start, "progress">, onLoad: Listener | undefined, onKeys: Listener | undefined): void {
-    this.#port.addEventListener("message", ({ data }) => this.#receive(data as ToPage, onLoad, onKeys));
+  start(start: Omit<Start, "progress">, servant: Servant): void {
+    this.#onDeath = servant.onDeath;
+    this.#port.addEventListener("message", ({ data }) => this.#receive(data as ToPage, servant));
     this.#port.addEventListener("messageerror", () => this.fail("an answer could not be read"));
     this.#port.start?.();
-    this.#send({ type: "start", ...start, progress: onLoad !== undefined });
+    this.#send({ type: "start", ...start, progress: servant.onLoad !== undefined });
   }
 
   /**
    * Calls a method. The deadline runs, and the signal counts, from now on: also
-   * while the module is still loading or the arguments are being fetched.
+   * while the module is still loading. `transfer`: buffers that move to the
+   * module instead of being copied.
    */
-  call(method: Method, args: Arguments, settings: CallSettings): Promise<unknown> {
+  call(method: Method, args: unknown[], settings: CallSettings, transfer: Transferable[] = []): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#ended) throw fromWire(this.#ended);
       const id = this.#nextId++;
-      const { signal, timeoutMs, onProgress, transfer } = settings;
+      const { signal, timeoutMs, onProgress } = settings;
 
       const pending: Pending = { settle, resolve, reject, onProgress, sent: false };
       const giveUp = (code: ErrorCode, message: string, details: ErrorDetails) => {
@@ -97,22 +114,22 @@ export class Client {
       const abort = () => giveUp("ABORTED", `${method} was aborted`, { cause: signal && reason(signal) });
       const late = () => {
         giveUp("TIMEOUT", `${method}: no answer within ${timeoutMs} ms`, { retryable: true });
-        if (pending.sent) this.#askForLife();
+        if (pending.sent) this.askForLife();
       };
 
       if (signal && isAborted(signal)) {
         throw new GridSignerError("ABORTED", `${method} was aborted`, { cause: reason(signal) });
       }
-      if (signal) addEventListener.call(signal, "abort", abort);
+      const ignore = onAbort(signal, abort);
       const timer = setTimeout(late, timeoutMs + graceMs);
       function settle() {
         clearTimeout(timer);
-        if (signal) removeEventListener.call(signal, "abort", abort);
+        ignore();
       }
       this.#pending.set(id, pending);
 
-      const send = (args: unknown[]) => {
-        if (!this.#pending.has(id)) return; // given up while the arguments were on their way
+      const send = () => {
+        if (!this.#pending.has(id)) return; // given up while the module was loading
         pending.sent = true;
         try {
           this.#send({ type: "call", id, method, args, progress: onProgress !== undefined }, transfer);
@@ -121,9 +138,13 @@ export class Client {
           this.#take(id)?.reject(new GridSignerError("ARGUMENT_INVALID", `${method}: too large`, { cause }));
         }
       };
-      const fetched = typeof args === "function" ? args() : args;
-      Promise.all([fetched, this.ready]).then(([args]) => send(args), (error) => this.#take(id)?.reject(error));
+      this.ready.then(send, (error) => this.#take(id)?.reject(error));
     });
+  }
+
+  /** An error of the module's, with its cause where that is on this side. */
+  error(wire: WireError): GridSignerError {
+    return fromWire(wire, wire.code === "HEADERS_FAILED" ? this.#headersCause : undefined);
   }
 
   /**
@@ -132,7 +153,7 @@ export class Client {
    */
   fail(reason: string, code: ErrorCode = this.#isReady ? "WORKER_FAILED" : "LOAD_FAILED"): void {
     const did = this.#isReady ? "stopped" : "did not start";
-    this.#end({ code, message: `the signer ${did}: ${reason}`, retryable: code !== "CSP_BLOCKED" });
+    this.#end({ code, message: `the signer ${did}: ${reason}`, retryable: code !== "CSP_BLOCKED" && code !== "ABORTED" });
   }
 
   /** The caller is done with the module; with one that has failed too, so that no other takes its place. */
@@ -142,12 +163,18 @@ export class Client {
     this.#ended = closed;
   }
 
-  #receive(message: ToPage, onLoad: Listener | undefined, onKeys: Listener | undefined): void {
+  #receive(message: ToPage, { onLoad, onSession, headers }: Servant): void {
     this.#stopProbe(); // whatever it says, it is alive
     if (this.#ended) return;
     switch (message.type) {
-      case "keys":
-        report(onKeys, message.keys);
+      case "session":
+        onSession(message.event);
+        break;
+      case "ask":
+        void this.#fetchHeaders(message.id, headers);
+        break;
+      case "enough":
+        this.#asked.get(message.id)?.abort();
         break;
       case "load":
         report(onLoad, message.progress);
@@ -166,16 +193,30 @@ export class Client {
         this.#take(message.id)?.resolve(message.value);
         break;
       case "error":
-        this.#take(message.id)?.reject(fromWire(message.error));
+        this.#take(message.id)?.reject(this.error(message.error));
         break;
     }
   }
 
+  async #fetchHeaders(id: number, fetchHeaders: Servant["headers"]): Promise<void> {
+    const nobodyWaits = new AbortController();
+    this.#asked.set(id, nobodyWaits);
+    try {
+      this.#send({ type: "headers", id, headers: await fetchHeaders(nobodyWaits.signal) });
+    } catch (cause) {
+      this.#headersCause = cause;
+      this.#send({ type: "headers", id, headers: undefined }); // own, so that none are inherited
+    } finally {
+      this.#asked.delete(id);
+    }
+  }
+
   /**
-   * A call went unanswered. After a sleep that may be nobody's fault, so the
+   * A call went unanswered, or the lock of the module's thread is free. After a
+   * sleep, or where the lock was stolen, that may be nobody's fault, so the
    * module, which may hold keys that are nowhere else, gets a second chance.
    */
-  #askForLife(): void {
+  askForLife(): void {
     if (this.#ended || this.#probe !== undefined) return; // asked already: more calls give it no more time
     this.#send({ type: "ping" });
     this.#probe = setTimeout(() => this.fail("it no longer answers"), graceMs);
@@ -206,11 +247,13 @@ export class Client {
     this.#stop();
     this.#settleReady.reject(fromWire(error));
     for (const id of [...this.#pending.keys()]) this.#take(id)?.reject(fromWire(error));
+    for (const asked of this.#asked.values()) asked.abort();
+    if (this.dead && this.#isReady) this.#onDeath();
   }
 }
 
 /** Calls a listener of the page's. What it throws is the page's to hear of, and changes nothing here. */
-function report(listener: Listener | undefined, event: unknown): void {
+export function report(listener: Listener | undefined, event: unknown): void {
   try {
     listener?.(event);
   } catch (error) {

@@ -1,273 +1,364 @@
 /**
  * What may be done with a key, and when it ends. Runs in the worker, between the
- * protocol (serve.ts) and the module: joins the keys (keyring.ts) with the
- * sessions that they sign for and with the server's time (clock.ts).
+ * protocol (serve.ts) and the module: joins the keys (keys/) with the sessions
+ * that they sign for, the server's time (clock.ts), and the calls to Grid.
  */
 import { Clock } from "./clock.ts";
 import { GridSignerError, toWire, type WireError } from "./errors.ts";
-import { type Held, Keyring, type KeyringSettings, lost } from "./keyring.ts";
-import type { RawModule } from "./sealing.ts";
-import type { Challenge, RevokeEvent, RevokeResult, SessionBinding, SessionKey } from "./types.ts";
+import { Keyring, lost } from "./keys/keyring.ts";
+import { Leaving } from "./keys/leaving.ts";
+import { described, forgottenMs, type KeyRecord, maySign } from "./keys/machine.ts";
+import { type Given, importKey, makeKey, type Made, type RawModule, seal, withKey } from "./keys/secrets.ts";
+import { IndexedDB, type Storage } from "./keys/storage.ts";
+import type { Challenge, EndReason, RevokeEvent, RevokeResult, SessionBinding, SessionEvent, SessionKey } from "./types.ts";
 
 /** What the page tells a new worker. */
-export interface CustodySettings extends KeyringSettings {
+export interface CustodySettings {
   bridgeUrl: string;
+  credentials: string;
+  payloads: string;
+  persistence: SessionKey["persistence"];
+  namespace: string | undefined;
+  /** In a worker that replaces one that died: the keys that died with it. */
+  lost?: string[] | undefined;
 }
 
-/** Options as the protocol hands them over: those of the module, and the key's id. */
-type Options = { key: string; timeoutMs?: number; signal?: AbortSignal; onProgress?: (event: RevokeEvent) => void };
+/** What the page does for its worker. */
+export interface Page {
+  onEvent(event: SessionEvent): void;
+  /** The headers of requests to the bridge, asked for anew. Rejects where they are not to be had, or the signal fires. */
+  headers(signal: AbortSignal): Promise<Record<string, string>>;
+}
+
+/** Options as the protocol hands them over: the key's id, and what else the call has. */
+interface Options {
+  key: string;
+  timeoutMs: number;
+  signal?: AbortSignal;
+  onProgress?: (event: RevokeEvent) => void;
+  scope?: string;
+  unreachable?: string;
+}
+
+/** What became of a session, as it crosses to the page. */
+export interface Outcome {
+  status?: "revoked" | "inactive" | "pending" | "forgotten";
+  sessionId?: string;
+  sessionExpiresAt?: string;
+  error?: WireError;
+}
 
 /** How often the clocks are looked at while a session runs: a timer alone does not see sleep and jumps. */
 const lookMs = 60_000;
 
-/** A stored key that nobody has bound to a session by then has none: no session of Grid's lasts as long. */
-const unboundMs = 30 * 86_400_000;
-
 export class Custody {
   readonly #module: RawModule;
+  readonly #page: Page;
+  readonly #settings: CustodySettings;
   readonly #clock: Clock;
+  readonly #channel: BroadcastChannel | undefined;
   readonly #keyring: Keyring;
+  readonly #leaving: Leaving;
+  readonly #ended = new AbortController();
   /** The look under way, and the one after it, which whoever comes now waits for. */
   #looking: Promise<void> = Promise.resolve();
   #next: Promise<void> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #closed = false;
+  /** How soon the bridge is asked about what is over by this device's clock: at once, and then now and again. */
+  #doubtMs = 0;
 
-  constructor(module: RawModule, settings: CustodySettings, onKeys: (keys: SessionKey[]) => void) {
+  constructor(module: RawModule, settings: CustodySettings, page: Page, storage?: Storage) {
+    const { bridgeUrl, persistence, namespace, lost } = settings;
+    const name = namespace === undefined ? "gridsigner" : `gridsigner/${namespace}`;
     this.#module = module;
-    this.#clock = new Clock(settings.bridgeUrl);
-    this.#keyring = new Keyring(module, settings, { onKeys, onNews: () => this.#refresh() });
-    this.#refresh();
-  }
-
-  async createKey(options: unknown, { signal }: { signal?: AbortSignal }): Promise<SessionKey> {
-    return this.#keep(await this.#module.createKey(options), signal);
-  }
-
-  /** Takes these two and no more: an id or a handle is for what comes from storage. */
-  async importKey(
-    { curve, privateKey }: { curve: unknown; privateKey: unknown },
-    { signal }: { signal?: AbortSignal },
-  ): Promise<SessionKey> {
-    return this.#keep(await this.#module.importKey({ curve, privateKey }), signal);
-  }
-
-  /** Every key of this origin and of this worker, oldest first; those whose session is over go. */
-  async keys(): Promise<SessionKey[]> {
-    // One look at a time, however many ask: any script of the origin can make us look.
-    const look = () => {
-      this.#next = undefined;
-      return this.#look();
+    this.#page = page;
+    this.#settings = settings;
+    this.#clock = new Clock(bridgeUrl);
+    this.#channel = openChannel(name);
+    const listeners = {
+      onEvent: (event: SessionEvent) => {
+        page.onEvent(event);
+        if (event.type === "ended") this.#leaving.settle(event.key, event.reason);
+      },
+      onChange: () => {
+        if (!this.#ended.signal.aborted) this.#channel?.postMessage(null);
+        this.#setTimer();
+      },
+      onRelease: (held: string) => void module.removeKey(held),
     };
-    await (this.#next ??= this.#looking = this.#looking.then(look, look));
-    return this.#keyring.list();
+    this.#keyring = new Keyring(persistence === "memory" ? undefined : (storage ?? new IndexedDB(name)), listeners, lost);
+    this.#leaving = new Leaving(this.#keyring, (record, options) => this.#tell(record, options));
+    // Page code can post here too, so whatever is said is a reason to look, and nothing more.
+    if (this.#channel) this.#channel.onmessage = () => void this.#look();
+    addEventListener("online", () => this.#leaving.hurry(), { signal: this.#ended.signal });
+    void this.#look();
+  }
+
+  async createKey({ curve }: { curve?: string }, options: Pick<Options, "signal">): Promise<SessionKey> {
+    return this.#keep(await makeKey(this.#module, curve), options);
+  }
+
+  async importKey(given: Given, options: Pick<Options, "signal">): Promise<SessionKey> {
+    return this.#keep(await importKey(this.#module, given), options);
+  }
+
+  /** Every key of this origin and of this worker that may sign, oldest first. */
+  async keys(): Promise<SessionKey[]> {
+    await this.#look();
+    return this.#keyring.records().filter(({ state }) => state !== "leaving").map(described);
   }
 
   async removeKey(id: string): Promise<boolean> {
-    return this.#keyring.destroy(id);
+    try {
+      usable(await this.#keyring.find(id)); // to all but its sign-out a key that is leaving is gone already
+      return (await this.#end(id, "removed")).reason === "removed";
+    } catch (error) {
+      if (toWire(error).code === "STORAGE_FAILED") throw error;
+      return false;
+    }
   }
 
   async bindSession(id: string, { id: sessionId, accountId, expiresAt }: SessionBinding): Promise<SessionKey> {
-    const held = await this.#use(id);
-    const ends = Date.parse(expiresAt);
-    const past = await this.#clock.isPast(ends);
-    // Nobody binds a session that is long over: without the server's word, the clock is the likelier culprit.
-    if (past === undefined || (past && !this.#clock.known)) throw skewed("the session is over by this device's clock alone", ends);
-    if (past) {
-      await this.#keyring.destroy(id);
-      throw lost("its session is over");
+    usable(await this.#keyring.find(id));
+    if (!(await this.#isPast(expiresAt, "the session"))) {
+      const session = { id: sessionId, accountId, expiresAt };
+      return described(usable(await this.#keyring.move(id, { type: "bind", session })));
     }
-    const session = { id: sessionId, accountId, expiresAt };
-    await this.#keyring.record(held, (record) => (record.session = session));
-    held.key = { ...held.key, session };
-    this.#keyring.announce(id);
-    this.#setTimer();
-    return held.key;
+    await this.#end(id, "expired"); // but not one that has another session
+    throw lost(words.expired);
   }
 
-  async signChallenge(challenge: Challenge, options: Options): Promise<unknown> {
+  async signChallenge(challenge: Challenge, options: Options & { intent?: string | { name: string } }): Promise<unknown> {
     const left = stopwatch(options);
-    const held = await this.#use(options.key);
-    const ends = Date.parse(challenge.expiresAt);
-    // What is no date is the module's to refuse.
-    if (!Number.isNaN(ends) && (await this.#clock.isPast(ends)) === undefined) {
-      throw skewed("the challenge is over by this device's clock, and the bridge cannot be asked", ends);
-    }
-    const signed = await this.#module.signChallenge(challenge, this.#moduleOptions(held, options, left())).catch(orLost);
-    await this.#pin(held);
-    return signed;
+    const { intent = "revoke-session" } = options;
+    const record = await this.#use(options.key, typeof intent === "string" ? intent : intent.name);
+    await this.#isPast(challenge.expiresAt, "the challenge"); // that it is over the module says
+    return this.#withKey(record, (conditions) => this.#module.signChallenge(challenge, { ...options, ...conditions, timeoutMs: left() }));
   }
 
   /** Without a session id, the key's own session. */
-  async revokeSession(sessionId: string | undefined, options: Options): Promise<RevokeResult> {
+  async revokeSession(sessionId: string | undefined, options: Options): Promise<Outcome> {
     const left = stopwatch(options);
-    const held = await this.#use(options.key);
-    const own = held.key.session;
-    const target = sessionId ?? own?.id;
-    if (target === undefined) throw new GridSignerError("ARGUMENT_INVALID", "the key is not bound to a session: name one");
-    if (!own || !isSameId(target, own.id)) return this.#revoke(held, target, options, left());
-
-    // Whoever signs out is signed out here, whatever becomes of it at Grid. Where
-    // storage fails now, the stored key ends with its session, and is not called destroyed.
-    const destroyed = () => this.#keyring.destroy(held.key.id).then(() => true, () => false);
-    try {
-      const result = await this.#revoke(held, target, options, left());
-      await destroyed();
-      return result;
-    } catch (error) {
-      const { code, message, ...details } = toWire(error);
-      if (undone.has(code) || !(await destroyed())) throw error;
-      throw new GridSignerError(code, `${message}; the key is destroyed, but the session may live on until ${own.expiresAt}`, {
-        ...details,
-        sessionExpiresAt: own.expiresAt,
-      });
+    const { session } = await this.#keyring.find(options.key);
+    if (sessionId === undefined || (session && isSameId(sessionId, session.id))) return this.#signOut(options, left);
+    const result = await this.#revoke(await this.#use(options.key), sessionId, { ...options, timeoutMs: left() });
+    for (const { id, session, state } of this.#keyring.records()) {
+      if (state === "active" && isSameId(session!.id, sessionId)) await this.#end(id, "revoked", session).catch(() => {});
     }
+    return result;
   }
 
-  /** Every active session of the account but the key's own, one after the other. */
-  async revokeOtherSessions(
-    accountId: string,
-    options: Options,
-  ): Promise<(RevokeResult | { sessionId: string; error: WireError })[]> {
+  async signOut(options: Options): Promise<Outcome | Outcome[]> {
     const left = stopwatch(options);
-    const held = await this.#use(options.key);
-    const own = held.key.session;
-    if (!own) throw new GridSignerError("ARGUMENT_INVALID", "the key is not bound to a session: which are the others?");
-    const sessions = await this.listSessions(accountId, { ...options, timeoutMs: left() });
-    const outcomes = [];
-    for (const { id: sessionId } of sessions) {
-      if (isSameId(sessionId, own.id)) continue;
-      outcomes.push(
-        await this.#revoke(held, sessionId, options, left()).then(
-          (result) => result,
-          (error) => ({ sessionId, error: toWire(error) }),
-        ),
-      );
-    }
-    return outcomes;
+    const { scope } = options;
+    const others = scope === "others" || scope === "all" ? await this.#revokeOthers(options, left) : [];
+    if (scope === "others") return others;
+    const own = await this.#signOut(options, left);
+    return scope === "all" ? [...others, own] : own;
   }
 
-  listSessions(accountId: string, options: object): Promise<{ id: string }[]> {
-    return this.#module.listSessions(accountId, { ...options, clock: this.#clock });
+  async listSessions(accountId: string, options: Pick<Options, "timeoutMs" | "signal">): Promise<{ id: string }[]> {
+    return this.#module.listSessions(accountId, { ...options, ...this.#bridge() });
   }
 
   /** Forgets what is in memory. Stored keys stay. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#ended.abort();
     clearTimeout(this.#timer);
+    this.#channel?.close();
+    this.#leaving.close();
     await this.#keyring.close();
   }
 
-  async #keep(made: SessionKey, signal: AbortSignal | undefined): Promise<SessionKey> {
-    const { key } = await this.#keyring.keep(made);
-    if (signal?.aborted) {
-      await this.#keyring.destroy(key.id); // whoever wanted it has given up: nobody would ever use it
-      throw new GridSignerError("ABORTED", "nobody waits for the key any more");
+  async #signOut({ key: id, unreachable, signal, onProgress }: Options, left: () => number): Promise<Outcome> {
+    const found = await this.#keyring.find(id);
+    if (!found.session) throw found.state === "ended" ? lost(words[found.reason!]) : unbound();
+    let failed: unknown;
+    // What cannot be written down is done all the same, as long as this tab lives.
+    const record = await this.#keyring.move(id, { type: "leave" }).catch((error) => ((failed = error), this.#keyring.find(id)));
+    const { id: sessionId, expiresAt: sessionExpiresAt } = record.session!;
+    const { reason = record.reason, error } =
+      record.state === "leaving" ? await this.#leaving.wait(id, left(), signal, onProgress) : {};
+    if (!reason) {
+      const forget = unreachable === "forget";
+      if (forget) await this.#end(id, "forgotten").catch(() => {});
+      else if (failed) throw failed;
+      return { status: forget ? "forgotten" : "pending", sessionId, sessionExpiresAt, ...(error && { error }) };
     }
-    return key;
+    if (reason === "signed-out") return { status: "revoked", sessionId };
+    if (reason === "revoked" || reason === "expired") return { status: "inactive", sessionId };
+    throw lost(words[reason]);
   }
 
-  /** The key, ready to sign, if it still exists and its session is not over. */
-  async #use(id: string): Promise<Held> {
-    const held = await this.#keyring.find(id);
-    const { session } = held.key;
-    if (session) {
-      const ends = Date.parse(session.expiresAt);
-      const past = await this.#clock.isPast(ends);
-      if (past === undefined) throw skewed("the session is over by this device's clock, and the bridge cannot be asked", ends);
-      if (past) {
-        if (await this.#keyring.expire(held, session)) throw lost("its session is over");
-        return this.#use(id); // bound to another session meanwhile, or destroyed
-      }
-    }
-    await this.#keyring.load(held);
-    return held;
-  }
-
-  #refresh(): void {
-    this.keys().catch(() => {}); // a module that crashed has said so
-  }
-
-  async #look(): Promise<void> {
+  /** Every active session of the account but the key's own, one after the other. */
+  async #revokeOthers({ key, signal, scope }: Options, left: () => number): Promise<Outcome[]> {
+    const { session } = await this.#use(key);
+    if (!session) throw unbound();
+    const options = () => ({ key, timeoutMs: left(), ...(signal && { signal }) });
+    const outcomes: Outcome[] = [];
     try {
-      await this.#keyring.look();
-      // All at once: where the bridge has to be asked the time, once is enough.
-      await Promise.all(this.#keyring.all().map((held) => this.#endIfOver(held)));
-    } finally {
-      this.#keyring.tell();
-      this.#setTimer();
+      for (const { id: sessionId } of await this.listSessions(session.accountId, options())) {
+        if (isSameId(sessionId, session.id)) continue;
+        outcomes.push(await this.revokeSession(sessionId, options()).catch((error) => ({ sessionId, error: toWire(error) })));
+      }
+    } catch (error) {
+      if (scope === "others") throw error;
+      outcomes.push({ error: toWire(error) }); // who wants out of everything is signed out here all the same
+    }
+    return outcomes;
+  }
+
+  async #keep(made: Made, { signal }: Pick<Options, "signal">): Promise<SessionKey> {
+    const record = await this.#keyring.add(made, (storage, id) => seal(this.#module, storage, id, made));
+    if (!signal?.aborted) return described(record);
+    await this.#end(record.id, "removed"); // whoever wanted it has given up: nobody would ever use it
+    throw new GridSignerError("ABORTED", "nobody waits for the key any more");
+  }
+
+  #end(id: string, reason: EndReason, session?: SessionBinding): Promise<KeyRecord> {
+    return this.#keyring.move(id, { type: "end", reason, now: Date.now(), session });
+  }
+
+  /** The key, if it may sign for this and its session is not over. */
+  async #use(id: string, intent = "revoke-session"): Promise<KeyRecord> {
+    const record = usable(await this.#keyring.find(id));
+    if (!maySign(record, intent)) throw new GridSignerError("INTENT_MISMATCH", "the key has its session: it signs nobody in");
+    if (record.session && (await this.#isPast(record.session.expiresAt, "the session"))) {
+      usable(await this.#end(id, "expired", record.session));
+      return this.#use(id, intent); // bound to another session meanwhile
+    }
+    return record;
+  }
+
+  /** Whether an instant has passed, by the server's clock and this device's. What is no date is for others to refuse. */
+  async #isPast(date: string, what: string): Promise<boolean> {
+    const instant = Date.parse(date);
+    const past = Number.isNaN(instant) ? false : await this.#clock.isPast(instant);
+    if (past === undefined) throw this.#skewed(what, instant);
+    return past;
+  }
+
+  #skewed(what: string, instant: number): GridSignerError {
+    const message = `whether ${what} is over, this device's clock and the server's do not agree`;
+    return new GridSignerError("CLOCK_SKEW", message, { skewMs: this.#clock.ahead(instant) });
+  }
+
+  /** Lets `work` sign with a key, under the conditions that hold for it. */
+  async #withKey<T>(record: KeyRecord, work: (conditions: object) => Promise<T>): Promise<T> {
+    const { id, state, organizationId } = record;
+    const conditions = {
+      payloads: this.#settings.payloads,
+      clock: this.#clock,
+      ...(organizationId !== undefined && { organizationId }),
+      // Asked when nothing but the signature is missing: the call may have taken long.
+      allow: async () => {
+        const now = await this.#keyring.find(id);
+        if (now.state !== state) throw lost(now.state === "ended" ? words[now.reason!] : words.leaving);
+      },
+    };
+    try {
+      return await withKey(this.#module, this.#keyring.storage, record, (key) => work({ ...conditions, key }));
+    } catch (error) {
+      if (toWire(error).code !== "KEY_MALFORMED") throw error;
+      await this.#end(id, "lost").catch(() => {}); // what does not open today will not tomorrow
+      throw lost(words.lost);
     }
   }
 
-  async #endIfOver(held: Held): Promise<void> {
-    const { session } = held.key;
-    if (session) {
-      if (await this.#clock.isPast(Date.parse(session.expiresAt))) await this.#keyring.expire(held, session);
-    } else if (held.record) {
-      // Its age is by this device's clock, so both clocks have to say so.
-      const ends = held.createdAt + unboundMs;
-      if (Date.now() > ends && (await this.#clock.isPast(ends))) await this.#keyring.expire(held, undefined);
-    }
-  }
-
-  /** Remembers the organization that the key has signed for. In two tabs at once there may have been two. */
-  async #pin(held: Held): Promise<void> {
-    if (held.organizationId) return; // the module was held to it
-    const { organizationId } = await this.#module.stateOf(held.key.id).catch(orLost);
-    if (!organizationId) return;
-    const record = await this.#keyring.record(held, (record) => (record.organizationId ??= organizationId));
-    held.organizationId = record?.organizationId ?? organizationId;
-    if (held.organizationId !== organizationId) {
-      await this.#keyring.unload(held); // the module holds it to the other one, and would sign for that again
-      throw new GridSignerError("ORGANIZATION_MISMATCH", "the key has signed for another organization in another tab");
-    }
-  }
-
-  async #revoke(held: Held, sessionId: string, options: Options, timeoutMs: number): Promise<RevokeResult> {
+  async #revoke(record: KeyRecord, sessionId: string, options: Omit<Options, "key">): Promise<RevokeResult> {
     let ends = NaN;
     const onProgress = (event: RevokeEvent) => {
       if (event.step === "challenge") ends = Date.parse(event.expiresAt);
       options.onProgress?.(event);
     };
     try {
-      const withProgress = { ...options, onProgress };
-      return await this.#module.revokeSession(sessionId, this.#moduleOptions(held, withProgress, timeoutMs)).catch(orLost);
+      const { organizationId, ...result } = await this.#withKey(record, (conditions) =>
+        this.#module.revokeSession(sessionId, { ...options, ...conditions, ...this.#bridge(), onProgress }),
+      );
+      // Grid has accepted it: from now on the key is held to that organization.
+      if (organizationId !== undefined) await this.#keyring.move(record.id, { type: "accept", organizationId }).catch(() => {});
+      return result;
     } catch (error) {
-      // It came just now. Had its answer had a Date, the clock would have been right.
-      if (toWire(error).code === "CHALLENGE_EXPIRED" && !this.#clock.known) {
-        throw skewed("a challenge was over when it came", ends);
-      }
+      // It came just now: one of the two clocks is wrong.
+      if (toWire(error).code === "CHALLENGE_EXPIRED" && !this.#clock.judge(ends)) throw this.#skewed("a challenge", ends);
       throw error;
-    } finally {
-      await this.#pin(held).catch(() => {}); // the outcome is the caller's to hear, whatever storage says
     }
   }
 
-  #moduleOptions({ organizationId }: Held, options: Options, timeoutMs: number): object {
-    return { ...options, timeoutMs, organizationId, clock: this.#clock };
+  /** Tells Grid of a sign-out. */
+  async #tell(record: KeyRecord, options: Omit<Options, "key">): Promise<RevokeResult> {
+    const { id, accountId } = record.session!;
+    const result = await this.#revoke(record, id, options);
+    // Whoever is signed in to the app by now may be somebody else, to whom the bridge says of any session that there is none.
+    if (result.status === "inactive" && (await this.listSessions(accountId, options)).some((session) => isSameId(session.id, id))) {
+      throw new GridSignerError("RESPONSE_MALFORMED", "the session is said to be gone, and is listed");
+    }
+    return result;
+  }
+
+  #bridge(): object {
+    const { bridgeUrl, credentials } = this.#settings;
+    return { bridgeUrl, credentials, clock: this.#clock, headers: ({ signal }: { signal: AbortSignal }) => this.#page.headers(signal) };
+  }
+
+  /** Looks at storage and at the clocks. One look at a time, however many ask: any script of the origin can make us look. */
+  #look(): Promise<void> {
+    const look = async () => {
+      this.#next = undefined;
+      await this.#keyring.look();
+      for (const record of this.#keyring.records()) await this.#endIfOver(record);
+      for (const { id, state } of this.#keyring.records()) if (state === "leaving") this.#leaving.start(id);
+      this.#setTimer();
+    };
+    return (this.#next ??= this.#looking = this.#looking.then(look, look));
+  }
+
+  async #endIfOver({ id, session, createdAt }: KeyRecord): Promise<void> {
+    const ends = session ? Date.parse(session.expiresAt) : createdAt + forgottenMs;
+    if (!this.#clock.judge(ends)) return;
+    await this.#end(id, "expired", session).catch(() => {}); // where storage fails it has ended here at least
   }
 
   #setTimer(): void {
     clearTimeout(this.#timer);
-    const ends = this.#keyring.list().flatMap(({ session }) => (session ? [Date.parse(session.expiresAt)] : []));
-    if (ends.length === 0 || this.#closed) return;
-    const left = Math.min(...ends) - this.#clock.now();
-    this.#timer = setTimeout(() => this.#refresh(), left > 0 ? Math.min(left, lookMs) : lookMs);
+    const ends = this.#keyring.records().flatMap(({ session }) => (session ? [Date.parse(session.expiresAt)] : []));
+    if (ends.length === 0 || this.#ended.signal.aborted) return;
+    const next = Math.min(...ends);
+    const left = next - this.#clock.now();
+    const look = async () => {
+      await this.#clock.isPast(next); // learns the server's time, where that is what is missing
+      await this.#look();
+    };
+    this.#timer = setTimeout(() => void look(), left > 0 ? Math.min(left, lookMs) : this.#doubtMs);
+    if (left <= 0) this.#doubtMs = lookMs;
   }
 }
 
-/** After these nothing was done, or nothing is left to do: the key stays as it is. */
-const undone = new Set(["ABORTED", "ARGUMENT_INVALID", "KEY_NOT_FOUND", "KEY_LOST"]);
+/** Why a key signs no more. */
+const words: Record<EndReason | "leaving", string> = {
+  leaving: "it is signed out",
+  "signed-out": "it was signed out",
+  expired: "its session is over",
+  revoked: "its session was revoked",
+  removed: "it was removed",
+  forgotten: "it was signed out, and destroyed",
+  lost: "what the browser has stored cannot be opened",
+};
 
-/** What is left of a call's time from now on: storage and clocks take theirs of it. */
-function stopwatch({ timeoutMs = 30_000 }: Options): () => number {
-  const deadline = performance.now() + timeoutMs;
-  return () => Math.max(1, deadline - performance.now());
+function usable(record: KeyRecord): KeyRecord {
+  if (record.state === "ended") throw lost(words[record.reason!]);
+  if (record.state === "leaving") throw lost(words.leaving);
+  return record;
 }
 
-/** A key that was there a moment ago and is not in the module any more was destroyed: by another call, or another tab. */
-function orLost(error: unknown): never {
-  throw toWire(error).code === "KEY_NOT_FOUND" ? lost("it was destroyed") : error;
+function unbound(): GridSignerError {
+  return new GridSignerError("ARGUMENT_INVALID", "the key is not bound to a session");
+}
+
+/** What is left of a call's time from now on: storage and clocks take theirs of it. */
+function stopwatch({ timeoutMs }: { timeoutMs: number }): () => number {
+  const deadline = performance.now() + timeoutMs;
+  return () => Math.max(1, deadline - performance.now());
 }
 
 /** Their hex digits may come in either case. */
@@ -275,6 +366,11 @@ function isSameId(a: string, b: string): boolean {
   return a.toLowerCase() === b.toLowerCase();
 }
 
-function skewed(what: string, ends: number): GridSignerError {
-  return new GridSignerError("CLOCK_SKEW", what, { skewMs: Date.now() - ends });
+/** Undefined where the browser denies the page whatever tabs could share. */
+function openChannel(name: string): BroadcastChannel | undefined {
+  try {
+    return new BroadcastChannel(name);
+  } catch {
+    return undefined;
+  }
 }

@@ -1,6 +1,6 @@
 import type { ErrorCode, ErrorDetails } from "./types.ts";
 
-const detailNames = ["status", "upstreamCode", "requestId", "skewMs", "sessionExpiresAt"] as const;
+const detailNames = ["status", "upstreamCode", "requestId", "skewMs", "retryAfterMs"] as const;
 
 /** See types.ts: what callers may rely on is written there, once. */
 export class GridSignerError extends Error {
@@ -12,15 +12,21 @@ export class GridSignerError extends Error {
   declare readonly upstreamCode?: string;
   declare readonly requestId?: string;
   declare readonly skewMs?: number;
-  declare readonly sessionExpiresAt?: string;
+  declare readonly retryAfterMs?: number;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
-    super(message, "cause" in details ? { cause: details.cause } : undefined);
+    const given: ErrorDetails = Object.assign(Object.create(null), details); // nothing that a page's prototypes hold
+    super(message, "cause" in given ? { cause: given.cause } : undefined);
     this.code = code;
-    this.retryable = details.retryable ?? false;
+    this.retryable = given.retryable ?? false;
     for (const name of detailNames) {
-      if (details[name] !== undefined) Object.assign(this, { [name]: details[name] });
+      if (given[name] !== undefined) Object.defineProperty(this, name, { value: given[name], enumerable: true });
     }
+  }
+
+  /** JSON.stringify leaves out an error's message. */
+  toJSON(): object {
+    return { name: this.name, ...toWire(this) };
   }
 }
 
@@ -39,11 +45,11 @@ export function toWire(error: unknown): WireError {
   const { code, message, retryable } = error as GridSignerError;
   const wire: WireError = { code, message, retryable };
   for (const name of detailNames) {
-    if (name in error) Object.assign(wire, { [name]: (error as GridSignerError)[name] });
+    if (Object.hasOwn(error, name)) Object.assign(wire, { [name]: (error as GridSignerError)[name] });
   }
   return wire;
 }
 
-export function fromWire({ code, message, ...details }: WireError): GridSignerError {
-  return new GridSignerError(code, message, details);
+export function fromWire({ code, message, ...details }: WireError, cause?: unknown): GridSignerError {
+  return new GridSignerError(code, message, cause === undefined ? details : { ...details, cause });
 }

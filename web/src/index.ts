@@ -1,7 +1,8 @@
 /** The page's side of the signer: what types.ts declares. */
 import * as args from "./arguments.ts";
-import { type Arguments, type CallSettings, Client, type Listener } from "./client.ts";
-import { fromWire, GridSignerError, type WireError } from "./errors.ts";
+import { type CallSettings, Client, isAborted, type Listener, onAbort, reason, report, type Servant } from "./client.ts";
+import type { Outcome } from "./custody.ts";
+import { GridSignerError } from "./errors.ts";
 import { type Method, workerName } from "./rpc.ts";
 import type * as api from "./types.ts";
 
@@ -16,9 +17,21 @@ export async function createSigner(options: api.CreateSignerOptions): Promise<ap
     throw new GridSignerError("LOAD_FAILED", "a browser is needed: there is no page here");
   }
   const config = readOptions(options);
-  const client = connect(config, config.onProgress);
-  await client.ready;
-  return makeSigner(client, config);
+  const { signal } = config;
+  const sessions = new Sessions();
+  const abort = () => client.fail("createSigner was aborted", "ABORTED");
+  const aborted = () => new GridSignerError("ABORTED", "createSigner was aborted", { cause: reason(signal!) });
+  if (signal && isAborted(signal)) throw aborted();
+  const client = connect(config, { onLoad: config.onProgress, headers: config.headers, onSession: sessions.hear, onDeath: sessions.onDeath });
+  const ignore = onAbort(signal, abort);
+  try {
+    await client.ready;
+  } catch (error) {
+    throw signal && isAborted(signal) ? aborted() : error;
+  } finally {
+    ignore();
+  }
+  return makeSigner(client, config, sessions);
 }
 createSigner satisfies typeof api.createSigner;
 
@@ -34,51 +47,84 @@ function readOptions(value: unknown) {
     "credentials",
     "timeoutMs",
     "persistence",
-    "onKeysChanged",
+    "namespace",
+    "payloads",
     "onProgress",
+    "signal",
   ]);
-  const { worker = true, credentials = "same-origin", headers = {}, persistence = "indexeddb" } = options;
+  const { worker = true, headers = {} } = options;
   if (typeof worker !== "boolean") throw args.invalid("worker must be a boolean");
-  if (!["omit", "same-origin", "include"].includes(credentials as string)) {
-    throw args.invalid(`credentials must be "omit", "same-origin" or "include"`);
-  }
-  if (persistence !== "indexeddb" && persistence !== "memory") {
-    throw args.invalid(`persistence must be "indexeddb" or "memory"`);
-  }
   const base = globalThis.document?.baseURI ?? location.href;
+  const fixed = typeof headers === "function" ? undefined : args.headers(headers);
   return {
     bridgeUrl: args.bridgeUrl(options.bridgeUrl, base),
     wasmUrl: args.url("wasmUrl", () => options.wasmUrl ?? new URL("./signer.wasm", import.meta.url), base),
     workerUrl: args.url("workerUrl", () => options.workerUrl ?? new URL("./worker.js", import.meta.url), base),
     worker,
-    credentials: credentials as string,
-    // A function is called before each call to the bridge, anything else read now.
-    headers: typeof headers === "function" ? (headers as () => unknown) : args.headers(headers),
+    credentials: args.choice("credentials", options.credentials, ["same-origin", "omit", "include"]),
+    headers: async (signal: AbortSignal) => fixed ?? args.headers(await (headers as (options: object) => unknown)({ signal })),
     timeoutMs: args.timeout(options.timeoutMs, 30_000),
-    persistence: persistence as "indexeddb" | "memory",
-    onKeysChanged: args.listener("onKeysChanged", options.onKeysChanged),
+    persistence: args.choice("persistence", options.persistence, ["indexeddb", "memory"]),
+    namespace: args.namespace(options.namespace),
+    payloads: args.choice("payloads", options.payloads, ["all", "activities"]),
     onProgress: args.listener("onProgress", options.onProgress),
+    signal: args.signal(options.signal),
   };
+}
+
+/** How soon another worker takes the place of one that died in the middle of a sign-out. */
+const reviveMs = 1000;
+
+/** What the signer's modules have told of sessions. */
+class Sessions {
+  readonly #listeners = new Set<Listener>();
+  /** The last of each key, until somebody listens. */
+  #early: Map<string, api.SessionEvent> | undefined = new Map();
+  /** Keys whose sign-out is not finished. */
+  readonly #leaving = new Set<string>();
+  /** Starts another module. */
+  revive = () => {};
+
+  readonly hear = (event: api.SessionEvent): void => {
+    if (event.type === "leaving") this.#leaving.add(event.key);
+    else this.#leaving.delete(event.key);
+    this.#early?.set(event.key, event);
+    for (const listener of this.#listeners) report(listener, event);
+  };
+
+  readonly onDeath = (): void => {
+    if (this.#leaving.size > 0) setTimeout(() => this.revive(), reviveMs);
+  };
+
+  listen(listener: Listener): () => void {
+    const mine: Listener = (event) => listener(event); // the same function twice is two listeners
+    this.#listeners.add(mine);
+    const early = this.#early;
+    this.#early = undefined;
+    queueMicrotask(() => early?.forEach((event) => this.#listeners.has(mine) && report(mine, event)));
+    return () => void this.#listeners.delete(mine);
+  }
 }
 
 /**
  * Starts a module. On failure nothing is left running. `lost` is for one that
  * replaces another: the keys that were only in that one's memory.
  */
-function connect(config: Config, onProgress: Listener | undefined, lost?: string[]): Client {
-  const { workerUrl, wasmUrl, bridgeUrl, persistence, timeoutMs } = config;
-  if (!isSecureContext) {
+function connect(config: Config, servant: Servant, lost?: string[]): Client {
+  const { workerUrl, wasmUrl, bridgeUrl, credentials, payloads, persistence, namespace, timeoutMs } = config;
+  if (!globalThis.isSecureContext) {
     throw new GridSignerError("LOAD_FAILED", "a secure context is needed: https, or a loopback address");
   }
-  // Said here, since browsers give no reason when they refuse a worker's script.
-  if (workerUrl.origin !== location.origin) {
+  // Said here, since browsers give no reason when they refuse a worker's script. A blob: has the page's origin, and could be anything.
+  if (workerUrl.origin !== location.origin || !/^https?:$/.test(workerUrl.protocol)) {
     throw new GridSignerError("LOAD_FAILED", `workerUrl must be of this page's origin, ${location.origin}: ${workerUrl}`);
   }
   const alive = config.worker ? `gridsigner/${crypto.randomUUID()}` : undefined;
   const client = alive ? inWorker(workerUrl, alive) : onThisThread(workerUrl);
   const timer = setTimeout(() => client.fail(`not ready within ${timeoutMs} ms`), timeoutMs);
   client.ready.finally(() => clearTimeout(timer)).catch(() => {});
-  client.start({ wasmUrl: wasmUrl.href, alive, custody: { bridgeUrl, persistence, lost } }, onProgress, config.onKeysChanged);
+  const custody = { bridgeUrl, credentials, payloads, persistence, namespace, lost };
+  client.start({ wasmUrl: wasmUrl.href, alive, custody }, servant);
   return client;
 }
 
@@ -109,7 +155,7 @@ function inWorker(url: URL, alive: string): Client {
   );
   // Nobody is told when a browser ends a worker, but its locks are released.
   client.ready
-    .then((held) => (held ? navigator.locks.request(alive, { signal }, () => client.fail("its worker was ended")) : undefined))
+    .then((held) => (held ? navigator.locks.request(alive, { signal }, () => client.askForLife()) : undefined))
     .catch(() => {}); // not ready, or closed
   return client;
 }
@@ -149,14 +195,37 @@ function onThisThread(url: URL): Client {
   return client;
 }
 
-function makeSigner(client: Client, config: Config): api.Signer {
+function makeSigner(client: Client, config: Config, sessions: Sessions): api.Signer {
   const { timeoutMs } = config;
   const inMemory: string[] = [];
+  const servant = { onLoad: undefined, headers: config.headers, onSession: sessions.hear, onDeath: sessions.onDeath };
 
-  // The cast trusts the module to return what types.ts says; the tests hold it to that.
-  function call<T>(method: Method, values: Arguments, settings: CallSettings): Promise<T> {
-    if (client.dead) client = connect(config, undefined, inMemory);
-    return client.call(method, values, settings) as Promise<T>;
+  function revive(): void {
+    if (client.dead) client = connect(config, servant, inMemory);
+  }
+  sessions.revive = () => {
+    try {
+      revive();
+    } catch {
+      // The next call will say what is in the way.
+    }
+  };
+
+  // The casts trust the module to return what types.ts says; the tests hold it to that.
+  function call<T>(method: Method, values: unknown[], settings: CallSettings, transfer?: Transferable[]): Promise<T> {
+    revive();
+    return client.call(method, values, settings, transfer) as Promise<T>;
+  }
+
+  /** A call that signs somebody out, perhaps: what a worker that dies has begun, the next one goes on with. */
+  async function insist<T>(method: Method, first: unknown[], options: object, settings: CallSettings): Promise<T> {
+    const asked = performance.now();
+    const attempt = (timeoutMs: number) => call<T>(method, [...first, { ...options, timeoutMs }], { ...settings, timeoutMs });
+    return attempt(settings.timeoutMs).catch((failed) => {
+      const left = settings.timeoutMs - (performance.now() - asked);
+      if (failed.code !== "WORKER_FAILED" || left <= 0) throw failed;
+      return attempt(left);
+    });
   }
 
   /** Remembers a key that would die with its worker. */
@@ -165,109 +234,100 @@ function makeSigner(client: Client, config: Config): api.Signer {
     return key;
   }
 
-  /** The options of a call to the bridge, as the module wants them. */
-  async function bridgeOptions({ timeoutMs }: CallSettings): Promise<object> {
-    const { bridgeUrl, credentials } = config;
-    const asked = performance.now();
-    const headers = await currentHeaders();
-    // What the headers took is gone: the module has to be done before the page gives up.
-    return { bridgeUrl, credentials, headers, timeoutMs: Math.max(1, timeoutMs - (performance.now() - asked)) };
+  /** The settings of a call, of options that have been read. */
+  function settings(options: { timeoutMs?: unknown; signal?: unknown; onProgress?: unknown } = Object.create(null)): CallSettings {
+    return {
+      timeoutMs: args.timeout(options.timeoutMs, timeoutMs),
+      signal: args.signal(options.signal),
+      onProgress: args.listener("onProgress", options.onProgress),
+    };
   }
 
-  async function currentHeaders(): Promise<Record<string, string>> {
-    if (typeof config.headers !== "function") return config.headers;
-    let value: unknown;
-    try {
-      value = await config.headers();
-    } catch (cause) {
-      throw args.invalid("the headers function failed", cause);
-    }
-    return args.headers(value);
+  async function signOut(key: unknown, value: unknown = {}): Promise<api.SignOutResult | api.SessionOutcome[]> {
+    const id = args.keyId(key);
+    const options = args.options("signOut", value, ["scope", "unreachable", "timeoutMs", "onProgress"]);
+    const scope = args.choice("scope", options.scope, ["this", "others", "all"]);
+    const unreachable = args.choice("unreachable", options.unreachable, ["keep-trying", "forget"]);
+    const patience = {
+      timeoutMs: args.timeout(options.timeoutMs, 10_000, 0),
+      signal: undefined,
+      onProgress: args.listener("onProgress", options.onProgress),
+    };
+    const result = await insist<Outcome | Outcome[]>("signOut", [], { key: id, scope, unreachable }, patience);
+    return Array.isArray(result) ? result.map(outcome<api.SessionOutcome>) : outcome<api.SignOutResult>(result);
   }
 
   // Every method is async, so that a refused argument is a rejection too.
   return Object.freeze<api.Signer>({
     async createKey(value = {}) {
       const { curve } = args.strings("createKey", args.options("createKey", value, ["curve"]));
-      return noted(await call("createKey", [{ curve }, {}], { timeoutMs }));
+      return noted(await call("createKey", [{ curve }, {}], settings()));
     },
 
     async importKey(value) {
-      const names = ["privateKey", "curve"] as const;
-      const { privateKey, curve } = args.fields("importKey", value, names);
+      const names = ["privateKey", "curve", "publicKey"] as const;
+      const { privateKey } = args.fields("importKey", value, ["privateKey"]);
       const moved = args.secret("privateKey", privateKey); // before anything else may be refused
       try {
+        const { curve, publicKey } = args.fields("importKey", value, ["curve", "publicKey"]);
         args.refuseOthers("importKey", value, names);
-        const key = { curve: args.string("curve", curve), privateKey: moved };
-        return noted(await call("importKey", [key, {}], { timeoutMs, transfer: [moved.buffer] }));
+        const given = { curve: args.string("curve", curve), ...args.strings("importKey", { publicKey }), privateKey: moved };
+        return noted(await call("importKey", [given, {}], settings(), [moved.buffer]));
       } finally {
-        if (moved.length > 0) moved.fill(0); // the call was never sent: its bytes are still here
+        args.erase(moved); // the call was never sent: its bytes are still here
       }
     },
 
     async keys() {
-      return call("keys", [], { timeoutMs });
+      return call("keys", [], settings());
     },
 
     async removeKey(key) {
-      return call("removeKey", [args.keyId(key)], { timeoutMs });
+      return call("removeKey", [args.keyId(key)], settings());
     },
 
     async bindSession(key, session) {
-      return call("bindSession", [args.keyId(key), args.session(session)], { timeoutMs });
+      return call("bindSession", [args.keyId(key), args.session(session)], settings());
     },
 
-    async signChallenge(challenge, value) {
-      const options = args.options("signChallenge", value, ["key", "intent", "format", "signal", "timeoutMs"]);
-      const settings = {
-        timeoutMs: args.timeout(options.timeoutMs, timeoutMs),
-        signal: args.signal(options.signal),
-      };
+    async signChallenge(challenge, value = {} as api.SignOptions) {
       const copy = args.strings("challenge", args.fields("challenge", challenge, challengeFields));
-      const { format } = args.strings("signChallenge", { format: options.format });
+      const options = args.options("signChallenge", value, ["key", "intent", "format", "signal", "timeoutMs"]);
       const key = args.keyId(options.key);
       const intent = args.intent(options.intent);
-      return call("signChallenge", [copy, { key, intent, format, timeoutMs: settings.timeoutMs }], settings);
+      const { format } = args.strings("signChallenge", { format: options.format });
+      const { timeoutMs, signal } = settings(options);
+      return call("signChallenge", [copy, { key, intent, format, timeoutMs }], { timeoutMs, signal, onProgress: undefined });
     },
 
-    async revokeSession(sessionId, value) {
-      const options = args.options("revokeSession", value, ["key", "signal", "timeoutMs", "onProgress"]);
-      const settings = {
-        timeoutMs: args.timeout(options.timeoutMs, timeoutMs),
-        signal: args.signal(options.signal),
-        onProgress: args.listener("onProgress", options.onProgress),
-      };
+    async revokeSession(sessionId, value = {} as api.RevokeOptions) {
       const id = sessionId === undefined ? undefined : args.string("sessionId", sessionId);
+      const options = args.options("revokeSession", value, ["key", "signal", "timeoutMs", "onProgress"]);
       const key = args.keyId(options.key);
-      return call("revokeSession", async () => [id, { key, ...(await bridgeOptions(settings)) }], settings);
+      return outcome(await insist<Outcome>("revokeSession", [id], { key }, settings(options)));
     },
 
-    async revokeOtherSessions(accountId, value) {
-      const options = args.options("revokeOtherSessions", value, ["key", "signal", "timeoutMs"]);
-      const settings = {
-        timeoutMs: args.timeout(options.timeoutMs, timeoutMs),
-        signal: args.signal(options.signal),
-      };
-      const id = args.string("accountId", accountId);
-      const key = args.keyId(options.key);
-      const values = async () => [id, { key, ...(await bridgeOptions(settings)) }];
-      type Outcome = api.RevokeResult | { sessionId: string; error: WireError };
-      const outcomes = await call<Outcome[]>("revokeOtherSessions", values, settings);
-      return outcomes.map((outcome) => ("error" in outcome ? { ...outcome, error: fromWire(outcome.error) } : outcome));
-    },
+    signOut: signOut as api.Signer["signOut"],
 
     async listSessions(accountId, value = {}) {
-      const options = args.options("listSessions", value, ["signal", "timeoutMs"]);
-      const settings = {
-        timeoutMs: args.timeout(options.timeoutMs, timeoutMs),
-        signal: args.signal(options.signal),
-      };
       const id = args.string("accountId", accountId);
-      return call("listSessions", async () => [id, await bridgeOptions(settings)], settings);
+      const patience = settings(args.options("listSessions", value, ["signal", "timeoutMs"]));
+      return call("listSessions", [id, { timeoutMs: patience.timeoutMs }], patience);
+    },
+
+    on(type, listener) {
+      args.choice("type", type ?? null, ["session"]);
+      if (typeof listener !== "function") throw args.invalid("the listener must be a function");
+      return sessions.listen(listener as Listener);
     },
 
     close() {
       client.close();
     },
   });
+
+  /** A result with its error as one that can be thrown. */
+  function outcome<T extends api.SessionOutcome>(result: Outcome): T {
+    return (result.error ? { ...result, error: client.error(result.error) } : result) as T;
+  }
 }

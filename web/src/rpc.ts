@@ -10,7 +10,9 @@
  *     page -> module   { type: "abort", id }
  *     module -> page   { type: "event", id, event }              if the call asked for progress
  *     module -> page   { type: "result", id, value } or { type: "error", id, error }
- *     module -> page   { type: "keys", keys }                    keys came or went, here or in another tab
+ *     module -> page   { type: "session", event }                a session began, is left, or ended, in whatever tab
+ *     module -> page   { type: "ask", id }                       headers are needed, or { type: "enough", id } no more
+ *     page -> module   { type: "headers", id, headers }          without headers: there are none to be had
  *     page -> module   { type: "ping" }, module -> page { type: "pong" }
  *     page -> module   { type: "close" }                         forget every key in memory
  *
@@ -19,7 +21,7 @@
  */
 import type { CustodySettings } from "./custody.ts";
 import type { WireError } from "./errors.ts";
-import type { LoadProgress } from "./types.ts";
+import type { LoadProgress, SessionEvent } from "./types.ts";
 
 /** The name our workers have: worker.js serves itself only in a worker of this name. */
 export const workerName = "gridsigner";
@@ -36,7 +38,7 @@ export const methods = [
   "bindSession",
   "signChallenge",
   "revokeSession",
-  "revokeOtherSessions",
+  "signOut",
   "listSessions",
 ] as const;
 export type Method = (typeof methods)[number];
@@ -55,6 +57,7 @@ export type ToModule =
   | ({ type: "start" } & Start)
   | { type: "call"; id: number; method: Method; args: unknown[]; progress: boolean }
   | { type: "abort"; id: number }
+  | { type: "headers"; id: number; headers: Record<string, string> | undefined }
   | { type: "ping" }
   | { type: "close" };
 
@@ -62,7 +65,8 @@ export type ToPage =
   | { type: "load"; progress: LoadProgress }
   | { type: "ready"; alive: boolean } // whether the lock is held: nobody may wait for one that never was
   | { type: "pong" }
-  | { type: "keys"; keys: unknown }
+  | { type: "session"; event: SessionEvent }
+  | { type: "ask" | "enough"; id: number }
   | { type: "failed"; error: WireError }
   | { type: "event"; id: number; event: unknown }
   | { type: "result"; id: number; value: unknown }

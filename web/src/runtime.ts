@@ -6,7 +6,7 @@
  * the one module that it will run.
  */
 import { GridSignerError } from "./errors.ts";
-import type { RawModule } from "./sealing.ts";
+import type { RawModule } from "./keys/secrets.ts";
 import type { ErrorCode, ErrorDetails, LoadProgress } from "./types.ts";
 
 type OnProgress = ((progress: LoadProgress) => void) | undefined;

@@ -1,5 +1,6 @@
 /** The module's side of the protocol: loads the module when told to, then answers calls. See rpc.ts. */
-import { toWire, type WireError } from "./errors.ts";
+import type { Page } from "./custody.ts";
+import { GridSignerError, toWire, type WireError } from "./errors.ts";
 import { type Method, methods, type Port, type Start, type ToModule, type ToPage } from "./rpc.ts";
 import type { LoadProgress } from "./types.ts";
 
@@ -12,15 +13,14 @@ export interface Service {
   stopped: Promise<void>;
 }
 
-/** What loads the module and tells of what happens by itself. */
-export type Load = (
-  start: Start,
-  onKeys: (keys: unknown) => void,
-  onProgress?: (progress: LoadProgress) => void,
-) => Promise<Service>;
+/** What loads the module. */
+export type Load = (start: Start, page: Page, onProgress?: (progress: LoadProgress) => void) => Promise<Service>;
 
 export function serve(port: Port, load: Load): void {
   const aborts = new Map<number, AbortController>();
+  /** Who waits for headers, until they come or nobody does. */
+  const asking = new Map<number, (headers?: Record<string, string>) => void>();
+  let asked = 0;
   let service: Service | undefined;
   let closed = false;
   const send = (message: ToPage) => port.postMessage(message);
@@ -31,10 +31,28 @@ export function serve(port: Port, load: Load): void {
   const stop = (reason: string) =>
     fail({ code: "WORKER_FAILED", message: `the signer stopped: ${reason}`, retryable: true });
 
+  const page: Page = {
+    onEvent: (event) => send({ type: "session", event }),
+    headers: (signal) =>
+      new Promise((resolve, reject) => {
+        const id = asked++;
+        const refuse = () => reject(new GridSignerError("HEADERS_FAILED", "the headers function failed", { retryable: true }));
+        asking.set(id, (headers) => {
+          asking.delete(id);
+          if (headers) resolve(headers);
+          else refuse();
+        });
+        signal.addEventListener("abort", () => {
+          if (asking.delete(id)) send({ type: "enough", id });
+          refuse();
+        });
+        send({ type: "ask", id });
+      }),
+  };
+
   async function start(start: Start): Promise<void> {
     try {
-      const onKeys = (keys: unknown) => send({ type: "keys", keys });
-      const loaded = await load(start, onKeys, start.progress ? (progress) => send({ type: "load", progress }) : undefined);
+      const loaded = await load(start, page, start.progress ? (progress) => send({ type: "load", progress }) : undefined);
       if (closed) return void loaded.close();
       service = loaded;
       loaded.stopped.then(() => stop("the module exited or crashed"));
@@ -47,7 +65,7 @@ export function serve(port: Port, load: Load): void {
   async function call(id: number, method: Method, args: unknown[], progress: boolean): Promise<void> {
     if (!service) return; // ended, and the page knows
     if (!methods.includes(method)) return stop("an unknown method was called");
-    const [, options] = args;
+    const options = args.at(-1);
     if (typeof options === "object" && options !== null) {
       const abort = new AbortController();
       aborts.set(id, abort);
@@ -85,6 +103,9 @@ export function serve(port: Port, load: Load): void {
       case "abort":
         aborts.get(message.id)?.abort();
         break;
+      case "headers":
+        asking.get(message.id)?.(message.headers);
+        break;
       case "ping":
         send({ type: "pong" });
         break;
@@ -109,6 +130,7 @@ function hold(name: string): Promise<boolean> {
       resolve(true);
       return new Promise(() => {});
     };
-    navigator.locks.request(name, held).catch(() => resolve(false));
+    // Without locks, or where they are denied; one that is stolen later is settled already.
+    Promise.resolve(navigator.locks?.request(name, held)).then(() => resolve(false), () => resolve(false));
   });
 }

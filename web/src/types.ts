@@ -36,11 +36,12 @@ export type ErrorCode =
   /** No key with this id is known to this signer. */
   | "KEY_NOT_FOUND"
   /**
-   * The normal end of a key: it was removed, here or in another tab, its
-   * session is over, or the browser dropped it. Sign in again. Retryable where
-   * the browser's storage cannot be read just now.
+   * The normal end of a key: it was signed out or removed, here or in another
+   * tab, its session is over, or the browser dropped it. Sign in again.
    */
   | "KEY_LOST"
+  /** The browser's storage refuses, or does not answer: whether the key is still there is not known. Retryable. */
+  | "STORAGE_FAILED"
   /** A curve other than those of {@link Curve}. */
   | "CURVE_UNSUPPORTED"
   /** Bytes that are not a strictly encoded signature. */
@@ -57,14 +58,16 @@ export type ErrorCode =
   | "INTENT_MISMATCH"
   /** The payload names another organization than the one this key signed for before. */
   | "ORGANIZATION_MISMATCH"
-  /** The bridge answered something that is neither a result nor an error of Grid's. */
+  /** What answered is not the bridge, or not Grid behind it: look at `bridgeUrl`, then for a captive portal. */
   | "RESPONSE_MALFORMED"
   /** A final refusal; see {@link GridSignerError.status} and {@link GridSignerError.upstreamCode}. */
   | "UPSTREAM_REFUSED"
-  /** Still 429 or 5xx when the retries were used up. Retryable. */
+  /** Still 429 or 5xx when the time was used up. Retryable. */
   | "UPSTREAM_UNAVAILABLE"
   /** The bridge could not be reached. Retryable. */
   | "NETWORK_FAILED"
+  /** The `headers` function threw, or what it gave are no headers; see `cause`. Retryable. */
+  | "HEADERS_FAILED"
   /** Not finished within the time allowed. Retryable. */
   | "TIMEOUT"
   /** The caller's `AbortSignal` fired. */
@@ -79,29 +82,31 @@ export type ErrorCode =
    */
   | "WORKER_FAILED"
   /**
-   * This device's clock says that something has expired, the server does not,
-   * or cannot be asked. {@link GridSignerError.skewMs} tells by how much.
+   * Whether something has expired cannot be said: this device's clock and the
+   * server contradict each other, or the server cannot be asked.
+   * {@link GridSignerError.skewMs} tells by how much they differ. Nothing was
+   * destroyed.
    */
   | "CLOCK_SKEW"
   /** A content security policy forbids something that the signer needs; the message names it. */
   | "CSP_BLOCKED"
-  /** A bug of ours; or, retryable, the browser did not remove a stored key. */
+  /** A bug of ours. */
   | "INTERNAL";
 
 /** What a {@link GridSignerError} knows besides its code and message. */
 export interface ErrorDetails {
   /** Whether the same call may succeed when it is made again. Default `false`. */
-  retryable?: boolean;
+  retryable?: boolean | undefined;
   /** The HTTP status of the answer that caused the error. */
-  status?: number;
+  status?: number | undefined;
   /** The `code` of Grid's, or the bridge's, error envelope. */
-  upstreamCode?: string;
+  upstreamCode?: string | undefined;
   /** The challenge that the error is about. */
-  requestId?: string;
+  requestId?: string | undefined;
   /** How far this device's clock is ahead, in ms, at least. */
-  skewMs?: number;
-  /** Until when a session may live on at Grid, though its key is destroyed here. RFC 3339. */
-  sessionExpiresAt?: string;
+  skewMs?: number | undefined;
+  /** How long the server asks to wait before the next try, in ms. */
+  retryAfterMs?: number | undefined;
   /** The underlying error, where there is one. */
   cause?: unknown;
 }
@@ -116,7 +121,9 @@ export declare class GridSignerError extends Error {
   readonly upstreamCode?: string;
   readonly requestId?: string;
   readonly skewMs?: number;
-  readonly sessionExpiresAt?: string;
+  readonly retryAfterMs?: number;
+  /** All of it but `cause`, for logs. */
+  toJSON(): object;
 }
 
 /** How far {@link createSigner} has come. */
@@ -141,51 +148,62 @@ export interface CreateSignerOptions {
    */
   bridgeUrl: string | URL;
   /** Where signer.wasm is. Default: beside gridsigner.js. */
-  wasmUrl?: string | URL;
-  /** Where worker.js is. Default: beside gridsigner.js. Must be of the page's own origin. */
-  workerUrl?: string | URL;
+  wasmUrl?: string | URL | undefined;
+  /** Where worker.js is. Default: beside gridsigner.js. Must be http or https, of the page's own origin. */
+  workerUrl?: string | URL | undefined;
   /**
    * Whether the module runs in a dedicated worker. Default `true`. With
    * `false` the same code runs on the page's own thread: page code can then
    * read secp256k1 keys and imported keys out of its memory, and signing
    * blocks the page.
    */
-  worker?: boolean;
+  worker?: boolean | undefined;
   /**
    * Headers for every request to the bridge, such as `Authorization`. A
-   * function is called once before each call that reaches the bridge, so it
-   * can hand out a fresh token.
+   * function is called when a call first needs them, and once more where the
+   * bridge answers `BRIDGE_UNAUTHENTICATED`, so it can hand out a fresh token;
+   * also while a sign-out is being finished that no call waits for any more.
+   * Its `signal` fires when nobody waits for the headers.
    */
-  headers?: BridgeHeaders | (() => BridgeHeaders | Promise<BridgeHeaders>);
+  headers?: BridgeHeaders | ((options: { signal: AbortSignal }) => BridgeHeaders | Promise<BridgeHeaders>) | undefined;
   /** Whether cookies go to the bridge. Default `"same-origin"`. */
-  credentials?: "omit" | "same-origin" | "include";
+  credentials?: "omit" | "same-origin" | "include" | undefined;
   /** How long loading may take, and each call that does not say otherwise, in ms. Default 30000. */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
   /**
    * Where keys are kept. Default `"indexeddb"`: they survive a reload and are
    * shared by all tabs of the origin. Where the browser refuses to store them,
    * or does not answer within 5 seconds, a key says `"memory"` and works until
    * the page goes away.
    */
-  persistence?: "indexeddb" | "memory";
+  persistence?: "indexeddb" | "memory" | undefined;
   /**
-   * Called with all keys when one came, went or was bound to a session, in this
-   * tab or another.
+   * Sets the keys of two apps of one origin apart: each sees those of its own
+   * namespace alone. 1 to 64 letters, digits, `.`, `_` or `-`. No border
+   * against script of that origin. Default: none.
    */
-  onKeysChanged?: (keys: SessionKey[]) => void;
+  namespace?: string | undefined;
+  /**
+   * What is signed at all. Default `"all"`: activities, sign-in tokens and the
+   * opaque text of Grid's contract of April 2026. `"activities"` refuses the
+   * last, for who only talks to today's Grid.
+   */
+  payloads?: "all" | "activities" | undefined;
   /**
    * Called while the module is loaded. Leave it out where nobody looks: only
    * then the browser may cache the compiled code.
    */
-  onProgress?: (progress: LoadProgress) => void;
+  onProgress?: ((progress: LoadProgress) => void) | undefined;
+  /** Stops the loading: `ABORTED`. */
+  signal?: AbortSignal | undefined;
 }
 
 /** Options of the calls that can take a while. */
 export interface CallOptions {
   /** Rejects the call with `ABORTED` at once and stops what it was doing. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** How long the call may take, in ms, all its retries included. For a worker that no longer answers the page waits 2 s longer. */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
 }
 
 /** The session that a key signs for, as Grid issued it. */
@@ -225,7 +243,7 @@ export interface SessionKey {
   readonly protection: "non-extractable" | "wasm-memory" | "encrypted-at-rest";
   /** `"indexeddb"`: survives a reload. `"memory"`: lives until the signer is closed or the page goes away. */
   readonly persistence: "indexeddb" | "memory";
-  /** Set by {@link Signer.bindSession}. The key is destroyed when the session ends. */
+  /** Set by {@link Signer.bindSession}. The key ends with its session. */
   readonly session?: SessionBinding;
 }
 
@@ -238,8 +256,11 @@ export interface Challenge {
   /** RFC 3339. */
   expiresAt: string;
   /** The credential type, where Grid sends it. */
-  type?: string;
+  type?: string | undefined;
 }
+
+/** The kinds of credentials, as Grid spells them. */
+export type CredentialType = "EMAIL_OTP" | "SMS_OTP" | "OAUTH" | "PASSKEY";
 
 /** The credential that an `add-credential` challenge must add, as submitted to Grid. */
 export type NewCredential =
@@ -256,11 +277,12 @@ export type NewCredential =
  */
 export type Intent =
   | "revoke-session"
-  | "remove-credential"
   | "update-wallet"
   | "send-payment"
-  /** An OTP sign-in token made out to the very key that signs it. */
+  /** An OTP sign-in token, made out to nobody else than the key that signs it, which has no session yet. */
   | "sign-in"
+  /** `type`: that of the credential which the person saw. Which one of that type it is, the payload does not tell. */
+  | { name: "remove-credential"; type: CredentialType }
   /** `targetPublicKey`: the new session's public key, from {@link Signer.createKey}. */
   | { name: "refresh-session"; targetPublicKey: string }
   /** `targetPublicKey`: the public key that the export is encrypted to. */
@@ -275,9 +297,9 @@ export interface SignOptions extends CallOptions {
   /** The key, or its id. */
   key: SessionKey | string;
   /** Default `"revoke-session"`. */
-  intent?: Intent;
-  /** Default `"auto"`: `"stamp"` for a JSON object or a JWT, else `"der"`. */
-  format?: "auto" | SignatureFormat;
+  intent?: Intent | undefined;
+  /** Default `"auto"`: `"stamp"` for a JSON object or a JWT, else `"der"`. Opaque text is signed as `"der"` alone. */
+  format?: "auto" | SignatureFormat | undefined;
 }
 
 /** A signed challenge: repeat the request that was challenged, with these headers added. */
@@ -317,20 +339,84 @@ export interface RevokeOptions extends CallOptions {
   /** The key of any active session of the same account, or its id. */
   key: SessionKey | string;
   /** Called at each step, in order. What it throws is reported and changes nothing. */
-  onProgress?: (event: RevokeEvent) => void;
+  onProgress?: ((event: RevokeEvent) => void) | undefined;
 }
 
-/** How a revocation ended. Either way the user whom the bridge knows has no such session any more. */
+/** How a revocation ended: in both cases the user whom the bridge knows has no such session any more. */
 export interface RevokeResult {
   /** `"revoked"`: Grid ended it just now. `"inactive"`: it had ended before, never existed, or is another user's. */
   readonly status: "revoked" | "inactive";
   readonly sessionId: string;
 }
 
-/** What became of one session in {@link Signer.revokeOtherSessions}: a status, or why there is none. */
+/** How far a sign-out came. In every case the key signs nothing any more but, while it is `"pending"`, the end of its own session. */
+export type SignOutResult =
+  | RevokeResult
+  | {
+      /**
+       * `"pending"`: signed out here, and Grid has not been told yet. It is written down, and goes on by itself: in
+       * this tab or another, when the network returns, or at the next visit; {@link Signer.on} tells of the end.
+       * `"forgotten"`: Grid could not be told, and will not be: the key was destroyed, as
+       * `unreachable: "forget"` wants it.
+       */
+      readonly status: "pending" | "forgotten";
+      readonly sessionId: string;
+      /** Until then the session may live on at Grid. RFC 3339. */
+      readonly sessionExpiresAt: string;
+      /** Why Grid has not been told, where something failed. */
+      readonly error?: GridSignerError;
+    };
+
+/** What became of one session in {@link Signer.signOut}: a result, or why there is none. */
 export type SessionOutcome =
-  | (RevokeResult & { readonly error?: never })
-  | { readonly sessionId: string; readonly status?: never; readonly error: GridSignerError };
+  | (SignOutResult & { readonly error?: GridSignerError })
+  /** Without a `sessionId`: the others could not be listed. */
+  | { readonly sessionId?: string; readonly status?: never; readonly error: GridSignerError };
+
+/** Options of {@link Signer.signOut}. */
+export interface SignOutOptions {
+  /**
+   * Which sessions end: the key's own (`"this"`, the default), all others of
+   * its account (`"others"`), or those and then its own (`"all"`).
+   */
+  scope?: "this" | "others" | "all" | undefined;
+  /**
+   * What becomes of the key when Grid could not be told in time. Default
+   * `"keep-trying"`: it is kept for that alone. `"forget"`: it is destroyed,
+   * and its session lives on until its time is up.
+   */
+  unreachable?: "keep-trying" | "forget" | undefined;
+  /** How long to wait for Grid's word, in ms. Default 10000; 0 does not wait at all. */
+  timeoutMs?: number | undefined;
+  /** Called at each step, as of {@link Signer.revokeSession}. */
+  onProgress?: ((event: RevokeEvent) => void) | undefined;
+}
+
+/** Why a key ended. */
+export type EndReason =
+  /** A sign-out is finished: Grid ended its session. */
+  | "signed-out"
+  /** Its session's time is up. */
+  | "expired"
+  /** Grid says that its session is gone: revoked from elsewhere, or by a sign-out whose answer was lost. */
+  | "revoked"
+  /** {@link Signer.removeKey}: its session may live on. */
+  | "removed"
+  /** A sign-out could not tell Grid, and was to forget the key then: its session may live on. */
+  | "forgotten"
+  /** The browser dropped it, or cannot open it any more. */
+  | "lost";
+
+/** News of a session that a key of this browser signs for, whichever tab they come from. */
+export type SessionEvent = {
+  /** The key's id. */
+  readonly key: string;
+  readonly session: SessionBinding;
+} & (
+  | { /** A key was bound to it. */ readonly type: "started" }
+  | { /** It is signed out here, and Grid is being told. */ readonly type: "leaving" }
+  | { /** The key has ended. */ readonly type: "ended"; readonly reason: EndReason }
+);
 
 /**
  * An active session, as Grid lists it: handed on as it came, with no more checked
@@ -358,35 +444,45 @@ export interface Signer {
    *
    * @throws `CURVE_UNSUPPORTED`
    */
-  createKey(options?: { curve?: Curve }): Promise<SessionKey>;
+  createKey(options?: { curve?: Curve | undefined }): Promise<SessionKey>;
 
   /**
    * Takes over an existing private key: its 32 bytes, big-endian. The caller's
    * array is overwritten with zeros before the call returns, whatever comes of
    * it; copies made earlier are the caller's to erase.
    *
-   * @throws `CURVE_UNSUPPORTED`, `KEY_MALFORMED`
+   * `publicKey`, of a P-256 key: uncompressed, 130 hex digits. Firefox cannot
+   * find it by itself, and refuses the key without it.
+   *
+   * @throws `CURVE_UNSUPPORTED`, `KEY_MALFORMED`, also where the two halves do not belong together
    */
-  importKey(options: { curve: Curve; privateKey: Uint8Array }): Promise<SessionKey>;
+  importKey(options: { curve: Curve; privateKey: Uint8Array; publicKey?: string | undefined }): Promise<SessionKey>;
 
-  /** The keys of this origin and those in this signer's memory, oldest first. */
+  /**
+   * The keys that may sign: those of this origin and those in this signer's
+   * memory, oldest first. Never waits for the network.
+   */
   keys(): Promise<SessionKey[]>;
 
   /**
-   * Destroys a key, in every tab. Says whether there was one. A retryable
-   * `INTERNAL` means that the browser would not remove it from storage: there
-   * it still is.
+   * Destroys a key, in every tab. Says whether there was one. Does not end its
+   * session: that is {@link signOut}, and a key that is being signed out stays
+   * for it.
    *
-   * WebAssembly cannot promise that no copy of a secp256k1 key or of an imported
-   * one is left in its memory. To be sure of that, {@link close} the signer too: it ends the worker.
+   * WebAssembly cannot promise that no copy of a secp256k1 key is left in its
+   * memory, nor JavaScript of an imported P-256 key. To be sure of that,
+   * {@link close} the signer too: it ends the worker.
+   *
+   * @throws `STORAGE_FAILED`: in the browser's storage it still is. This signer uses it no more.
    */
   removeKey(key: SessionKey | string): Promise<boolean>;
 
   /**
-   * Tells a key which session it signs for. When that ends, by the server's
-   * clock, the key is destroyed in every tab. A later call replaces an earlier one.
+   * Tells a key which session it signs for. It ends with that session, in
+   * every tab, when both the server's clock and this device's say that its time
+   * is up. A later call replaces an earlier one.
    *
-   * @throws `KEY_NOT_FOUND`; `KEY_LOST`, also for a session that is over already; `CLOCK_SKEW`
+   * @throws `KEY_NOT_FOUND`; `KEY_LOST`, also for a session that is over already; `CLOCK_SKEW`, `STORAGE_FAILED`
    */
   bindSession(key: SessionKey | string, session: SessionBinding): Promise<SessionKey>;
 
@@ -394,48 +490,61 @@ export interface Signer {
    * Signs a challenge, having checked that it is well formed, not expired, and
    * that its payload means what `intent` says.
    *
-   * @throws `KEY_NOT_FOUND`, `KEY_LOST`, `CLOCK_SKEW`, `CHALLENGE_MALFORMED`,
+   * @throws `KEY_NOT_FOUND`, `KEY_LOST`, `STORAGE_FAILED`, `CLOCK_SKEW`, `CHALLENGE_MALFORMED`,
    * `CHALLENGE_EXPIRED`, `PAYLOAD_MALFORMED`, `INTENT_MISMATCH`,
    * `ORGANIZATION_MISMATCH`, `TIMEOUT`, `ABORTED`
    */
   signChallenge(challenge: Challenge, options: SignOptions): Promise<SignedChallenge>;
 
   /**
-   * Ends a session at Grid, through the bridge: asks for the challenge, checks
-   * and signs it, sends it back, and retries where that is safe. Without an id
-   * it is the session that the key is bound to.
+   * Signs out: ends the key's session at Grid, and the key with it. That is
+   * written down before the first request, and from then on the key signs
+   * nothing but that. An interrupted sign-out is finished by whoever comes
+   * next: this tab, another one, the next visit.
    *
-   * A key's own session takes the key along: it is destroyed in every tab, even
-   * if Grid could not be reached. The rejection then has
-   * {@link GridSignerError.sessionExpiresAt}: until then the session may live on.
-   * Should the browser's storage not let go of a key whose session Grid has
-   * ended, it goes when that session's time is up: until then it opens nothing.
-   * A rejection without `sessionExpiresAt` leaves the key as it was; after a
-   * `TIMEOUT` of a worker that no longer answers, {@link keys} tells.
+   * With another `scope`, each session's outcome, its own last. A session that
+   * could not be ended is not tried again by itself, but for the own one.
+   *
+   * Rejects only where nothing was written down.
+   *
+   * @throws `KEY_NOT_FOUND`, `KEY_LOST`; `STORAGE_FAILED`, where it could not be written down and Grid not be told
+   * in time: this tab goes on as long as it lives; of `"others"`, what {@link listSessions} throws
+   */
+  signOut(key: SessionKey | string, options: SignOutOptions & { scope: "others" | "all" }): Promise<SessionOutcome[]>;
+  signOut(key: SessionKey | string, options?: SignOutOptions): Promise<SignOutResult>;
+
+  /**
+   * Ends a session at Grid, through the bridge: asks for the challenge, checks
+   * and signs it, sends it back, and retries where that is safe, for as long as
+   * `timeoutMs` allows. Without an id it is the session that the key is bound
+   * to.
+   *
+   * A key's own session takes the key along: it is the same as {@link signOut},
+   * and an abort ends the waiting, not the sign-out. Of any other session only `"revoked"` and
+   * `"inactive"` are results; a key of this browser that was bound to it ends.
    *
    * @throws `KEY_NOT_FOUND`, every code of {@link signChallenge},
    * `UPSTREAM_REFUSED`, `UPSTREAM_UNAVAILABLE`, `NETWORK_FAILED`,
-   * `RESPONSE_MALFORMED`. After `TIMEOUT`, `ABORTED` or `NETWORK_FAILED` the
-   * session may or may not be over: call again, which is safe as long as there
-   * is a key.
+   * `RESPONSE_MALFORMED`, `HEADERS_FAILED`. After `TIMEOUT`, `ABORTED` or
+   * `NETWORK_FAILED` the session may or may not be over: call again, which is
+   * safe.
    */
-  revokeSession(sessionId: string | undefined, options: RevokeOptions): Promise<RevokeResult>;
+  revokeSession(sessionId: string | undefined, options: RevokeOptions): Promise<SignOutResult>;
 
   /**
-   * Ends every active session of an account but the key's own, one after the
-   * other, and tells of each what became of it. The key must be bound.
-   *
-   * @throws what {@link listSessions} throws, `KEY_NOT_FOUND`, `KEY_LOST`
-   */
-  revokeOtherSessions(accountId: string, options: CallOptions & { key: SessionKey | string }): Promise<SessionOutcome[]>;
-
-  /**
-   * The active sessions of an account, through the bridge.
+   * The active sessions of an account, through the bridge; retries for as long
+   * as `timeoutMs` allows.
    *
    * @throws `UPSTREAM_REFUSED`, `UPSTREAM_UNAVAILABLE`, `NETWORK_FAILED`,
-   * `RESPONSE_MALFORMED`, `TIMEOUT`, `ABORTED`
+   * `RESPONSE_MALFORMED`, `HEADERS_FAILED`, `TIMEOUT`, `ABORTED`
    */
   listSessions(accountId: string, options?: CallOptions): Promise<AuthSession[]>;
+
+  /**
+   * Tells of sessions, in every tab. Returns its own undo. The first listener
+   * hears what is `"leaving"` from an earlier visit, too.
+   */
+  on(type: "session", listener: (event: SessionEvent) => void): () => void;
 
   /**
    * Ends the worker, and with it every key that is only in memory. Stored keys
@@ -451,6 +560,6 @@ export interface Signer {
  * Resolves once the signer is ready to sign. A signer that failed to load
  * leaves nothing behind: call again to try again.
  *
- * @throws `LOAD_FAILED`; `retryable` says whether trying again may help; `CSP_BLOCKED`
+ * @throws `LOAD_FAILED`; `retryable` says whether trying again may help; `CSP_BLOCKED`, `ABORTED`
  */
 export declare function createSigner(options: CreateSignerOptions): Promise<Signer>;

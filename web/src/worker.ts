@@ -10,9 +10,9 @@ import { serve as serveWith } from "./serve.ts";
 
 /** Loads the module and answers calls over `port`. */
 export function serve(port: Port): void {
-  serveWith(port, async ({ wasmUrl, custody: settings }, onKeys, onProgress) => {
+  serveWith(port, async ({ wasmUrl, custody: settings }, page, onProgress) => {
     const { module, stopped } = await load(wasmUrl, onProgress);
-    const custody = new Custody(module, settings, onKeys);
+    const custody = new Custody(module, settings, page);
     return { methods: custody, close: () => custody.close(), stopped };
   });
 }

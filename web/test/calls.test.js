@@ -2,15 +2,14 @@
 // page's own checks, deadlines and protocol: unit/.
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
+import { account, refuse, revocation } from "./bridge.js";
 import { open, workers, workersEnded } from "./browser.js";
 import { json, serve } from "./server.js";
 import { parseHeader, verifies } from "./verify.js";
 
 const session = "Session:019542f5-b3e7-1d02-0000-000000000003";
-const account = "InternalAccount:019542f5-b3e7-1d02-0000-000000000001";
 const requestId = "Request:019542f5-b3e7-1d02-0000-00000000000a";
-const payloadToSign =
-  '{"organizationId":"org_sim","parameters":{"apiKeyIds":["key_sim"],"userId":"user_sim"},"timestampMs":"1775681700000","type":"ACTIVITY_TYPE_DELETE_API_KEYS"}';
+const payloadToSign = revocation();
 const listed = {
   id: session,
   accountId: account,
@@ -39,7 +38,12 @@ before(async () => {
       dropped = new Promise((resolve) => request.on("close", resolve));
       arrived?.();
     },
-    "/refusing/": (_, response) => json(response, 403, { status: 403, code: "FORBIDDEN", message: "no" }),
+    // Knows the second token alone.
+    "/tokens/"({ headers }, response) {
+      if (headers.authorization === "Bearer 2") return json(response, 200, { data: [listed] });
+      refuse(response, 401, "BRIDGE_UNAUTHENTICATED");
+    },
+    "/refusing/": (_, response) => refuse(response, 403, "FORBIDDEN"),
   });
 });
 after(() => server?.close());
@@ -75,13 +79,15 @@ test("wrong arguments that only the module can tell are refused by code, and the
     const calls = {
       "importKey: no curve": () => signer.importKey({ privateKey: new Uint8Array(32).fill(1) }),
       "revoke: neither session nor binding": () => signer.revokeSession(undefined, { key }),
-      "revoke others: not bound": () => signer.revokeOtherSessions(account, { key }),
+      "sign out: not bound": () => signer.signOut(key),
+      "import: publicKey is no text": () => signer.importKey({ curve: "P-256", privateKey: new Uint8Array(32).fill(1), publicKey: new Uint8Array(65) }),
       "revoke: id malformed": () => signer.revokeSession("Session:../../customers", { key }),
       "revoke: id of something else": () => signer.revokeSession(account, { key }),
       "list: id of something else": () => signer.listSessions(session),
       "sign: payload inherited": () => signer.signChallenge(Object.create(challenge()), { key }),
       "sign: payload of 10 MB": () => sign({}, { payloadToSign: "x".repeat(10_000_000) }),
       "sign: a lone surrogate": () => sign({}, { payloadToSign: "x\ud800" }),
+      "sign: a removal without a type": () => sign({ intent: { name: "remove-credential" } }),
       "sign: intent with unknown facts": () => sign({ intent: { name: "revoke-session", amount: "1" } }),
       "sign: signal a proxy": () => sign({ signal: new Proxy(new AbortController().signal, {}) }), // which Node takes for one
     };
@@ -121,7 +127,7 @@ test("objects of another realm: what they hold is taken, what they pretend is no
       signer.importKey({ curve: "P-256", privateKey: foreign({ length: 32, [other.Symbol.toStringTag]: "Uint8Array" }) }),
       signer.bindSession(key, foreign({ id: account, accountId: session, expiresAt: "tomorrow" })),
       signer.bindSession(key, foreign(JSON.parse('{"__proto__":{"id":"x"}}'))),
-      signer.revokeOtherSessions(foreign({}), { key }),
+      signer.signOut(foreign({}), { scope: "others" }),
     ];
     frame.remove(); // its realm is gone, its objects are not
     return {
@@ -228,9 +234,22 @@ test("headers go along, fresh for each call, and cookies unless they are omitted
     document.cookie = "who=; max-age=0"; // it is other origins' of this host too
     return (await outcome(wrong.listSessions(account))).code;
   });
-  assert.equal(code, "ARGUMENT_INVALID", "the signer's own headers are not the app's to set");
+  assert.equal(code, "HEADERS_FAILED", "the signer's own headers are not the app's to set");
   const sent = toBridge().map(({ headers }) => [headers.authorization, headers.cookie]);
   assert.deepEqual(sent, [["Bearer 1", "who=me"], ["Bearer 2", "who=me"], ["Bearer 2", "who=me"], ["Bearer 3", undefined]]);
+});
+
+test("headers are asked for once more where the bridge does not know the user, and what they fail with is the cause", async () => {
+  const got = await page.evaluate(async () => {
+    let calls = 0;
+    const remote = await createSigner({ bridgeUrl: "/tokens", headers: () => ({ Authorization: `Bearer ${++calls}` }) });
+    const sessions = (await remote.listSessions(account)).length;
+    const late = await outcome(remote.listSessions(account));
+    const failing = await createSigner({ bridgeUrl: "/api/grid", headers: async () => { throw new Error("no token"); } });
+    const failed = await outcome(failing.listSessions(account));
+    return [sessions, late.code, late.upstreamCode, calls, failed.code, failed.retryable, failed.cause];
+  });
+  assert.deepEqual(got, [1, "UPSTREAM_REFUSED", "BRIDGE_UNAUTHENTICATED", 4, "HEADERS_FAILED", true, "Error: no token"]);
 });
 
 test("abort goes all the way: the request is dropped", async () => {

@@ -1,11 +1,27 @@
 // How an app uses the package. Compiled, never run: it holds the declarations
 // to what apps need of them, and to what they must refuse.
-import { type AuthSession, createSigner, GridSignerError, type Intent, type LoadProgress, type Signer } from "gridsigner";
+import {
+  type AuthSession,
+  type Challenge,
+  createSigner,
+  type CredentialType,
+  type EndReason,
+  GridSignerError,
+  type Intent,
+  type LoadProgress,
+  type SessionEvent,
+  type SessionOutcome,
+  type SessionKey,
+  type Signer,
+  type SignOutResult,
+} from "gridsigner";
 
 export async function start(token: () => Promise<string>, bar: HTMLProgressElement): Promise<Signer> {
   return createSigner({
     bridgeUrl: "/api/grid",
-    headers: async () => ({ Authorization: `Bearer ${await token()}` }),
+    headers: async ({ signal }) => (signal.throwIfAborted(), { Authorization: `Bearer ${await token()}` }),
+    namespace: "wallet",
+    payloads: "activities",
     onProgress({ phase, loaded, total }: LoadProgress) {
       bar.hidden = phase === "ready";
       bar.value = loaded / total;
@@ -13,15 +29,81 @@ export async function start(token: () => Promise<string>, bar: HTMLProgressEleme
   });
 }
 
-export async function signOut(signer: Signer, keyId: string, session: AuthSession, signal: AbortSignal): Promise<string> {
+/** What an app has not set it may hand on, under exactOptionalPropertyTypes too. */
+export async function unset(signer: Signer, key: SessionKey, bytes: Uint8Array, challenge: Challenge): Promise<void> {
+  const [none]: undefined[] = [];
+  await createSigner({
+    bridgeUrl: new URL("https://app.example/api/grid"),
+    wasmUrl: none,
+    workerUrl: none,
+    worker: none,
+    headers: none,
+    credentials: none,
+    timeoutMs: none,
+    persistence: none,
+    namespace: none,
+    payloads: none,
+    onProgress: none,
+    signal: none,
+  });
+  await signer.createKey({ curve: none });
+  await signer.importKey({ curve: "P-256", privateKey: bytes, publicKey: none });
+  await signer.signChallenge({ ...challenge, type: none }, { key, intent: none, format: none, signal: none, timeoutMs: none });
+  await signer.revokeSession(none, { key, signal: none, timeoutMs: none, onProgress: none });
+  await signer.signOut(key, { scope: none, unreachable: none, timeoutMs: none, onProgress: none });
+  await signer.listSessions("InternalAccount:…", { signal: none, timeoutMs: none });
+  new GridSignerError("TIMEOUT", "late", { retryable: none, status: none, upstreamCode: none, requestId: none, skewMs: none, retryAfterMs: none, cause: none });
+}
+
+/** Of one session there is one result, of several a list. */
+export async function signOut(signer: Signer, key: string, everywhere: boolean): Promise<string> {
+  const own: SignOutResult = everywhere ? (await last(signer.signOut(key, { scope: "all" }))) : await signer.signOut(key);
+  switch (own.status) {
+    case "revoked":
+    case "inactive":
+      return "signed out";
+    case "pending":
+    case "forgotten":
+      return `until ${own.sessionExpiresAt} Grid may not know of it: ${own.error?.code ?? "no answer yet"}`;
+  }
+}
+
+async function last(outcomes: Promise<SessionOutcome[]>): Promise<SignOutResult> {
+  const own = (await outcomes).at(-1);
+  if (own?.status === undefined) throw own?.error ?? new Error("nothing");
+  return own;
+}
+
+export async function signOutOthers(signer: Signer, key: SessionKey): Promise<string[]> {
+  const outcomes = await signer.signOut(key, { scope: "others", timeoutMs: 5000 });
+  return outcomes.map(({ sessionId, status, error }) => `${sessionId ?? "the others"}: ${status ?? error.message}`);
+}
+
+export async function revoke(signer: Signer, keyId: string, session: AuthSession, signal: AbortSignal): Promise<string> {
   try {
     const { status } = await signer.revokeSession(session.id, { key: keyId, signal });
-    return status === "revoked" ? "signed out" : "was signed out already";
+    return status;
   } catch (error) {
     if (error instanceof GridSignerError && error.code === "INTENT_MISMATCH") return "refused to sign";
     if (error instanceof GridSignerError && error.retryable) return `try again: ${error.message}`;
     throw error;
   }
+}
+
+export function listen(signer: Signer, show: (text: string) => void): () => void {
+  const reasons: Record<EndReason, string> = {
+    "signed-out": "signed out",
+    expired: "time is up",
+    revoked: "ended elsewhere",
+    removed: "",
+    forgotten: "",
+    lost: "the browser has dropped it",
+  };
+  return signer.on("session", (event: SessionEvent) => {
+    const until: string = event.session.expiresAt;
+    if (event.type === "ended") show(reasons[event.reason]);
+    else show(event.type === "leaving" ? "signing out" : `until ${until}`);
+  });
 }
 
 export async function addPasskey(signer: Signer, challenge: Response, attestationObject: string): Promise<Response> {
@@ -32,20 +114,33 @@ export async function addPasskey(signer: Signer, challenge: Response, attestatio
   return fetch("/api/grid/auth/credentials", { method: "POST", headers });
 }
 
+/** The type is that of the credential which the person saw. */
+export const removal = (type: CredentialType): Intent => ({ name: "remove-credential", type });
+
 export function mistakes(signer: Signer): unknown[] {
   return [
     // @ts-expect-error the bridge is not optional
     createSigner({}),
     // @ts-expect-error a misspelt option
     createSigner({ bridgeUrl: "/", wasmURL: "/signer.wasm" }),
+    // @ts-expect-error no such payloads
+    createSigner({ bridgeUrl: "/", payloads: "opaque" }),
     // @ts-expect-error no such curve
     signer.createKey({ curve: "P-384" }),
     // @ts-expect-error hex is not bytes
     signer.importKey({ curve: "P-256", privateKey: "00" }),
     // @ts-expect-error a new session needs the key it is made out to
     signer.signChallenge({ payloadToSign: "", requestId: "", expiresAt: "" }, { key: "", intent: "refresh-session" }),
+    // @ts-expect-error a removal needs the type
+    signer.signChallenge({ payloadToSign: "", requestId: "", expiresAt: "" }, { key: "", intent: "remove-credential" }),
     // @ts-expect-error an e-mail credential has an e-mail address
     { name: "add-credential", type: "EMAIL_OTP", phoneNumber: "" } satisfies Intent,
+    // @ts-expect-error a sign-out is not aborted
+    signer.signOut("", { signal: new AbortController().signal }),
+    // @ts-expect-error of one session there is no list
+    signer.signOut("", { scope: "this" }).then((outcomes) => outcomes.length),
+    // @ts-expect-error no other events
+    signer.on("keys", () => {}),
     // @ts-expect-error no such code
     new GridSignerError("NO_SUCH_CODE", ""),
   ];

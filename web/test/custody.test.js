@@ -1,11 +1,11 @@
-// What a script on the page can get hold of, what rests in the browser, and
-// what becomes of a key that the browser lets go of, or holds up.
+// What a script on the page can get hold of, and what rests in the browser. What
+// becomes of keys otherwise: keys.test.js.
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
-import { makeBridge } from "./bridge.js";
+import { makeBridge, revocation } from "./bridge.js";
 import { engine, loaded, open, workersEnded } from "./browser.js";
 import { sendWorker, serve } from "./server.js";
-import { parseHeader, unhex, verifies } from "./verify.js";
+import { curves, hex, parseHeader, unhex, verifies } from "./verify.js";
 
 const scalar = "487f361ddfd73440e707f4daa6775b376859e8a3c9f29b3bb694a12927c0213c";
 
@@ -27,41 +27,60 @@ const exposed = `
   };
 `;
 
-/** In the worker, before ours: while the test says so, the five seconds that storage has to answer are over at once. */
-const hurried = `
-  let over = new URLSearchParams(location.search).has("now");
-  const later = globalThis.setTimeout;
-  globalThis.setTimeout = (what, ms, ...rest) => later(what, over && ms === 5000 ? 0 : ms, ...rest);
-  answers.hurry = (on) => void (over = on);
+/** In the worker, before ours: says which keys the module holds, and how many it ever held at once. */
+const counted = `
+  const ids = new Set();
+  let [module, most] = [undefined, 0];
+  Object.defineProperty(globalThis, "gridsigner", {
+    get: () => module,
+    set(surface) {
+      module = surface;
+      if (!surface) return;
+      const { createKey, importKey, removeKey } = surface;
+      const hold = (key) => (ids.add(key.id), (most = Math.max(most, ids.size)), key);
+      surface.createKey = async (...args) => hold(await createKey(...args));
+      surface.importKey = async (...args) => hold(await importKey(...args));
+      surface.removeKey = (id) => (ids.delete(id), removeKey(id));
+    },
+  });
+  answers.held = () => {
+    const seen = [ids.size, most];
+    most = ids.size;
+    return seen;
+  };
 `;
 
-const bridge = makeBridge();
-let server, page;
+let bridge, server, page;
 before(async () => {
   server = serve({
-    "/api/grid/": bridge.handler,
+    "/api/grid/": (...exchange) => bridge.handler(...exchange),
     "/exposed.js": (_, response) => sendWorker(response, { before: exposed }),
-    "/hurried.js": (_, response) => sendWorker(response, { before: hurried }),
+    "/counted.js": (_, response) => sendWorker(response, { before: counted }),
   });
 });
 after(() => server?.close());
-beforeEach(async () => (page = await open(server)));
+beforeEach(async () => {
+  bridge = makeBridge();
+  page = await open(server);
+});
 afterEach(() => page.close());
 
 /** Makes a signer and a P-256 and a secp256k1 key of the known scalar, on the page's global scope. */
 const importBoth = (options = {}) =>
   page.evaluate(
-    async (bytes, options) => {
-      globalThis.signer = await createSigner({ bridgeUrl: "/api/grid", ...options });
+    async (bytes, options, publicKey) => {
+      await start(options);
       globalThis.keys = [];
       for (const curve of ["P-256", "secp256k1"]) {
-        keys.push(await signer.importKey({ curve, privateKey: new Uint8Array(bytes) }));
+        const given = curve === "P-256" ? publicKey : undefined; // which Firefox does not find
+        keys.push(await signer.importKey({ curve, privateKey: new Uint8Array(bytes), publicKey: given }));
         await signer.signChallenge(challenge(), { key: keys.at(-1) });
       }
       return keys;
     },
     [...unhex(scalar)],
     options,
+    hex(curves["P-256"].getPublicKey(unhex(scalar), false)),
   );
 
 /** Every form in which text may hold the scalar. */
@@ -105,7 +124,7 @@ test("no CryptoKey that script can reach gives its key away, in any format or as
     const found = [];
     for (const store of ["keys", "wrapping"]) {
       for (const value of await settled(database.transaction(store).objectStore(store).getAll())) {
-        found.push(...[value, ...Object.values(value)].filter((value) => value instanceof CryptoKey));
+        found.push(...[value, ...Object.values(value.secret ?? {})].filter((value) => value instanceof CryptoKey));
       }
     }
     const aes = await crypto.subtle.generateKey({ name: "AES-GCM", length: 256 }, true, ["wrapKey"]);
@@ -159,12 +178,12 @@ test("a worker that page script drives itself gives out no key", async () => {
     const answers = {};
     for (const method of ["lendKey", "__proto__"]) { // and others in unit/protocol.test.js
       const worker = new Worker("/worker.js", { type: "module", name: "gridsigner" });
-      const custody = { bridgeUrl: `${location.origin}/api/grid`, persistence: "indexeddb" };
+      const custody = { bridgeUrl: `${location.origin}/api/grid`, persistence: "indexeddb", payloads: "all" };
       worker.postMessage({ type: "start", wasmUrl: `${location.origin}/signer.wasm`, progress: false, custody });
       answers[method] = await new Promise((resolve) => {
         worker.onmessage = ({ data }) => {
           if (data.type === "ready") worker.postMessage({ type: "call", id: 1, method, args: [id], progress: false });
-          else if (data.type !== "keys") resolve(data.error?.code);
+          else if (data.type !== "session") resolve(data.error?.code);
         };
       });
       worker.terminate();
@@ -222,7 +241,7 @@ test("script on the page can have the browser decrypt a stored secp256k1 key, an
   const decrypted = await page.evaluate(
     async (id, publicKey) => {
       const tx = (await settled(indexedDB.open("gridsigner"))).transaction(["keys", "wrapping"]);
-      const [{ iv, ciphertext }, key] = await Promise.all([settled(tx.objectStore("keys").get(id)), settled(tx.objectStore("wrapping").get(0))]);
+      const [{ secret: { iv, ciphertext } }, key] = await Promise.all([settled(tx.objectStore("keys").get(id)), settled(tx.objectStore("wrapping").get(0))]);
       const additionalData = new TextEncoder().encode(`gridsigner/key/1|secp256k1|${publicKey}|${id}`);
       return [...new Uint8Array(await crypto.subtle.decrypt({ name: "AES-GCM", iv, additionalData }, key, ciphertext))];
     },
@@ -251,6 +270,32 @@ test("after removeKey and close no worker is left, and before that what can be r
   await workersEnded(page, 0);
 });
 
+test("a stored secp256k1 key is in the module while it signs, and one in memory until it ends", async () => {
+  for (const [persistence, idle] of [["indexeddb", 0], ["memory", 1]]) {
+    const got = await page.evaluate(
+      async (persistence, session) => {
+        await signIn(session, { curve: "secp256k1", persistence, workerUrl: "/counted.js" });
+        const held = [await askWorker("held")];
+        const tries = [
+          () => sign(),
+          () => outcome(signer.signChallenge(challenge("no payload"), { key })),
+          () => outcome(signer.signChallenge(challenge(), { key, intent: "send-payment" })),
+          () => signer.signOut(key),
+        ];
+        for (const attempt of tries) {
+          await attempt();
+          held.push(await askWorker("held"));
+        }
+        signer.close();
+        return held;
+      },
+      persistence,
+      bridge.signIn(),
+    );
+    assert.deepEqual(got, [[idle, 1], [idle, 1], [idle, 1], [idle, 1], [0, 1]], persistence);
+  }
+});
+
 test("keys survive a reload, sign again, and say what protects them", async () => {
   const before = await importBoth();
   assert.deepEqual(before.map(({ protection, persistence }) => [protection, persistence]), [
@@ -259,121 +304,16 @@ test("keys survive a reload, sign again, and say what protects them", async () =
   ]);
   await page.reload();
   await loaded(page);
-  const { keys, signed } = await page.evaluate(async () => {
+  const { keys, signed } = await page.evaluate(async (payload) => {
     const signer = await createSigner({ bridgeUrl: "/api/grid" });
     const keys = await signer.keys();
-    const signed = await Promise.all(keys.map((key) => signer.signChallenge(challenge(), { key, format: "stamp" })));
+    const signed = await Promise.all(keys.map((key) => signer.signChallenge(challenge(payload), { key })));
     return { keys, signed };
-  });
+  }, revocation());
   assert.deepEqual(keys, before);
   for (const [i, { signature }] of signed.entries()) {
     const { curve, publicKey, der } = parseHeader(signature, "stamp");
     assert.deepEqual([curve, publicKey], [keys[i].curve, keys[i].publicKey]);
-    assert.ok(verifies(curve, publicKey, der, "opaque"), curve);
+    assert.ok(verifies(curve, publicKey, der, revocation()), curve);
   }
-});
-
-test("a stored key is held to the organization of its earlier life", async () => {
-  const got = await page.evaluate(async () => {
-    const payload = (organization) =>
-      `{"organizationId":"${organization}","parameters":{"apiKeyIds":["key"],"userId":"user"},"timestampMs":"1","type":"ACTIVITY_TYPE_DELETE_API_KEYS"}`;
-    const first = await createSigner({ bridgeUrl: "/api/grid" });
-    const key = await first.createKey({ curve: "secp256k1" });
-    await first.signChallenge(challenge(payload("org_a")), { key });
-    first.close();
-    const second = await createSigner({ bridgeUrl: "/api/grid" });
-    const other = await outcome(second.signChallenge(challenge(payload("org_b")), { key }));
-    return [other.code, (await second.signChallenge(challenge(payload("org_a")), { key })).format];
-  });
-  assert.deepEqual(got, ["ORGANIZATION_MISMATCH", "stamp"]);
-});
-
-for (const [curve, what, change] of [
-  ["secp256k1", "its ciphertext is changed", { ciphertext: new Array(48).fill(1) }],
-  ["secp256k1", "it is passed off as another", { id: "0".repeat(32) }],
-  ["secp256k1", "its public key is another", { publicKey: `02${"11".repeat(32)}` }],
-  ["P-256", "its public key is another", { publicKey: `02${"11".repeat(32)}` }],
-]) {
-  test(`a stored ${curve} key is KEY_LOST, not a crash, where ${what}`, async () => {
-    await importBoth();
-    const got = await page.evaluate(async (curve, change) => {
-      signer.close();
-      const store = (await settled(indexedDB.open("gridsigner"))).transaction("keys", "readwrite").objectStore("keys");
-      const key = (await settled(store.getAll())).find((key) => key.curve === curve);
-      await settled(store.delete(key.id));
-      Object.assign(key, change, change.ciphertext && { ciphertext: new Uint8Array(change.ciphertext).buffer });
-      await settled(store.put(key));
-      const next = await createSigner({ bridgeUrl: "/api/grid" });
-      const codes = [];
-      for (let i = 0; i < 2; i++) codes.push((await outcome(next.signChallenge(challenge(), { key: key.id }))).code);
-      return { codes, left: (await next.keys()).map(({ curve }) => curve) };
-    }, curve, change);
-    assert.deepEqual(got, { codes: ["KEY_LOST", "KEY_LOST"], left: [curve === "P-256" ? "secp256k1" : "P-256"] });
-  });
-}
-
-test("a key that the browser has dropped is KEY_LOST, and one that never was is KEY_NOT_FOUND", async () => {
-  await importBoth();
-  const codes = await page.evaluate(async () => {
-    const tx = (await settled(indexedDB.open("gridsigner"))).transaction("keys", "readwrite");
-    await settled(tx.objectStore("keys").clear()); // what clearing site data does to an open page
-    const ids = [...keys.map(({ id }) => id), "f".repeat(32)];
-    return Promise.all(ids.map(async (key) => (await outcome(signer.signChallenge(challenge(), { key }))).code));
-  });
-  assert.deepEqual(codes, ["KEY_LOST", "KEY_LOST", "KEY_NOT_FOUND"]);
-});
-
-test("a database that opens late is used from then on", async () => {
-  const got = await page.evaluate(async () => {
-    // What another script of the origin can do: a deletion that waits for a connection of its own.
-    const connection = await settled(indexedDB.open("gridsigner", 1));
-    const deleted = settled(indexedDB.deleteDatabase("gridsigner"));
-    const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/hurried.js?now" });
-    const before = await signer.createKey();
-    await askWorker("hurry", false);
-    connection.close();
-    await deleted;
-    let after;
-    do after = await signer.createKey(); // when exactly our own open() is answered, nobody says
-    while (after.persistence !== "indexeddb");
-    const keys = await signer.keys();
-    return [before.persistence, keys.find(({ id }) => id === before.id).persistence, keys.at(-1).persistence];
-  });
-  assert.deepEqual(got, ["memory", "memory", "indexeddb"]);
-});
-
-test("a transaction that never ends holds up one call, and no key: what comes later is stored again", async () => {
-  const got = await page.evaluate(async () => {
-    const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/hurried.js" });
-    const first = await signer.createKey();
-    const tx = (await settled(indexedDB.open("gridsigner"))).transaction("keys", "readwrite");
-    let released = false;
-    const hold = () => released || (tx.objectStore("keys").count().onsuccess = hold);
-    hold();
-    const over = new Promise((resolve) => (tx.oncomplete = resolve));
-    await askWorker("hurry", true);
-    const second = await signer.createKey();
-    await askWorker("hurry", false);
-    const signed = await signer.signChallenge(challenge(), { key: second });
-    released = true;
-    await over;
-    let third;
-    do third = await signer.createKey(); // when exactly the worker's own transaction hears that it may end, nobody says
-    while (third.persistence !== "indexeddb");
-    const keys = await signer.keys();
-    return [first, second, third].map(({ id, persistence }) => [persistence, keys.find((key) => key.id === id)?.persistence, signed.format]);
-  });
-  assert.deepEqual(got, [["indexeddb", "indexeddb", "der"], ["memory", "memory", "der"], ["indexeddb", "indexeddb", "der"]]);
-});
-
-test("a database that is deleted takes its keys along, in memory too, and the next key is stored again", async () => {
-  const got = await page.evaluate(async () => {
-    const signer = await createSigner({ bridgeUrl: "/api/grid" });
-    const key = await signer.createKey();
-    await signer.signChallenge(challenge(), { key });
-    await settled(indexedDB.deleteDatabase("gridsigner"));
-    const code = (await outcome(signer.signChallenge(challenge(), { key }))).code;
-    return [code, (await signer.createKey()).persistence, (await signer.keys()).length];
-  });
-  assert.deepEqual(got, ["KEY_LOST", "indexeddb", 1]);
 });

@@ -2,10 +2,11 @@
 // and the next call has another worker.
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
+import { account, makeBridge } from "./bridge.js";
 import { open, workersEnded } from "./browser.js";
 import { sendWorker, serve } from "./server.js";
 
-const account = "InternalAccount:019542f5-b3e7-1d02-0000-000000000001";
+const bridge = makeBridge();
 
 /** Serves a worker in which something happens to the Go instance when a method is called; the next worker is whole. */
 function once(method, what) {
@@ -21,7 +22,7 @@ function once(method, what) {
 
 let server, page, worker;
 before(async () => {
-  server = serve({ "/dies-once.js": (...exchange) => worker(...exchange), "/silent/"() {} });
+  server = serve({ "/dies-once.js": (...exchange) => worker(...exchange), "/silent/"() {}, "/api/grid/": bridge.handler });
 });
 after(() => server?.close());
 beforeEach(async () => (page = await open(server)));
@@ -59,6 +60,20 @@ test("a module that traps in a call fails that call, and the next has another", 
     }
   });
   assert.deepEqual(got, ["WORKER_FAILED", "KEY_LOST", []]);
+});
+
+// What a sign-out has written down the next worker goes on with, and so the call does not fail.
+test("a worker that dies in the middle of a sign-out: the next one finishes it", async () => {
+  worker = once("signOut", "close()");
+  const session = bridge.signIn();
+  const got = await page.evaluate(async (session) => {
+    await signIn(session, { workerUrl: "/dies-once.js" });
+    const { status } = await signer.signOut(key);
+    return [status, await sign(), events.at(-1).reason];
+  }, session);
+  assert.deepEqual(got, ["revoked", "KEY_LOST", "signed-out"]);
+  assert.ok(!bridge.sessions.has(session.id));
+  await workersEnded(page, 1);
 });
 
 test("a worker that hangs cannot hang a call, and is replaced", async () => {

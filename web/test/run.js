@@ -17,7 +17,9 @@ const inEveryEngine = {
   "test/signatures.test.js": "WebCrypto's signatures, and the module's",
   "test/vectors.test.js": "the corpus",
   "test/custody.test.js": "what WebCrypto and IndexedDB give away, and keep",
-  "test/tabs.test.js": "transactions, channels and locks between tabs",
+  "test/keys.test.js": "which keys an engine takes over, and what it does to those it has",
+  "test/storage.test.js": "the contract of the storage port",
+  "test/tabs.test.js": "transactions and channels between tabs, and sign-outs that outlive one",
   "e2e/journey.test.js": "the whole of it, once for each curve",
 };
 
@@ -25,8 +27,9 @@ const inEveryEngine = {
 const inChromium = {
   "test/calls.test.js": "arguments, deadlines, aborts, and what reaches the bridge",
   "test/clock.test.js": "when keys end",
-  "test/storage.test.js": "storage that fails at each step",
+  "test/faults.test.js": "storage that fails at each step",
   "test/races.test.js": "two things at the same moment",
+  "test/signout.test.js": "how a sign-out ends",
   "test/growth.test.js": "no memory and no callback is kept",
   "e2e/bare.test.js": "the module without the loader",
   "e2e/custody.test.js": "reloads and tabs, by clicking",
@@ -35,6 +38,7 @@ const inChromium = {
   "e2e/leaks.test.js": "secrets in requests, answers, files and logs",
   "e2e/looks.test.js": "keyboard, width, announcements, pictures",
   "e2e/revoke.test.js": "every revocation, byte by byte",
+  "e2e/signout.test.js": "a sign-out, whatever is in the way",
 };
 
 /** Beside each other, one for each core. */

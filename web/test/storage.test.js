@@ -1,250 +1,201 @@
-// Storage that refuses, fails late, or does not answer: sign-in works all the
-// same, and says what it has.
+// The contract of the storage port (src/keys/storage.ts), as each engine's
+// IndexedDB keeps it: what makes tabs safe from each other, and a key from the
+// death of its tab. Who stores what, and what becomes of a key where this
+// fails: custody.test.js, faults.test.js.
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { after, afterEach, before, beforeEach, test } from "node:test";
-import { makeBridge } from "./bridge.js";
-import { open } from "./browser.js";
-import { sendWorker, serve } from "./server.js";
+import { browser, loaded, openTab } from "./browser.js";
+import { send, serve } from "./server.js";
 
-/** In the worker, before ours: every open() from the first on, or every transaction from number n on, ends as `how` says. */
-const failing = `
-  const parameters = new URLSearchParams(location.search);
-  let [n, how] = [Number(parameters.get("n") ?? Infinity), parameters.get("how")];
-  const later = (what) => setTimeout(what, 0);
-  const no = (name) => new DOMException("as the test has it", name);
-
-  // Nobody need wait the five seconds for what will never be answered.
-  let silenced = how === "open-silent";
-  const after = globalThis.setTimeout;
-  globalThis.setTimeout = (what, ms, ...rest) => after(what, silenced && ms === 5000 ? 0 : ms, ...rest);
-
-  const opens = {
-    "open-silent": () => {},
-    "open-blocked": (request) => later(() => request.onblocked?.()),
-    "open-error": (request) => later(() => ((request.error = no("UnknownError")), request.onerror?.())),
-  };
-  const { open } = IDBFactory.prototype;
-  if (how in opens) {
-    IDBFactory.prototype.open = () => {
-      const request = {};
-      opens[how](request);
-      return request;
-    };
-  }
-
-  const transactions = {
-    // Its requests have error events, and it an abort event.
-    "abort": (tx) => queueMicrotask(() => tx.abort()),
-    // Of one request, whose own error then aborts the transaction.
-    "request-error": (tx, store) => {
-      if (tx.mode === "readonly") return tx.abort();
-      store.put({ id: "twice" }, ...(store.keyPath ? [] : ["twice"]));
-      store.add({ id: "twice" }, ...(store.keyPath ? [] : ["twice"]));
-    },
-    "quota": (tx) => {
-      Object.defineProperty(tx, "error", { value: no("QuotaExceededError") });
-      queueMicrotask(() => tx.abort());
-    },
-    "silent"(tx) {
-      silenced = true;
-      Object.defineProperties(tx, { oncomplete: { set() {} }, onabort: { set() {} } });
-    },
-  };
-  const { transaction } = IDBDatabase.prototype;
-  let count = 0;
-  IDBDatabase.prototype.transaction = function (stores, ...rest) {
-    const tx = transaction.call(this, stores, ...rest);
-    if (count++ >= n) transactions[how]?.(tx, tx.objectStore(stores[0]));
-    return tx;
-  };
-  answers.arm = (change) => {
-    const seen = count;
-    [n, how, count] = [change.n, change.how, 0];
-    return seen;
-  };
-`;
-
-/** In the worker, before ours: call number \`n\` to storage throws, or every one from there on. */
-const stubbed = `
-  let [n, only, calls] = [Infinity, false, 0];
-  answers.arm = (change) => {
-    const seen = calls;
-    [n, only, calls] = [change.n, change.only, 0];
-    return seen;
-  };
-  for (const [prototype, names] of [
-    [IDBFactory.prototype, ["open"]],
-    [IDBDatabase.prototype, ["transaction"]],
-    [IDBTransaction.prototype, ["objectStore"]],
-    [IDBObjectStore.prototype, ["add", "put", "get", "getAll", "getKey", "delete", "openCursor"]],
-  ]) {
-    for (const name of names) {
-      const original = prototype[name];
-      prototype[name] = function (...args) {
-        const call = calls++;
-        if (only ? call === n : call >= n) throw new DOMException(name + " is stubbed", "UnknownError");
-        return original.apply(this, args);
-      };
-    }
-  }
-`;
-
-/** In the worker, before ours: a browser that denies the page whatever tabs could share. */
-const unshared = `
-  globalThis.BroadcastChannel = class { constructor() { throw new DOMException("denied", "SecurityError"); } };
-  LockManager.prototype.request = () => Promise.reject(new DOMException("denied", "SecurityError"));
-  Object.defineProperty(self, "indexedDB", { get() { throw new DOMException("denied", "SecurityError"); } });
-`;
-
-const bridge = makeBridge();
-let server, page;
-before(async () => {
-  const script = (before) => (_, response) => sendWorker(response, { before });
-  server = serve({
-    "/api/grid/": bridge.handler,
-    "/failing.js": script(failing),
-    "/stubbed.js": script(stubbed),
-    "/unshared.js": script(unshared),
-    "/no-database.js": script("Object.defineProperty(self, 'indexedDB', { value: undefined });"),
-    "/no-clone.js": script("IDBObjectStore.prototype.add = () => { throw new DOMException('no', 'DataCloneError') };"),
-  });
+let server, profile, tabs;
+before(() => {
+  const compiled = new URL("../.tsc/", import.meta.url); // where tsc leaves it
+  server = serve({ "/src/": async ({ url }, response) => send(response, await readFile(new URL(`.${url}`, compiled)), "text/javascript") });
 });
 after(() => server?.close());
 beforeEach(async () => {
-  page = await open(server);
-  await page.evaluate(() => {
-    /** Signs in, and signs. Says what became of the key. */
-    globalThis.signIn = async (signer, curve, session) => {
-      const { id } = await signer.createKey({ curve });
-      await signer.bindSession(id, session);
-      const { format } = await signer.signChallenge(challenge(), { key: id });
-      const key = (await signer.keys()).find((key) => key.id === id);
-      return { format, persistence: key?.persistence, session: key?.session?.id };
+  profile = await browser.createBrowserContext();
+  tabs = [await openTab(profile, server), await openTab(profile, server)];
+  await Promise.all(tabs.map(connect));
+});
+afterEach(() => profile.close());
+
+/** Makes the port in a tab. Nothing is opened before it is needed. */
+const connect = (tab) =>
+  tab.evaluate(async () => {
+    const { IndexedDB } = await import("/src/keys/storage.js");
+    globalThis.storage = new IndexedDB("contract");
+    globalThis.transactions = 0;
+    const { transaction } = IDBDatabase.prototype;
+    IDBDatabase.prototype.transaction = function (...args) {
+      transactions++;
+      return transaction.apply(this, args);
     };
-    /** The same with storage failing so, from an empty storage. Says how often it was asked. */
-    globalThis.signInArmed = async (signer, curve, session, change) => {
-      await signer.keys(); // its first look, which it takes by itself, is not to be counted
-      await settled(indexedDB.deleteDatabase("gridsigner"));
-      await askWorker("arm", change);
-      const got = await signIn(signer, curve, session);
-      return { ...got, count: await askWorker("arm", { n: Infinity }) };
+  });
+
+test("add, get, all, update: each one transaction, and what was added last is listed too", async () => {
+  const got = await tabs[0].evaluate(async () => {
+    const steps = [];
+    const step = async (promise) => steps.push([(await promise) ?? "nothing", transactions]);
+    await step(storage.all());
+    await step(storage.get("a"));
+    await step(storage.add({ id: "a", n: 1 }));
+    await step(storage.get("a"));
+    await step(storage.update("a", (record) => ({ ...record, n: record.n + 1 })));
+    await step(storage.update("a", () => undefined));
+    await step(storage.add({ id: "b" }));
+    await step(storage.all());
+    return steps.map(([value, count], i) => [value, count - (steps[i - 1]?.[1] ?? 0)]);
+  });
+  assert.deepEqual(got, [
+    [[], 1],
+    ["nothing", 1],
+    ["nothing", 1],
+    [{ id: "a", n: 1 }, 1],
+    [{ id: "a", n: 2 }, 1],
+    [{ id: "a", n: 2 }, 1],
+    ["nothing", 1],
+    [[{ id: "a", n: 2 }, { id: "b" }], 1],
+  ]);
+});
+
+test("an id is added once; a change of null removes; what is not there is not changed; a change that throws leaves all as it is", async () => {
+  const got = await tabs[0].evaluate(async () => {
+    const failed = (promise) => promise.then(() => false, () => true);
+    let called = 0;
+    await storage.add({ id: "a", n: 1 });
+    return {
+      twice: await failed(storage.add({ id: "a", n: 2 })),
+      still: await storage.get("a"),
+      threw: await failed(storage.update("a", () => { throw new Error("no"); })),
+      unclonable: await failed(storage.update("a", (record) => ({ ...record, f() {} }))),
+      after: await storage.get("a"),
+      removed: (await storage.update("a", () => null)) ?? "nothing",
+      gone: [(await storage.update("a", () => called++)) ?? "nothing", called, await storage.all()],
     };
   });
-});
-afterEach(() => page.close());
-
-for (const how of ["open-silent", "open-blocked", "open-error"]) {
-  test(`${how}: sign-in works, and the key is in memory`, async () => {
-    const session = bridge.signIn();
-    const got = await page.evaluate(
-      async (how, session) => {
-        const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: `/failing.js?how=${how}` });
-        return [await signIn(signer, "P-256", session), await signIn(signer, "secp256k1", session)];
-      },
-      how,
-      session,
-    );
-    assert.deepEqual(got, Array(2).fill({ format: "der", persistence: "memory", session: session.id }));
-  });
-}
-
-for (const curve of ["P-256", "secp256k1"]) {
-  for (const how of ["abort", "request-error", "quota", "silent"]) {
-    test(`${curve}, ${how} from each transaction on: sign-in works, and the key ends up in memory`, async () => {
-      const session = bridge.signIn();
-      const [sound, ...outcomes] = await page.evaluate(
-        async (curve, how, session) => {
-          const start = (query) => createSigner({ bridgeUrl: "/api/grid", workerUrl: `/failing.js${query}` });
-          let signer = await start("");
-          const sound = await signInArmed(signer, curve, session, { n: Infinity });
-          const outcomes = [sound];
-          for (let n = 0; n < sound.count; n++) {
-            outcomes.push(await signInArmed(signer, curve, session, { n, how }));
-            if (how !== "silent") continue;
-            signer.close(); // it believes in storage no more
-            signer = await start("");
-          }
-          return outcomes;
-        },
-        curve,
-        how,
-        session,
-      );
-      assert.equal(sound.persistence, "indexeddb");
-      assert.ok(sound.count >= 4, `${sound.count} transactions`);
-      assert.equal(outcomes.length, sound.count);
-      for (const [n, { count, ...got }] of outcomes.entries()) {
-        assert.deepEqual([n, got], [n, { format: "der", persistence: "memory", session: session.id }]);
-      }
-    });
-  }
-}
-
-test("no storage, no channel, no locks: sign-in works, and the worker is not taken for dead", async () => {
-  const got = await page.evaluate(async () => {
-    const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/unshared.js" });
-    const key = await signer.createKey();
-    await signer.signChallenge(challenge(), { key });
-    return [key.persistence, (await signer.keys()).length, await signer.removeKey(key)];
-  });
-  assert.deepEqual(got, ["memory", 1, true]);
+  const one = { id: "a", n: 1 };
+  assert.deepEqual(got, { twice: true, still: one, threw: true, unclonable: true, after: one, removed: "nothing", gone: ["nothing", 0, []] });
 });
 
-test("keys that cannot be read just now are not said to be gone", async () => {
-  const got = await page.evaluate(async () => {
-    const first = await createSigner({ bridgeUrl: "/api/grid" });
-    const key = await first.createKey();
-    first.close();
-    const told = [];
-    const onKeysChanged = (keys) => told.push(keys.length);
-    // It reads once, and never again.
-    const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/failing.js?n=1&how=abort", onKeysChanged });
-    const listed = [await signer.keys(), await signer.keys()].map((keys) => keys.map(({ id }) => id === key.id));
-    const { code, retryable } = await outcome(signer.signChallenge(challenge(), { key }));
-    return { listed, told, code, retryable };
-  });
-  assert.deepEqual(got, { listed: [[true], [true]], told: [1], code: "KEY_LOST", retryable: true });
+test("two tabs that change one record at once lose no change, and see none twice", async () => {
+  await tabs[0].evaluate(() => storage.add({ id: "a", n: 0 }));
+  const seen = await Promise.all(
+    tabs.map((tab) =>
+      tab.evaluate(async () => {
+        const changes = Array.from({ length: 40 }, () => storage.update("a", ({ id, n }) => ({ id, n: n + 1 })));
+        return (await Promise.all(changes)).map(({ n }) => n);
+      }),
+    ),
+  );
+  assert.deepEqual(seen.flat().sort((a, b) => a - b), Array.from({ length: 80 }, (_, i) => i + 1));
+  assert.equal((await tabs[1].evaluate(() => storage.get("a"))).n, 80);
 });
 
-for (const name of ["no-database", "no-clone"]) {
-  test(`${name}: sign-in works, and the keys say that they are in memory`, async () => {
-    const keys = await page.evaluate(async (workerUrl) => {
-      const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl });
-      const keys = [];
-      for (const curve of ["P-256", "secp256k1"]) {
-        keys.push(await signer.createKey({ curve }));
-        await signer.signChallenge(challenge(), { key: keys.at(-1) });
-      }
-      return keys;
-    }, `/${name}.js`);
-    assert.deepEqual(keys.map(({ protection, persistence }) => [protection, persistence]), [
-      ["non-extractable", "memory"],
-      ["wasm-memory", "memory"],
-    ]);
-  });
-}
+test("of two tabs that add one id at once, one does", async () => {
+  const added = await Promise.all(tabs.map((tab, i) => tab.evaluate((i) => storage.add({ id: "a", i }).then(() => true, () => false), i)));
+  assert.deepEqual([...added].sort(), [false, true]);
+  assert.equal((await tabs[0].evaluate(() => storage.get("a"))).i, added.indexOf(true));
+});
 
-for (const curve of ["P-256", "secp256k1"]) {
-  test(`${curve}: with storage failing at each call in turn, sign-in works and says what it has`, async () => {
-    const session = bridge.signIn();
-    const { sound, from, once } = await page.evaluate(
-      async (curve, session) => {
-        const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/stubbed.js" });
-        const sound = await signInArmed(signer, curve, session, { n: Infinity });
-        const [from, once] = [[], []];
-        for (let n = 0; n < sound.count; n++) {
-          from.push(await signInArmed(signer, curve, session, { n }));
-          once.push(await signInArmed(signer, curve, session, { n, only: true }));
-        }
-        return { sound, from, once };
-      },
-      curve,
-      session,
-    );
-    assert.equal(sound.persistence, "indexeddb");
-    assert.ok(sound.count > 15, `${sound.count} calls`);
-    for (const [n, got] of from.entries()) assert.deepEqual([n, got.format, got.persistence], [n, "der", "memory"]);
-    // A storage that recovers: what it has may be either, but works and is bound.
-    for (const [n, got] of once.entries()) assert.deepEqual([n, got.format, got.session], [n, "der", session.id]);
+test("what a tab wrote is there for the others, and when it is gone; a CryptoKey comes back as what it was", async () => {
+  const publicKey = await tabs[0].evaluate(async () => {
+    const { privateKey, publicKey } = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, false, ["sign"]);
+    await storage.add({ id: "a", privateKey });
+    await storage.update("a", (record) => ({ ...record, n: 1 }));
+    return [...new Uint8Array(await crypto.subtle.exportKey("raw", publicKey))];
   });
-}
+  await tabs[0].close();
+  const got = await tabs[1].evaluate(async (point) => {
+    const { n, privateKey } = await storage.get("a");
+    const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+    const message = new TextEncoder().encode("message");
+    const signature = await crypto.subtle.sign(algorithm, privateKey, message);
+    const publicKey = await crypto.subtle.importKey("raw", new Uint8Array(point), algorithm, false, ["verify"]);
+    return [n, privateKey.extractable, await crypto.subtle.verify(algorithm, publicKey, signature, message)];
+  }, publicKey);
+  assert.deepEqual(got, [1, false, true]);
+});
+
+test("two tabs that make a wrapping key at once have the same one, and so has a later visit", async () => {
+  assert.equal(await tabs[0].evaluate(async () => (await storage.wrappingKey()) ?? "none"), "none");
+  const wrapped = await Promise.all(
+    tabs.map((tab) =>
+      tab.evaluate(async () => {
+        const made = await crypto.subtle.generateKey({ name: "AES-GCM", length: 256 }, false, ["encrypt", "decrypt"]);
+        const key = await storage.wrappingKey(made);
+        return [...new Uint8Array(await crypto.subtle.encrypt({ name: "AES-GCM", iv: new Uint8Array(12) }, key, new Uint8Array(4)))];
+      }),
+    ),
+  );
+  assert.deepEqual(wrapped[0], wrapped[1]);
+  await tabs[0].reload();
+  await loaded(tabs[0]);
+  await connect(tabs[0]);
+  const opened = await tabs[0].evaluate(async (bytes) => {
+    const key = await storage.wrappingKey();
+    return [...new Uint8Array(await crypto.subtle.decrypt({ name: "AES-GCM", iv: new Uint8Array(12) }, key, new Uint8Array(bytes)))];
+  }, wrapped[0]);
+  assert.deepEqual(opened, [0, 0, 0, 0]);
+});
+
+test("a database that is deleted, or of a later version, does not wait for us; the next use connects anew, or is refused", async () => {
+  const got = await tabs[0].evaluate(async () => {
+    const failed = (promise) => promise.then(() => false, () => true);
+    await storage.add({ id: "a" });
+    await settled(indexedDB.deleteDatabase("contract"));
+    const empty = await storage.all();
+    await storage.add({ id: "b" });
+    const later = await settled(indexedDB.open("contract", 3));
+    const refused = await failed(storage.get("b"));
+    const left = await settled(later.transaction("keys").objectStore("keys").count());
+    return [empty, refused, left];
+  });
+  assert.deepEqual(got, [[], true, 1]);
+});
+
+test("an earlier shape is emptied; one that another tab keeps open holds nobody up for ever", async () => {
+  await tabs[1].evaluate(async () => {
+    const request = indexedDB.open("contract", 1);
+    request.onupgradeneeded = () => {
+      for (const name of ["keys", "tombstones"]) request.result.createObjectStore(name, { keyPath: "id" }).add({ id: name });
+    };
+    globalThis.old = await settled(request);
+  });
+  const refused = await tabs[0].evaluate(async () => {
+    const { setTimeout } = globalThis;
+    globalThis.setTimeout = (what, ms) => setTimeout(what, ms === 5000 ? 0 : ms); // the time that storage has to answer
+    const refused = await storage.all().then(() => false, () => true);
+    globalThis.setTimeout = setTimeout;
+    return refused;
+  });
+  assert.equal(refused, true);
+  await tabs[1].evaluate(() => old.close());
+  const got = await tabs[0].evaluate(async () => {
+    let all;
+    do {
+      await new Promise((resolve) => setTimeout(resolve)); // when exactly it is answered, nobody says
+      all = await storage.all().catch(() => undefined);
+    } while (!all);
+    const database = await settled(indexedDB.open("contract"));
+    return [all, database.version, [...database.objectStoreNames]];
+  });
+  assert.deepEqual(got, [[], 2, ["keys", "wrapping"]]);
+});
+
+test("closed, it opens nothing any more", async () => {
+  const got = await tabs[0].evaluate(async () => {
+    const failed = (promise) => promise.then(() => false, () => true);
+    await storage.all();
+    storage.close();
+    await settled(indexedDB.deleteDatabase("contract")); // which waits for every connection
+    const { IndexedDB } = await import("/src/keys/storage.js");
+    const early = new IndexedDB("contract");
+    const opening = failed(early.all());
+    early.close();
+    await opening;
+    return [await failed(storage.all()), (await settled(indexedDB.deleteDatabase("contract"))) ?? "deleted"];
+  });
+  assert.deepEqual(got, [true, "deleted"]);
+});

@@ -15,15 +15,21 @@ const session = "Session:019542f5-b3e7-1d02-0000-000000000003";
 
 let server, page, answer;
 before(async () => {
-  server = serve({ "/bridge/": (_, response) => response.writeHead(202, { "Content-Type": "application/json" }).end(answer) });
+  server = serve({
+    "/bridge/"({ headers }, response) {
+      if (headers["grid-wallet-signature"]) response.writeHead(204).end();
+      else response.writeHead(202, { "Content-Type": "application/json" }).end(answer);
+    },
+  });
   page = await open(server);
   await page.evaluate(
-    async (session, fixture) => {
-      const signer = await createSigner({ bridgeUrl: "/bridge", persistence: "memory" });
-      // A key per vector, since a key remembers the organization that it first signed for.
-      globalThis.withKey = async (use) => {
+    async (session, fixture, publicKey) => {
+      const all = await createSigner({ bridgeUrl: "/bridge", persistence: "memory" });
+      const activities = await createSigner({ bridgeUrl: "/bridge", persistence: "memory", payloads: "activities" });
+      // A key per vector: it remembers what Grid has accepted.
+      globalThis.withKey = async (use, signer = all) => {
         const privateKey = Uint8Array.from(fixture.match(/../g), (pair) => parseInt(pair, 16));
-        const key = await signer.importKey({ curve: "P-256", privateKey });
+        const key = await signer.importKey({ curve: "P-256", privateKey, publicKey });
         const result = await outcome(use(signer, key));
         await signer.removeKey(key);
         return { publicKey: key.publicKey, ...result };
@@ -31,10 +37,12 @@ before(async () => {
       globalThis.sign = (payload, intent) =>
         withKey((signer, key) => signer.signChallenge(challenge(payload), { key, ...(intent && { intent }) }));
       globalThis.revoke = (id = session) => withKey((signer, key) => signer.revokeSession(id, { key }));
+      globalThis.revokeActivities = () => withKey((signer, key) => signer.revokeSession(session, { key }), activities);
       globalThis.list = (id) => withKey((signer) => signer.listSessions(id));
     },
     session,
     fixture,
+    hex(curves["P-256"].getPublicKey(unhex(fixture), false)),
   );
 });
 after(() => server?.close());
@@ -138,3 +146,48 @@ for (const file of (await readdir(directory)).filter((name) => name.endsWith(".j
     assert.deepEqual(failed, []);
   });
 }
+
+// What is signed for a revocation must be good for nothing else, whatever the bridge sends.
+
+/** A challenge with this payload, as a bridge answers the first leg. */
+const offer = (payloadToSign) => {
+  answer = JSON.stringify({
+    payloadToSign,
+    requestId: "Request:019542f5-b3e7-1d02-0000-000000000007",
+    expiresAt: new Date(Date.now() + 300_000).toISOString().replace(/\.\d+Z/, "Z"),
+    type: "OAUTH",
+  });
+  server.requests.length = 0;
+};
+const vector = async (file, wanted) => JSON.parse(await readFile(new URL(file, directory))).find(({ name }) => name === wanted);
+const signatures = () => server.requests.flatMap(({ headers }) => headers["grid-wallet-signature"] ?? []);
+
+for (const oracle of ["jwt-signing-input", "bitcoin-sighash-preimage", "bitcoin-sighash-preimage-in-hex"]) {
+  test(`a bridge that wants a signature over a ${oracle} gets none`, async () => {
+    const { payload } = await vector("payload.json", oracle);
+    offer(payload);
+    const { code } = await page.evaluate(() => revoke());
+    assert.equal(code, "PAYLOAD_MALFORMED");
+    assert.deepEqual([server.requests.length, signatures()], [1, []]);
+  });
+}
+
+test("what Grid sent in April 2026 is signed as it asked for then: base64 of DER", async () => {
+  const payload = "Y2hhbGxlbmdlLXBheWxvYWQtdG8tc2lnbg==";
+  offer(payload);
+  const { value, publicKey } = await page.evaluate(() => revoke());
+  assert.deepEqual(value, { status: "revoked", sessionId: session });
+  const [signature, ...more] = signatures();
+  assert.deepEqual([server.requests.length, more], [2, []]);
+  assert.ok(verifies("P-256", publicKey, parseHeader(signature, "der").der, payload));
+});
+
+test("payloads: \"activities\" refuses that, and signs today's", async () => {
+  const [opaque, activity] = [await vector("payload.json", "opaque-upstream-example"), await vector("intent.json", "none-of-delete-api-keys")];
+  for (const [{ payload }, want] of [[opaque, "INTENT_MISMATCH"], [activity, "revoked"]]) {
+    offer(payload);
+    const { code, value } = await page.evaluate(() => revokeActivities());
+    assert.equal(code ?? value.status, want);
+    assert.equal(signatures().length, want === "revoked" ? 1 : 0);
+  }
+});

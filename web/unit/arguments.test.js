@@ -97,15 +97,20 @@ table("options have no other names", (value) => args.options("x", value, ["a"]),
   ["that cannot be listed", new Proxy({}, { ownKeys: hostile }), refused],
 ]);
 
+table("others are refused by themselves, too", (value) => args.refuseOthers("x", value, ["a"]), [
+  ["none", { a: 1 }, undefined],
+  ["another", { a: 1, b: 2 }, refused],
+]);
+
 test("an unknown option is named", () => {
   assert.throws(() => args.options("createSigner", { wasmURL: 1 }, ["wasmUrl"]), { message: "createSigner has no option wasmURL" });
   assert.throws(() => args.options("x", { [Symbol("y")]: 1 }, []), { message: "x has no option Symbol(y)" });
 });
 
 table("strings", (value) => args.strings("x", { a: value, b: undefined }), [
-  ["a string", "a", { a: "a" }],
-  ["an empty one", "", { a: "" }],
-  ["undefined is not there", undefined, {}],
+  ["a string", "a", plain({ a: "a" })],
+  ["an empty one", "", plain({ a: "" })],
+  ["undefined is not there", undefined, plain({})],
   ["null", null, refused],
   ["a number", 1, refused],
   ["a String", new String("a"), refused],
@@ -161,6 +166,8 @@ refuses("a session that is none", (value) => args.session(value), {
   "a UUID without dashes": unbound({ id: `Session:${uuid.replaceAll("-", "")}` }),
   "a UUID in braces": unbound({ id: `Session:{${uuid}}` }),
   "a digit that is not hex": unbound({ id: `Session:${uuid.replace("f", "g")}` }),
+  "a kind in lower case": unbound({ id: binding.id.toLowerCase() }),
+  "an account's kind in lower case": unbound({ accountId: binding.accountId.toLowerCase() }),
   "a digit too many": unbound({ id: `${binding.id}0` }),
   "a path": unbound({ id: `Session:../${uuid}` }),
   "a space before": unbound({ id: ` ${binding.id}` }),
@@ -187,8 +194,8 @@ table("an intent, by name or with its facts", (value) => args.intent(value), [
   ["none", undefined, undefined],
   ["a name", "send-payment", "send-payment"],
   ["a name that only the module knows to be wrong", "nonsense", "nonsense"],
-  ["facts", { name: "add-credential", type: "SMS_OTP", phoneNumber: "+1" }, { name: "add-credential", type: "SMS_OTP", phoneNumber: "+1" }],
-  ["undefined facts are not there", { name: "sign-in", email: undefined }, { name: "sign-in" }],
+  ["facts", { name: "add-credential", type: "SMS_OTP", phoneNumber: "+1" }, plain({ name: "add-credential", type: "SMS_OTP", phoneNumber: "+1" })],
+  ["undefined facts are not there", { name: "sign-in", email: undefined }, plain({ name: "sign-in" })],
   ["null", null, refused],
   ["a number", 1, refused],
   ["a fact that is unknown", { name: "send-payment", amount: "1" }, refused],
@@ -204,6 +211,34 @@ table("timeoutMs", (value) => args.timeout(value, 30_000), [
   ...[1, 1.5, 30_000, 86_400_000].map((ms) => [String(ms), ms, ms]),
   ...[0, -0, 0.999, -1, 86_400_000.5, 86_400_001, 2 ** 31, Infinity, -Infinity, NaN].map((ms) => [String(ms), ms, refused]),
   ...["1000", 1000n, null, true, [1000], { valueOf: () => 1000 }, new Number(1000)].map((value) => [typeof value, value, refused]),
+]);
+
+table("timeoutMs of what may wait for nothing", (value) => args.timeout(value, 10_000, 0), [
+  ["none", undefined, 10_000],
+  ["zero", 0, 0],
+  ["negative", -1, refused],
+]);
+
+table("a choice", (value) => args.choice("x", value, ["a", "b"]), [
+  ["none: the first", undefined, "a"],
+  ["the first", "a", "a"],
+  ["another", "b", "b"],
+  ["none of them", "c", refused],
+  ["what would become one", ["a"], refused],
+  ["null", null, refused],
+]);
+
+test("the choices are named", () => {
+  assert.throws(() => args.choice("scope", "none", ["this", "all"]), { message: 'scope must be "this" or "all"' });
+});
+
+const letters = "azAZ09._-";
+table("a namespace", (value) => args.namespace(value), [
+  ["none", undefined, undefined],
+  ...["a", letters, "a".repeat(64)].map((name) => [name, name, name]),
+  ...["", "a".repeat(65), "a b", "a/b", "a\n", "\u00e9", "a:b"].map((name) => [name, name, refused]),
+  ["a String", new String("a"), refused],
+  ["null", null, refused],
 ]);
 
 const { signal } = new AbortController();
@@ -263,7 +298,8 @@ table("a bridge's URL", (value) => args.bridgeUrl(value, base), [
 ]);
 
 table("headers", (value) => args.headers(value), [
-  ["none", undefined, {}],
+  ["none", undefined, refused],
+  ["none of them", {}, {}],
   ["an object", { "X-Tenant": "a", Authorization: " b " }, { "x-tenant": "a", authorization: "b" }],
   ["a Headers", new Headers({ "X-Tenant": "a" }), { "x-tenant": "a" }],
   ["pairs, of which equal names are joined", [["a", "1"], ["A", "2"]], { a: "1, 2" }],
@@ -310,6 +346,21 @@ test("of a buffer that the caller has more in, no more is zeroed than the key", 
   const whole = new Uint8Array(64).fill(7);
   args.secret("x", whole.subarray(16, 48));
   assert.deepEqual([...whole], [...Array(16).fill(7), ...Array(32).fill(0), ...Array(16).fill(7)]);
+});
+
+for (const [what, length] of [["32 bytes", 32], ["none", 0]]) {
+  test(`a private key whose buffer was moved away is refused: ${what}`, () => {
+    const value = new Uint8Array(length);
+    structuredClone(value, { transfer: [value.buffer] });
+    assert.throws(() => args.secret("privateKey", value), { code: refused, message: "privateKey could not be read" });
+  });
+}
+
+test("what a page puts in the place of fill later does not decide whether the caller's array is zeroed", (t) => {
+  const fill = t.mock.method(Uint8Array.prototype, "fill", () => {});
+  const value = Uint8Array.of(1, 2, 3);
+  assert.deepEqual([...args.secret("x", value)], [1, 2, 3]);
+  assert.deepEqual([...value, fill.mock.callCount()], [0, 0, 0, 0]);
 });
 
 refuses("a private key that is no Uint8Array", (value) => args.secret("x", value), {

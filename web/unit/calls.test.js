@@ -1,10 +1,12 @@
-// What index.ts makes of a call before it sends it: copies of the arguments,
-// headers that may have to be awaited, and a deadline.
+// What index.ts makes of a call before it sends it, and of what comes back:
+// copies of the arguments, headers, deadlines, and news of sessions.
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 import { GridSignerError } from "../.tsc/src/index.js";
 import { account, challenge, create, expiresAt, hostile, key, Page, session } from "./page.js";
-import { idle, never, outcome, stopTime } from "./ports.js";
+import { idle, never, outcome, pollute, stopTime } from "./ports.js";
+
+const bound = { id: session, accountId: account, expiresAt };
 
 let page, signer;
 beforeEach(async () => {
@@ -20,12 +22,10 @@ afterEach(() => {
 
 /** The arguments that were sent last. */
 const asked = () => page.calls.at(-1).args;
+const privateKey = () => new Uint8Array(32).fill(7);
 
 test("each method hands over these arguments and no others", async () => {
-  const bound = { id: session, accountId: account, expiresAt };
   const intent = { name: "export-wallet", targetPublicKey: "02cd" };
-  const bridge = { bridgeUrl: "https://app.example/api/grid", credentials: "same-origin", headers: {} };
-  mock.method(performance, "now", () => 0);
   const calls = [
     [() => signer.keys(), []],
     [() => signer.createKey(), [{ curve: undefined }, {}]],
@@ -36,14 +36,51 @@ test("each method hands over these arguments and no others", async () => {
       () => signer.signChallenge({ other: "ignored", ...challenge(), type: "OAUTH" }, { key, intent, format: "der", timeoutMs: 200 }),
       [{ ...challenge(), type: "OAUTH" }, { key: key.id, intent, format: "der", timeoutMs: 200 }],
     ],
-    [() => signer.revokeSession(session, { key }), [session, { key: key.id, ...bridge, timeoutMs: 30_000 }]],
-    [() => signer.revokeOtherSessions(account, { key: key.id }), [account, { key: key.id, ...bridge, timeoutMs: 30_000 }]],
-    [() => signer.listSessions(account, { timeoutMs: 1 }), [account, { ...bridge, timeoutMs: 1 }]],
+    [() => signer.revokeSession(session, { key }), [session, { key: key.id, timeoutMs: 30_000 }]],
+    [() => signer.revokeSession(undefined, { key: key.id, timeoutMs: 5 }), [undefined, { key: key.id, timeoutMs: 5 }]],
+    [() => signer.signOut(key), [{ key: key.id, scope: "this", unreachable: "keep-trying", timeoutMs: 10_000 }]],
+    [
+      () => signer.signOut(key.id, { scope: "all", unreachable: "forget", timeoutMs: 0 }),
+      [{ key: key.id, scope: "all", unreachable: "forget", timeoutMs: 0 }],
+    ],
+    [() => signer.listSessions(account, { timeoutMs: 1 }), [account, { timeoutMs: 1 }]],
   ];
   for (const [call, want] of calls) {
     await call();
     assert.equal(JSON.stringify(asked()), JSON.stringify(want));
   }
+});
+
+test("every option may be passed as undefined", async () => {
+  const names = ["wasmUrl", "worker", "headers", "credentials", "timeoutMs", "persistence", "namespace", "payloads", "onProgress", "signal"];
+  const nothing = (...names) => Object.fromEntries(names.map((name) => [name, undefined]));
+  const other = await create(nothing(...names));
+  const [{ alive: _, ...first }, { alive: __, ...second }] = page.workers.map(({ posted }) => posted[0]);
+  assert.deepEqual(second, first);
+  const patience = ["signal", "timeoutMs"];
+  const pairs = [
+    [(made) => made.createKey(nothing("curve")), (made) => made.createKey()],
+    [
+      (made) => made.importKey({ curve: "P-256", privateKey: privateKey(), publicKey: undefined }),
+      (made) => made.importKey({ curve: "P-256", privateKey: privateKey() }),
+    ],
+    [
+      (made) => made.signChallenge({ ...challenge(), type: undefined }, { key, ...nothing("intent", "format", ...patience) }),
+      (made) => made.signChallenge(challenge(), { key }),
+    ],
+    [(made) => made.signOut(key, nothing("scope", "unreachable", "timeoutMs", "onProgress")), (made) => made.signOut(key, undefined)],
+    [(made) => made.revokeSession(undefined, { key, ...nothing("onProgress", ...patience) }), (made) => made.revokeSession(undefined, { key })],
+    [(made) => made.listSessions(account, nothing(...patience)), (made) => made.listSessions(account, undefined)],
+  ];
+  for (const pair of pairs) {
+    const sent = [];
+    for (const call of pair) {
+      await call(other);
+      sent.push(asked());
+    }
+    assert.deepEqual(sent[0], sent[1]);
+  }
+  other.close();
 });
 
 test("arguments are read once, at the call", async () => {
@@ -58,32 +95,45 @@ test("arguments are read once, at the call", async () => {
   assert.equal(asked()[0].payloadToSign, "opaque");
 });
 
-test("a polluted prototype sets no option", async (t) => {
-  const polluted = { intent: "send-payment", type: "OAUTH", persistence: "memory", headers: { a: "b" }, timeoutMs: 7, key: "key-2" };
-  const clean = () => Object.keys(polluted).forEach((name) => delete Object.prototype[name]);
-  t.after(clean);
-  Object.assign(Object.prototype, polluted);
-  const pending = [signer.signChallenge(challenge(), { key }), signer.listSessions(account), create()];
+test("a polluted prototype sets no option of createSigner", async (t) => {
+  const clean = pollute(t, { persistence: "memory", headers: { a: "b" }, timeoutMs: 7, payloads: "activities", namespace: "x", signal: 1, onProgress: 1 });
+  const pending = create();
   await idle();
   clean();
-  const [signed, listed] = page.calls.map(({ args }) => args);
-  assert.equal(JSON.stringify(signed), JSON.stringify([challenge(), { key: key.id, timeoutMs: 30_000 }]));
-  assert.deepEqual([listed[1].headers, listed[1].credentials], [{}, "same-origin"]);
-  assert.equal(page.worker.started.custody.persistence, "indexeddb");
-  (await Promise.all(pending)).at(-1).close();
+  (await pending).close();
+  const [{ alive: _, ...first }, { alive: __, ...second }] = page.workers.map(({ posted }) => posted[0]);
+  assert.deepEqual(second, first);
 });
 
-test("outcomes of other sessions that were not revoked are errors by code", async () => {
-  const error = { code: "UPSTREAM_REFUSED", message: "no", retryable: false, status: 403 };
-  page.worker.service.methods.revokeOtherSessions = async () => [{ sessionId: "a", status: "revoked" }, { sessionId: "b", error }];
-  const [first, second] = await signer.revokeOtherSessions(account, { key });
-  assert.deepEqual(first, { sessionId: "a", status: "revoked" });
-  assert.equal(second.sessionId, "b");
-  assert.ok(second.error instanceof GridSignerError);
-  assert.deepEqual([second.error.code, second.error.status], ["UPSTREAM_REFUSED", 403]);
-});
+const calls = {
+  keys: () => signer.keys(),
+  createKey: () => signer.createKey(),
+  importKey: () => signer.importKey({ curve: "P-256", privateKey: privateKey() }),
+  removeKey: () => signer.removeKey(key),
+  bindSession: () => signer.bindSession(key, bound),
+  signChallenge: () => signer.signChallenge(challenge(), { key }),
+  revokeSession: () => signer.revokeSession(session, { key }),
+  signOut: () => signer.signOut(key),
+  "signOut of all": () => signer.signOut(key, { scope: "all" }),
+  listSessions: () => signer.listSessions(account),
+};
 
-test("bridgeUrl is resolved against the page and trimmed, for the module and for its custody", async () => {
+for (const [name, call] of Object.entries(calls)) {
+  test(`a polluted prototype changes nothing of a call: ${name}`, async (t) => {
+    const want = await outcome(call());
+    const [{ id: _, ...sent }] = page.calls;
+    assert.ok("value" in want);
+    const polluted = { intent: "send-payment", type: "OAUTH", curve: "secp256k1", format: "der", scope: "others", unreachable: "forget" };
+    const clean = pollute(t, { ...polluted, timeoutMs: 7, signal: 1, onProgress: 1, transfer: 1, key: "key-2", status: 1, retryable: true, cause: 1, headers: 1 });
+    const got = await outcome(call());
+    const [, { id: __, ...again } = {}] = page.calls;
+    clean();
+    assert.deepEqual(got, want);
+    assert.deepEqual(again, sent);
+  });
+}
+
+test("bridgeUrl is resolved against the page and trimmed", async () => {
   for (const [bridgeUrl, want] of [
     ["/a/", "https://app.example/a"],
     ["a//", "https://app.example/account/a"],
@@ -92,8 +142,6 @@ test("bridgeUrl is resolved against the page and trimmed, for the module and for
     ["http://localhost:8080", "http://localhost:8080"],
   ]) {
     const other = await create({ bridgeUrl });
-    await other.listSessions(account);
-    assert.equal(asked()[1].bridgeUrl, want);
     assert.equal(page.worker.started.custody.bridgeUrl, want);
     other.close();
   }
@@ -108,61 +156,74 @@ test("a page whose document has a base resolves against that", async (t) => {
   other.close();
 });
 
-test("headers: plain, a Headers, or a function that is asked afresh before each call to the bridge, and before no other", async () => {
+/** A signer with these headers, whose listSessions returns what its worker gets of them. */
+async function createAsking(headers) {
+  page.answers = { ...page.answers, listSessions: (_, { signal }) => page.worker.asks.headers(signal) };
+  return create({ headers });
+}
+
+test("headers: none, plain, a Headers, or a function that is asked afresh whenever the worker needs them", async () => {
   let count = 0;
-  const makers = [{ A: "1" }, new Headers({ A: "1" }), async () => ({ A: String(++count) }), () => new Headers({ A: String(++count) })];
-  const seen = [];
-  for (const headers of makers) {
-    const other = await create({ headers, credentials: "omit" });
+  for (const [headers, ...want] of [
+    [undefined, {}, {}],
+    [{ A: "1" }, { a: "1" }, { a: "1" }],
+    [new Headers({ A: "1" }), { a: "1" }, { a: "1" }],
+    [async () => ({ A: String(++count) }), { a: "1" }, { a: "2" }],
+    [() => new Headers({ A: String(++count) }), { a: "3" }, { a: "4" }],
+  ]) {
+    const other = await createAsking(headers);
     await other.keys();
-    await other.createKey();
     await other.signChallenge(challenge(), { key });
-    const calls = [
-      () => other.listSessions(account),
-      () => other.revokeSession(session, { key }),
-      () => other.revokeOtherSessions(account, { key }),
-    ];
-    for (const call of calls) {
-      await call();
-      seen.push([asked()[1].headers.a, asked()[1].credentials]);
-    }
+    assert.deepEqual([await other.listSessions(account), await other.listSessions(account)], want);
     other.close();
   }
-  const fixed = Array(6).fill(["1", "omit"]);
-  assert.deepEqual(seen, [...fixed, ...["1", "2", "3", "4", "5", "6"].map((value) => [value, "omit"])]);
+});
+
+test("plain headers are those of the time when the signer was made", async () => {
+  const headers = { a: "1" };
+  const other = await createAsking(headers);
+  headers.a = "2";
+  assert.deepEqual(await other.listSessions(account), { a: "1" });
+  other.close();
 });
 
 for (const [name, headers, cause] of [
   ["throws", hostile, /hostile/],
   ["rejects", () => Promise.reject(new Error("no token")), /no token/],
-  ["returns a number", () => 1, /./],
-  ["returns null", () => null, /./],
-  ["returns a header that is none", () => ({ "bad name": "x" }), /./],
-  ["returns a line break", () => ({ a: "b\r\nc: d" }), /./],
+  ["returns a number", () => 1, /headers /],
+  ["returns nothing", () => {}, /headers /],
+  ["returns null", () => null, /headers /],
+  ["returns a header that is none", () => ({ "bad name": "x" }), /headers /],
+  ["returns a line break", () => ({ a: "b\r\nc: d" }), /headers /],
 ]) {
-  test(`a headers function that ${name}: ARGUMENT_INVALID with the cause, nothing is sent, the next call asks again`, async () => {
+  test(`a headers function that ${name}: HEADERS_FAILED with the cause, and the next call asks again`, async () => {
     let answer = headers;
-    const other = await create({ headers: () => answer() });
+    const other = await createAsking(() => answer());
     const got = await outcome(other.listSessions(account));
-    assert.equal(got.code, "ARGUMENT_INVALID");
+    assert.deepEqual([got.code, got.retryable], ["HEADERS_FAILED", true]);
     assert.match(String(got.cause), cause);
-    assert.deepEqual(page.calls, []);
     answer = () => ({});
-    assert.deepEqual(await outcome(other.listSessions(account)), { value: [] });
+    assert.deepEqual(await outcome(other.listSessions(account)), { value: {} });
     other.close();
   });
 }
 
-test("what the headers took is taken off the call's time, of which at least a millisecond is left", async () => {
-  let now = 0;
-  mock.method(performance, "now", () => now);
-  let takes;
-  const other = await create({ headers: () => ((now += takes), {}) });
-  for (const [took, timeoutMs, want] of [[0, undefined, 30_000], [400, 1000, 600], [2500, 1000, 1]]) {
-    takes = took;
-    await other.listSessions(account, { timeoutMs });
-    assert.equal(asked()[1].timeoutMs, want);
-  }
+test("a headers function that hangs: the call ends in time, and its signal fires then", async () => {
+  const signals = [];
+  const other = await createAsking(({ signal }) => (signals.push(signal), never()));
+  const controller = new AbortController();
+  const aborted = outcome(other.listSessions(account, { signal: controller.signal }));
+  const late = outcome(other.listSessions(account, { timeoutMs: 200 }));
+  await idle();
+  assert.ok(signals.every((signal) => signal instanceof AbortSignal && !signal.aborted));
+  controller.abort("no more");
+  assert.deepEqual([(await aborted).code, (await aborted).cause], ["ABORTED", "no more"]);
+  await idle();
+  assert.deepEqual(signals.map(({ aborted }) => aborted), [true, false]);
+  mock.timers.tick(2200);
+  assert.equal((await late).code, "TIMEOUT");
+  await idle();
+  assert.deepEqual(signals.map(({ aborted }) => aborted), [true, true]);
   other.close();
 });
 
@@ -170,36 +231,118 @@ test("timeoutMs is the call's own, or else the signer's", async () => {
   const other = await create({ timeoutMs: 54_321 });
   page.worker.service.methods.listSessions = never;
   page.worker.service.methods.keys = never;
-  const overdue = { all: 0 };
+  const overdue = {};
   const pending = [other.listSessions(account, { timeoutMs: 200 }), other.listSessions(account), other.keys()].map((call) =>
     outcome(call).then(({ code }) => (overdue[code] = (overdue[code] ?? 0) + 1)),
   );
   await idle();
   mock.timers.tick(2199);
   await idle();
-  assert.deepEqual(overdue, { all: 0 });
+  assert.deepEqual(overdue, {});
   mock.timers.tick(1);
   await idle();
-  assert.deepEqual(overdue, { all: 0, TIMEOUT: 1 });
+  assert.deepEqual(overdue, { TIMEOUT: 1 });
   mock.timers.tick(54_321 + 2000 - 2200);
   await Promise.all(pending);
-  assert.deepEqual(overdue, { all: 0, TIMEOUT: 3 });
+  assert.deepEqual(overdue, { TIMEOUT: 3 });
   other.close();
 });
 
-test("while the headers are awaited a deadline is TIMEOUT, a signal ABORTED, and close CLOSED: nothing is sent", async () => {
-  const other = await create({ headers: never });
-  const controller = new AbortController();
-  const [late, aborted, closed] = [
-    other.listSessions(account, { timeoutMs: 200 }),
-    other.revokeSession(session, { key, signal: controller.signal }),
-    other.revokeOtherSessions(account, { key }),
-  ].map(outcome);
-  controller.abort("no more");
-  assert.deepEqual([(await aborted).code, (await aborted).cause], ["ABORTED", "no more"]);
-  mock.timers.tick(2200);
-  assert.deepEqual([(await late).code, (await late).retryable], ["TIMEOUT", true]);
+test("what a sign-out came to has an error that is one of ours, of each session its own", async () => {
+  const error = { code: "UPSTREAM_REFUSED", message: "no", retryable: false, status: 403 };
+  const pending = { status: "pending", sessionId: session, sessionExpiresAt: expiresAt, error };
+  const { methods } = page.worker.service;
+  methods.signOut = methods.revokeSession = async () => pending;
+  const outcomes = [await signer.signOut(key), await signer.revokeSession(undefined, { key })];
+  methods.signOut = async () => [{ status: "revoked", sessionId: "a" }, { error }, pending];
+  outcomes.push(...(await signer.signOut(key, { scope: "all" })));
+  for (const outcome of outcomes) {
+    const { error: got, ...rest } = outcome;
+    if (rest.status === "revoked") assert.deepEqual(outcome, { status: "revoked", sessionId: "a" });
+    else assert.ok(got instanceof GridSignerError && got.status === 403 && got.message === "no");
+    if (rest.status === "pending") assert.deepEqual(rest, { status: "pending", sessionId: session, sessionExpiresAt: expiresAt });
+  }
+  assert.deepEqual(outcomes.map(({ status }) => status), ["pending", "pending", "revoked", undefined, "pending"]);
+});
+
+test("where headers were not to be had, a sign-out that is pending says why", async () => {
+  const error = { code: "HEADERS_FAILED", message: "no", retryable: true };
+  const failing = async (_, { signal } = _) => {
+    await page.worker.asks.headers(signal).catch(() => {});
+    return { status: "pending", sessionId: session, sessionExpiresAt: expiresAt, error };
+  };
+  page.answers = { ...page.answers, signOut: failing };
+  const other = await create({ headers: hostile });
+  const { error: got } = await other.signOut(key);
+  assert.deepEqual([got.code, got.cause.message], ["HEADERS_FAILED", "hostile"]);
   other.close();
-  assert.equal((await closed).code, "CLOSED");
-  assert.deepEqual(page.calls, []);
+});
+
+const started = (id) => ({ key: id, session: bound, type: "started" });
+const leaving = (id) => ({ key: id, session: bound, type: "leaving" });
+const ended = (id) => ({ key: id, session: bound, type: "ended", reason: "revoked" });
+
+/** What a listener hears from now on. */
+function hear() {
+  const heard = [];
+  return { heard, undo: signer.on("session", (event) => heard.push(event)) };
+}
+
+/** The worker tells of sessions. */
+async function tell(...events) {
+  for (const event of events) page.worker.asks.onEvent(event);
+  await idle();
+}
+
+test("every listener hears of sessions until its undo, also one that is there twice", async () => {
+  const heard = [];
+  const listener = (event) => heard.push(event);
+  const undo = [signer.on("session", listener), signer.on("session", listener)];
+  await tell(started("a"));
+  assert.deepEqual(heard, [started("a"), started("a")]);
+  undo[0]();
+  undo[0]();
+  await tell(ended("a"));
+  assert.deepEqual(heard.slice(2), [ended("a")]);
+  undo[1]();
+  await tell(started("b"));
+  assert.equal(heard.length, 3);
+});
+
+test("a listener that throws is reported, and harms nobody", async () => {
+  await tell(leaving("a"));
+  signer.on("session", hostile);
+  const { heard } = hear();
+  await tell(ended("a"));
+  assert.deepEqual(heard, [ended("a")]);
+  assert.deepEqual(page.reported.map(({ message }) => message), ["hostile", "hostile"]);
+});
+
+test("the first listener hears what came before it, of each key the last, and not before on() has returned", async () => {
+  const many = Array.from({ length: 1000 }, () => [started("a"), leaving("a")]).flat();
+  await tell(...many, started("b"), ended("c"), leaving("b"));
+  const { heard } = hear();
+  assert.deepEqual(heard, []);
+  await idle();
+  assert.deepEqual(heard, [leaving("a"), leaving("b"), ended("c")]);
+  const second = hear();
+  await tell(ended("a"));
+  assert.deepEqual([second.heard, heard.slice(3)], [[ended("a")], [ended("a")]]);
+});
+
+test("a first listener that is undone at once hears nothing, and nothing is kept for a later one", async () => {
+  await tell(leaving("a"));
+  const { heard, undo } = hear();
+  undo();
+  await tell(ended("a"));
+  assert.deepEqual(heard, []);
+  const later = hear();
+  await idle();
+  assert.deepEqual(later.heard, []);
+});
+
+test("on refuses at once what it does not know", () => {
+  for (const args of [["other", () => {}], [undefined, () => {}], [null, () => {}], ["session"], ["session", {}], ["session", null]]) {
+    assert.throws(() => signer.on(...args), { code: "ARGUMENT_INVALID" });
+  }
 });

@@ -21,15 +21,19 @@ export class Device {
     this.ahead = ahead;
     Date.now = () => this.server + this.ahead;
     performance.now = () => this.#monotonic;
-    globalThis.location = new URL("https://app.example/worker.js");
     globalThis.fetch = async (url, init) => {
       this.requests.push({ url, ...init });
-      return { headers: new Map(Object.entries(await this.bridge())) };
+      return { headers: new Headers(await this.bridge()) };
     };
   }
 
-  clock(bridgeUrl = "https://app.example/api/grid") {
-    return new Clock(bridgeUrl);
+  clock() {
+    return new Clock("https://app.example/api/grid");
+  }
+
+  /** The device's time. */
+  get here() {
+    return this.server + this.ahead;
   }
 
   /** The bridge's answer: when it was made, in whole seconds as HTTP has it, and since when a cache has kept it. */
@@ -54,7 +58,6 @@ export class Device {
 
   /** Leaves nothing of it behind. */
   static close() {
-    delete globalThis.location;
     globalThis.fetch = before.fetch;
     Date.now = before.wall;
     performance.now = before.monotonic;

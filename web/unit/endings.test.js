@@ -3,21 +3,19 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 import { GridSignerError } from "../.tsc/src/errors.js";
-import { idle, join, joinReady, never, outcome, stopTime } from "./ports.js";
-
-const timeoutMs = 1000;
+import { idle, join, joinReady, never, outcome, patient, stopTime } from "./ports.js";
 
 beforeEach(stopTime);
 afterEach(() => mock.timers.reset());
 
-const keys = (client) => outcome(client.call("keys", [], { timeoutMs }));
+const keys = (client) => outcome(client.call("keys", [], patient));
 const codes = async (...outcomes) => (await Promise.all(outcomes)).map(({ code }) => code);
 
 test("close ends what is pending and what comes later, and wipes the keys once", async () => {
   let signal;
   const joined = await joinReady({ answers: { listSessions: (_, options) => (({ signal } = options), never()) } });
   const { client, service, page, module } = joined;
-  const pending = [outcome(client.call("listSessions", ["account", {}], { timeoutMs })), keys(client)];
+  const pending = [outcome(client.call("listSessions", ["account", {}], patient)), keys(client)];
   await idle();
   client.close();
   client.close();
@@ -100,11 +98,11 @@ test("failing before it is ready is LOAD_FAILED, afterwards WORKER_FAILED, and b
 
 test("only the first failure counts, and nothing that comes later is heard", async () => {
   const heard = [];
-  const joined = join({ load: never, onLoad: () => heard.push("load"), onKeys: () => heard.push("keys") });
+  const joined = join({ load: never, onLoad: () => heard.push("load"), onSession: () => heard.push("session") });
   const { client, module } = joined;
   client.fail("first", "CSP_BLOCKED");
   client.fail("second");
-  for (const message of [{ type: "ready", alive: true }, { type: "keys", keys: [] }, { type: "load", progress: {} }]) {
+  for (const message of [{ type: "ready", alive: true }, { type: "session", event: {} }, { type: "load", progress: {} }]) {
     module.postMessage(message);
   }
   module.postMessage({ type: "failed", error: { code: "INTERNAL", message: "third", retryable: false } });
@@ -133,7 +131,7 @@ test("a module that stops fails what is pending, stops what it was doing, and is
   let signal;
   const joined = await joinReady({ answers: { listSessions: (_, options) => (({ signal } = options), never()) } });
   const { client, service } = joined;
-  const pending = outcome(client.call("listSessions", ["account", {}], { timeoutMs }));
+  const pending = outcome(client.call("listSessions", ["account", {}], patient));
   await idle();
   service.stop();
   const { code, message, retryable } = await pending;
@@ -169,4 +167,20 @@ test("ready that nobody waits for is no unhandled rejection", async () => {
   joined.client.fail("nobody cares");
   await idle(); // node:test fails a test that leaves one
   assert.equal(joined.client.dead, true);
+});
+
+test("the page is told of a death, once, and neither of a birth that failed nor of an end that it wanted", async () => {
+  let deaths = 0;
+  const onDeath = () => deaths++;
+  const living = await joinReady({ onDeath });
+  living.client.fail("first");
+  living.client.fail("second");
+  living.client.close();
+  assert.equal(deaths, 1);
+  const unborn = join({ onDeath, load: never });
+  unborn.client.fail("first");
+  const closed = await joinReady({ onDeath });
+  closed.client.close();
+  closed.client.fail("later");
+  assert.equal(deaths, 1);
 });

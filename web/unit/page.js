@@ -1,8 +1,9 @@
 // A page for index.ts: the globals that it finds in a browser, and workers that
 // have serve.ts and a service of the test's in them.
+import { mock } from "node:test";
 import { createSigner } from "../.tsc/src/index.js";
 import { serve } from "../.tsc/src/serve.js";
-import { Locks, makeService, Port } from "./ports.js";
+import { idle, Locks, makeService, Port } from "./ports.js";
 
 export const session = "Session:019542f5-b3e7-1d02-0000-000000000003";
 export const account = "InternalAccount:019542f5-b3e7-1d02-0000-000000000001";
@@ -12,6 +13,9 @@ export const challenge = (payloadToSign = "opaque") => ({ payloadToSign, request
 
 /** Beside index.js, which is a file here, there is no worker of the page's origin. */
 export const create = (options) => createSigner({ bridgeUrl: "/api/grid", workerUrl: "/worker.js", ...options });
+
+/** How long a worker may leave the question unanswered whether it lives. */
+export const graceMs = 2000;
 
 export const hostile = () => {
   throw new Error("hostile");
@@ -24,7 +28,13 @@ export class Page extends EventTarget {
   locks = new Locks();
   reported = [];
   /** What the methods of the next worker's service answer. */
-  answers = { createKey: () => key, importKey: () => key, listSessions: () => [], revokeOtherSessions: () => [] };
+  answers = {
+    createKey: () => key,
+    importKey: () => key,
+    listSessions: () => [],
+    revokeSession: () => ({ status: "revoked", sessionId: session }),
+    signOut: ({ scope }) => (scope === "this" ? { status: "revoked", sessionId: session } : []),
+  };
   /** What the next worker loads its service with. */
   load = (service) => service;
   /** What happens where a worker is constructed: it may throw, as a policy does. */
@@ -40,8 +50,8 @@ export class Page extends EventTarget {
         Object.assign(this, { url, options, peer: new Port(), service: makeService(page.answers) });
         this.peer.peer = this;
         this.start(); // as a Worker is from the beginning
-        serve(this.peer, (start, onKeys, onProgress) => {
-          Object.assign(this, { started: start, onKeys, onProgress });
+        serve(this.peer, (start, asks, onProgress) => {
+          Object.assign(this, { started: start, asks, onProgress });
           return page.load(this.service);
         });
         page.workers.push(this);
@@ -76,6 +86,14 @@ export class Page extends EventTarget {
       this.#undo.unshift(() => (before ? Object.defineProperty(globalThis, name, before) : delete globalThis[name]));
       Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
     }
+  }
+
+  /** The browser ends the newest worker, of which the page becomes sure by waiting. */
+  async kill() {
+    this.worker.die();
+    await idle();
+    mock.timers.tick(graceMs);
+    await idle();
   }
 
   get worker() {

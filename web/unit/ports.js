@@ -79,7 +79,8 @@ export function pair() {
 
 /**
  * navigator.locks, as far as the signer needs them: a lock is held until what its
- * callback returned settles, or its thread ends, which `release` is.
+ * callback returned settles, or its thread ends or somebody steals it, both of
+ * which `release` is.
  */
 export class Locks {
   /** By name: who holds it, then who waits for it. */
@@ -91,23 +92,24 @@ export class Locks {
     return new Promise((resolve, reject) => {
       const queue = this.#queues.get(name) ?? [];
       this.#queues.set(name, queue);
-      const grant = async () => {
+      const entry = { reject };
+      entry.grant = async () => {
         resolve(await granted());
-        if (queue[0] === grant) this.release(name);
+        if (queue[0] === entry) this.release(name);
       };
-      queue.push(grant);
+      queue.push(entry);
       signal?.addEventListener("abort", () => {
-        queue.splice(queue.indexOf(grant), 1);
+        queue.splice(queue.indexOf(entry), 1);
         reject(signal.reason);
       });
-      if (queue.length === 1) queueMicrotask(grant);
+      if (queue.length === 1) queueMicrotask(entry.grant);
     });
   }
 
   release(name) {
     const queue = this.#queues.get(name) ?? [];
-    queue.shift();
-    queue[0]?.();
+    queue.shift()?.reject(new DOMException("stolen", "AbortError"));
+    queue[0]?.grant();
   }
 
   /** How many hold or wait for each lock. */
@@ -136,18 +138,19 @@ export function makeService(answers = {}) {
 }
 
 /**
- * A client and a service, joined. `load` is what serve.ts loads the service with;
- * the rest is what the page asks for.
+ * A client and a service, joined. `load` is what serve.ts loads the service with,
+ * and `asks` what it has of the page then; the rest is what the page does.
  */
-export function join({ answers, load, onLoad, onKeys, alive, ends = pair() } = {}) {
+export function join({ answers, load, onLoad, onSession = () => {}, headers = async () => ({}), onDeath = () => {}, alive, ends = pair() } = {}) {
   const [page, module] = ends;
   const joined = { page, module, service: makeService(answers), stopped: 0 };
   joined.client = new Client(page, () => joined.stopped++);
-  serve(module, (start, ...tell) => {
-    Object.assign(joined, { start, tell });
+  serve(module, (start, asks, onProgress) => {
+    Object.assign(joined, { start, asks, onProgress });
     return load ? load(joined.service) : joined.service;
   });
-  joined.client.start({ wasmUrl: "https://app.example/signer.wasm", alive, custody: { bridgeUrl: "/api/grid" } }, onLoad, onKeys);
+  const start = { wasmUrl: "https://app.example/signer.wasm", alive, custody: { bridgeUrl: "/api/grid" } };
+  joined.client.start(start, { onLoad, onSession, headers, onDeath });
   return joined;
 }
 
@@ -156,4 +159,15 @@ export async function joinReady(settings) {
   const joined = join(settings);
   await joined.client.ready;
   return joined;
+}
+
+/** The settings of a call whose caller wants nothing in particular. */
+export const patient = { timeoutMs: 1000, signal: undefined, onProgress: undefined };
+
+/** While a test runs, every object has these. Where it has them no more than that, `clean` ends it early. */
+export function pollute(t, values) {
+  const clean = () => Object.keys(values).forEach((name) => delete Object.prototype[name]);
+  t.after(clean);
+  Object.assign(Object.prototype, values);
+  return clean;
 }

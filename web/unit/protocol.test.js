@@ -4,9 +4,7 @@ import { afterEach, beforeEach, mock, test } from "node:test";
 import { GridSignerError, toWire } from "../.tsc/src/errors.js";
 import { methods } from "../.tsc/src/rpc.js";
 import { serve } from "../.tsc/src/serve.js";
-import { idle, join, joinReady, Locks, makeService, never, outcome, pair, setLocks, stopTime } from "./ports.js";
-
-const timeoutMs = 1000;
+import { idle, join, joinReady, Locks, makeService, never, outcome, pair, patient, pollute, setLocks, stopTime } from "./ports.js";
 
 let reported;
 beforeEach(() => {
@@ -20,7 +18,7 @@ test("each method is called with what the page gave it, and its result comes bac
   const answers = Object.fromEntries(methods.map((method) => [method, (...args) => ({ method, first: args[0] })]));
   const { client, service } = await joinReady({ answers });
   for (const method of methods) {
-    assert.deepEqual(await client.call(method, [`to ${method}`], { timeoutMs }), { method, first: `to ${method}` });
+    assert.deepEqual(await client.call(method, [`to ${method}`], patient), { method, first: `to ${method}` });
   }
   assert.deepEqual(service.asked.map(({ method }) => method), [...methods]);
 });
@@ -28,7 +26,7 @@ test("each method is called with what the page gave it, and its result comes bac
 test("calls under way at once each get their own answer, in whatever order", async () => {
   const answer = {};
   const { client } = await joinReady({ answers: { removeKey: (id) => new Promise((resolve) => (answer[id] = resolve)) } });
-  const pending = ["a", "b", "c"].map((id) => client.call("removeKey", [id], { timeoutMs }));
+  const pending = ["a", "b", "c"].map((id) => client.call("removeKey", [id], patient));
   await idle();
   for (const id of ["c", "a", "b"]) answer[id](`of ${id}`);
   assert.deepEqual(await Promise.all(pending), ["of a", "of b", "of c"]);
@@ -42,28 +40,43 @@ test("the module is told how to start, and its custody what the page gave it", a
   assert.deepEqual(rest, { wasmUrl: "https://app.example/signer.wasm", alive: undefined, custody, progress: false });
 });
 
+/** All that an error may know, but its cause. */
+const details = { retryable: true, status: 503, upstreamCode: "BUSY", requestId: "Request:1", skewMs: 7, retryAfterMs: 8 };
+
 test("an error crosses with its own fields and no other", async () => {
-  const details = {
-    retryable: true,
-    status: 503,
-    upstreamCode: "BUSY",
-    requestId: "Request:1",
-    skewMs: 7,
-    sessionExpiresAt: "2026-04-08T15:45:01Z",
-  };
   const thrown = Object.assign(new GridSignerError("UPSTREAM_REFUSED", "no", { ...details, cause: "hidden" }), { payload: "hidden" });
   const { client, module } = await joinReady({ answers: { keys: () => Promise.reject(thrown) } });
-  const got = await outcome(client.call("keys", [], { timeoutMs }));
+  const got = await outcome(client.call("keys", [], patient));
   assert.deepEqual({ ...got }, { name: "GridSignerError", code: "UPSTREAM_REFUSED", ...details });
   assert.equal(got.message, "no");
   assert.ok(got instanceof Error);
   assert.doesNotMatch(JSON.stringify(module.posted), /hidden/);
 });
 
-test("details that an error does not have are not made up", async () => {
-  const { client } = await joinReady({ answers: { keys: () => Promise.reject(new GridSignerError("KEY_LOST", "gone")) } });
-  const got = await outcome(client.call("keys", [], { timeoutMs }));
-  assert.deepEqual({ ...got }, { name: "GridSignerError", code: "KEY_LOST", retryable: false });
+test("details that an error does not have are not made up, whatever a page has done to Object.prototype", async (t) => {
+  const { client, service, page } = await joinReady({ answers: { keys: () => Promise.reject(new GridSignerError("KEY_LOST", "gone")) } });
+  const clean = pollute(t, { ...details, cause: "polluted", signal: 1, onProgress: 1, transfer: 1 });
+  const thrown = new GridSignerError("KEY_LOST", "gone");
+  const got = await outcome(client.call("keys", [], patient));
+  const json = [thrown, got].map((error) => JSON.stringify(error));
+  clean();
+  for (const error of [thrown, got]) {
+    assert.deepEqual({ ...error }, { name: "GridSignerError", code: "KEY_LOST", retryable: false });
+    assert.equal("cause" in error, false);
+  }
+  assert.deepEqual(json, Array(2).fill('{"name":"GridSignerError","code":"KEY_LOST","message":"gone","retryable":false}'));
+  assert.deepEqual([service.asked, page.calls[0].progress], [[{ method: "keys", args: [] }], false]);
+});
+
+test("as JSON an error has all that it knows but its cause", () => {
+  const error = new GridSignerError("UPSTREAM_REFUSED", "no", { ...details, cause: new Error("hidden") });
+  assert.deepEqual(JSON.parse(JSON.stringify({ error })), {
+    error: { name: "GridSignerError", code: "UPSTREAM_REFUSED", message: "no", ...details },
+  });
+  const bare = new GridSignerError("CLOSED", "closed", { status: undefined });
+  assert.deepEqual(Object.keys(bare.toJSON()), ["name", "code", "message", "retryable"]);
+  assert.equal("cause" in bare, false);
+  assert.equal("cause" in new GridSignerError("ABORTED", "no", { cause: undefined }), true, "a signal's reason may be anything");
 });
 
 for (const [name, thrown] of Object.entries({
@@ -74,7 +87,7 @@ for (const [name, thrown] of Object.entries({
 })) {
   test(`${name} is INTERNAL, and nothing of its text crosses`, async () => {
     const { client, module } = await joinReady({ answers: { keys: () => Promise.reject(thrown) } });
-    const { code, message, retryable } = await outcome(client.call("keys", [], { timeoutMs }));
+    const { code, message, retryable } = await outcome(client.call("keys", [], patient));
     assert.deepEqual([code, message, retryable], ["INTERNAL", "internal error", false]);
     assert.doesNotMatch(JSON.stringify(module.posted), /5a5a/);
   });
@@ -82,11 +95,11 @@ for (const [name, thrown] of Object.entries({
 
 test("a method that throws at once, and a result that cannot be copied, are INTERNAL", async () => {
   const { client, service } = await joinReady({ answers: { keys: () => () => {} } });
-  assert.equal((await outcome(client.call("keys", [], { timeoutMs }))).code, "INTERNAL");
+  assert.equal((await outcome(client.call("keys", [], patient))).code, "INTERNAL");
   service.methods.removeKey = () => {
     throw new Error("at once");
   };
-  assert.equal((await outcome(client.call("removeKey", ["id"], { timeoutMs }))).code, "INTERNAL");
+  assert.equal((await outcome(client.call("removeKey", ["id"], patient))).code, "INTERNAL");
 });
 
 test("progress is told to the call that asked for it, in order, until the call is over", async () => {
@@ -101,7 +114,7 @@ test("progress is told to the call that asked for it, in order, until the call i
     },
   });
   const events = { a: [], b: [] };
-  const revoke = (id, onProgress) => client.call("revokeSession", [id, {}], { timeoutMs, onProgress });
+  const revoke = (id, onProgress) => client.call("revokeSession", [id, {}], { ...patient, onProgress });
   await Promise.all([revoke("a", (event) => events.a.push(event)), revoke("b", (event) => events.b.push(event))]);
   late({ step: "signed" });
   await idle();
@@ -119,34 +132,89 @@ test("a listener that throws is reported, and changes nothing", async () => {
   const listener = (what) => () => {
     throw new Error(what);
   };
-  const { client, tell } = await joinReady({
+  const { client, onProgress } = await joinReady({
     answers: { revokeSession: (_, { onProgress }) => (onProgress({}), "revoked") },
     onLoad: listener("load"),
-    onKeys: listener("keys"),
   });
-  const [onKeys, onProgress] = tell;
   onProgress({ phase: "download" });
-  onKeys([]);
-  assert.equal(await client.call("revokeSession", ["id", {}], { timeoutMs, onProgress: listener("progress") }), "revoked");
-  assert.deepEqual(reported.map(({ message }) => message), ["load", "keys", "progress"]);
+  assert.equal(await client.call("revokeSession", ["id", {}], { ...patient, onProgress: listener("progress") }), "revoked");
+  assert.deepEqual(reported.map(({ message }) => message), ["load", "progress"]);
 });
 
-test("the page hears of keys, and of loading if it wants to", async () => {
+test("the page hears of sessions, and of loading if it wants to", async () => {
   const heard = [];
-  const { tell } = await joinReady({ onLoad: (event) => heard.push(["load", event]), onKeys: (keys) => heard.push(["keys", keys]) });
-  tell[1]({ phase: "ready" });
-  tell[0]([{ id: "a" }]);
+  const onLoad = (event) => heard.push(["load", event]);
+  const { asks, onProgress } = await joinReady({ onLoad, onSession: (event) => heard.push(["session", event]) });
+  onProgress({ phase: "ready" });
+  asks.onEvent({ type: "leaving" });
   await idle();
-  assert.deepEqual(heard, [["load", { phase: "ready" }], ["keys", [{ id: "a" }]]]);
-  const quiet = await joinReady();
-  assert.equal(quiet.tell[1], undefined, "nobody wants to hear how loading goes");
-  quiet.tell[0]([]); // and nobody hears of keys
-  await idle();
-  assert.deepEqual(reported, []);
+  assert.deepEqual(heard, [["load", { phase: "ready" }], ["session", { type: "leaving" }]]);
+  assert.equal((await joinReady()).onProgress, undefined, "nobody wants to hear how loading goes");
 });
+
+/** A module whose calls need headers, which they return, and what its page does for them. */
+async function joinAsking(headers) {
+  const answers = { listSessions: (_, { signal }) => joined.asks.headers(signal) };
+  const joined = await joinReady({ headers, answers });
+  return joined;
+}
+const list = (client, settings) => client.call("listSessions", ["account", {}], { ...patient, ...settings });
+
+test("headers are asked for by the module when it wants them, and each answer is of its own question", async () => {
+  const answers = [];
+  const { client, page, module } = await joinAsking(() => new Promise((resolve) => answers.push(resolve)));
+  await idle();
+  assert.deepEqual(answers, [], "nobody needs them yet");
+  const pending = [list(client), list(client)];
+  await idle();
+  answers[1]({ a: "2" });
+  answers[0]({ a: "1" });
+  assert.deepEqual(await Promise.all(pending), [{ a: "1" }, { a: "2" }]);
+  const again = list(client);
+  await idle();
+  answers[2]({ a: "3" });
+  assert.deepEqual(await again, { a: "3" });
+  const ids = (port, wanted) => port.posted.filter(({ type }) => type === wanted).map(({ id }) => id);
+  assert.deepEqual([ids(module, "ask"), ids(module, "enough")], [[0, 1, 2], []]);
+  assert.deepEqual(ids(page, "headers"), [1, 0, 2]);
+});
+
+test("headers that are not to be had are HEADERS_FAILED, with the cause, which does not cross", async (t) => {
+  const cause = new Error("no token");
+  const { client, page } = await joinAsking(() => Promise.reject(cause));
+  const clean = pollute(t, { headers: { polluted: "yes" } });
+  const got = await outcome(list(client));
+  clean();
+  assert.deepEqual([got.code, got.retryable, got.cause], ["HEADERS_FAILED", true, cause]);
+  const { headers, ...rest } = page.posted.at(-1);
+  assert.deepEqual([headers, rest], [undefined, { type: "headers", id: 0 }]);
+});
+
+for (const [name, end] of [
+  ["is aborted", ({ controller }) => controller.abort()],
+  ["is late", () => mock.timers.tick(3000)],
+  ["ends with its module", ({ service }) => service.stop()],
+  ["ends with the signer", ({ client }) => client.close()],
+]) {
+  test(`whoever fetches headers is told when the call ${name}, and what is fetched then is nobody's`, async () => {
+    let signal, come;
+    const joined = await joinAsking((given) => ((signal = given), new Promise((resolve) => (come = resolve))));
+    joined.controller = new AbortController();
+    const pending = outcome(list(joined.client, { signal: joined.controller.signal }));
+    await idle();
+    assert.equal(signal.aborted, false);
+    end(joined);
+    await idle();
+    assert.equal(signal.aborted, true);
+    assert.ok((await pending).code);
+    come({ a: "late" });
+    await idle();
+    if (joined.stopped === 0) assert.equal(await joined.client.call("keys", [], patient), undefined, "the module lives on");
+  });
+}
 
 const inherited = ["constructor", "__proto__", "toString", "hasOwnProperty"];
-for (const method of [...inherited, "close", "lendKey", "stateOf", "nonsense", "", undefined, 0, ["keys"]]) {
+for (const method of [...inherited, "close", "lendKey", "revokeOtherSessions", "nonsense", "", undefined, 0, ["keys"]]) {
   test(`the method ${JSON.stringify(method)} is looked up nowhere, and ends the module`, async () => {
     const [page, module] = pair();
     const looked = [];
@@ -171,35 +239,36 @@ for (const method of [...inherited, "close", "lendKey", "stateOf", "nonsense", "
 test("buffers move to the module and leave none of their bytes on the page", async () => {
   const { client, service } = await joinReady();
   const privateKey = new Uint8Array(32).fill(7);
-  const pending = client.call("importKey", [{ privateKey }, {}], { timeoutMs, transfer: [privateKey.buffer] });
-  await pending;
+  await client.call("importKey", [{ privateKey }, {}], patient, [privateKey.buffer]);
   assert.equal(privateKey.length, 0);
   assert.deepEqual(service.asked[0].args[0].privateKey, new Uint8Array(32).fill(7));
 });
 
 test("arguments that cannot be sent are ARGUMENT_INVALID, and the client lives on", async () => {
   const { client, page } = await joinReady();
-  const got = await outcome(client.call("removeKey", [() => {}], { timeoutMs }));
+  const got = await outcome(client.call("removeKey", [() => {}], patient));
   assert.equal(got.code, "ARGUMENT_INVALID");
   assert.equal(got.cause.name, "DataCloneError");
   mock.timers.tick(10_000);
   assert.deepEqual(page.types, ["start"], "no deadline is left of it");
-  assert.equal(await client.call("keys", [], { timeoutMs }), undefined);
+  assert.equal(await client.call("keys", [], patient), undefined);
 });
 
-test("a call without options is one, with options it gets a signal of the module's own", async () => {
+test("a call without options is one, with options, which come last, it gets a signal of the module's own", async () => {
   const { client, service } = await joinReady();
-  for (const args of [[], ["id"], ["id", null], ["id", {}]]) await client.call("removeKey", args, { timeoutMs });
-  const [none, one, empty, [, options]] = service.asked.map(({ args }) => args);
+  for (const args of [[], ["id"], ["id", null], ["id", {}], [{}]]) await client.call("removeKey", args, patient);
+  const [none, one, empty, [, second], [first]] = service.asked.map(({ args }) => args);
   assert.deepEqual([none, one, empty], [[], ["id"], ["id", null]]);
-  assert.deepEqual(Object.keys(options), ["signal"]);
-  assert.ok(options.signal instanceof AbortSignal && !options.signal.aborted);
+  for (const options of [first, second]) {
+    assert.deepEqual(Object.keys(options), ["signal"]);
+    assert.ok(options.signal instanceof AbortSignal && !options.signal.aborted);
+  }
 });
 
 test("a crash is told once, and not as one call's error", async () => {
   const crash = new GridSignerError("WORKER_FAILED", "the module crashed", { retryable: true });
   const { client, module, service } = await joinReady({ answers: { keys: () => Promise.reject(crash), removeKey: never } });
-  const pending = ["keys", "removeKey"].map((method) => outcome(client.call(method, [], { timeoutMs })));
+  const pending = ["keys", "removeKey"].map((method) => outcome(client.call(method, [], patient)));
   await idle();
   assert.deepEqual(module.types, ["ready"]);
   service.stop();
@@ -213,7 +282,12 @@ test("the lock that says that the thread lives is held, or the page is told that
   const locks = new Locks();
   const noting = { request: (name, ...rest) => (asked.push(name), locks.request(name, ...rest)) };
   const denying = { request: () => Promise.reject(new DOMException("denied", "SecurityError")) };
-  for (const [held, alive, want] of [[noting, "gridsigner/1", true], [denying, "gridsigner/1", false], [noting, undefined, false]]) {
+  for (const [held, alive, want] of [
+    [noting, "gridsigner/1", true],
+    [denying, "gridsigner/1", false],
+    [undefined, "gridsigner/1", false],
+    [noting, undefined, false],
+  ]) {
     setLocks(held);
     assert.equal(await join({ alive }).client.ready, want);
   }
@@ -225,7 +299,7 @@ test("the lock that says that the thread lives is held, or the page is told that
 test("the module is ready only once the lock is held", async () => {
   const locks = new Locks();
   setLocks(locks);
-  void locks.request("gridsigner/1", never);
+  locks.request("gridsigner/1", never).catch(() => {}); // which loses it
   const { module } = join({ alive: "gridsigner/1" });
   await idle();
   assert.deepEqual(module.types, []);
@@ -253,13 +327,13 @@ for (const [name, makeEnds] of Object.entries({
     });
     const privateKey = Uint8Array.of(1, 2, 3);
     const events = [];
-    const settings = { timeoutMs, transfer: [privateKey.buffer], onProgress: (event) => events.push(event) };
-    assert.deepEqual(await client.call("importKey", [{ privateKey }, {}], settings), [1, 2, 3]);
+    const settings = { ...patient, onProgress: (event) => events.push(event) };
+    assert.deepEqual(await client.call("importKey", [{ privateKey }, {}], settings, [privateKey.buffer]), [1, 2, 3]);
     assert.equal(privateKey.length, 0);
     assert.deepEqual(events, [{ bytes: 3 }]);
-    const lost = await outcome(client.call("removeKey", ["id"], { timeoutMs }));
+    const lost = await outcome(client.call("removeKey", ["id"], patient));
     assert.deepEqual(toWire(lost), { code: "KEY_LOST", message: "gone", retryable: false, requestId: "Request:1" });
-    assert.equal((await outcome(client.call("keys", [() => {}], { timeoutMs }))).code, "ARGUMENT_INVALID");
+    assert.equal((await outcome(client.call("keys", [() => {}], patient))).code, "ARGUMENT_INVALID");
     assert.equal(service.asked.length, 2);
   });
 }

@@ -50,7 +50,11 @@ const refusals = {
   "timeoutMs a string": () => create({ timeoutMs: "100" }),
   "persistence unknown": () => create({ persistence: "localStorage" }),
   "onProgress not a function": () => create({ onProgress: {} }),
-  "onKeysChanged not a function": () => create({ onKeysChanged: {} }),
+  "onKeysChanged, which is gone": () => create({ onKeysChanged: () => {} }),
+  "namespace with a slash": () => create({ namespace: "a/b" }),
+  "namespace empty": () => create({ namespace: "" }),
+  "payloads unknown": () => create({ payloads: "opaque" }),
+  "signal a look-alike": () => create({ signal: { aborted: false, addEventListener() {}, removeEventListener() {} } }),
   "createKey: unknown option": () => signer.createKey({ extractable: true }),
   "createKey: curve a number": () => signer.createKey({ curve: 1 }),
   "createKey: curve by name": () => signer.createKey("P-256"),
@@ -106,9 +110,13 @@ const refusals = {
   "revoke: unknown option": () => revoke({ intent: "send-payment" }),
   "revoke: onProgress not a function": () => revoke({ onProgress: 1 }),
   "revoke: timeoutMs zero": () => revoke({ timeoutMs: 0 }),
-  "revoke others: no account": () => signer.revokeOtherSessions({}, { key }),
-  "revoke others: no key": () => signer.revokeOtherSessions(account, {}),
-  "revoke others: no options": () => signer.revokeOtherSessions(account),
+  "sign out: no key": () => signer.signOut(),
+  "sign out: options null": () => signer.signOut(key, null),
+  "sign out: scope unknown": () => signer.signOut(key, { scope: "mine" }),
+  "sign out: unreachable unknown": () => signer.signOut(key, { unreachable: "give-up" }),
+  "sign out: timeoutMs negative": () => signer.signOut(key, { timeoutMs: -1 }),
+  "sign out: onProgress not a function": () => signer.signOut(key, { onProgress: {} }),
+  "sign out: a signal, which it does not take": () => signer.signOut(key, { signal: new AbortController().signal }),
   "list: account a number": () => signer.listSessions(1),
   "list: options null": () => signer.listSessions(account, null),
   "list: unknown option": () => signer.listSessions(account, { key }),
@@ -122,6 +130,29 @@ for (const [name, call] of Object.entries(refusals)) {
     assert.deepEqual(page.calls, []);
     assert.equal(page.workers.length, 1, "no other worker was started");
     assert.deepEqual(await outcome(signer.createKey()), { value: key }, "the signer lives on");
+  });
+}
+
+for (const [name, call, about] of [
+  ["revokeSession(5)", () => signer.revokeSession(5), /^sessionId must be a string/],
+  ["revokeSession(id)", () => signer.revokeSession(session), /key/],
+  ["revokeSession(id, {})", () => signer.revokeSession(session, {}), /^key must be/],
+  ["signChallenge(undefined, { key })", () => signer.signChallenge(undefined, { key }), /^challenge must be an object/],
+  ["signChallenge(5)", () => signer.signChallenge(5), /^challenge must be an object/],
+  ["signChallenge(challenge)", () => signer.signChallenge(challenge()), /key/],
+  ["signChallenge(challenge, {})", () => signer.signChallenge(challenge(), {}), /^key must be/],
+  ["signOut()", () => signer.signOut(), /^key must be/],
+  ["signOut(5, 6)", () => signer.signOut(5, 6), /^key must be/],
+  ["removeKey(undefined)", () => signer.removeKey(undefined), /^key must be/],
+  ["bindSession(undefined, 5)", () => signer.bindSession(undefined, 5), /^key must be/],
+  ["bindSession(key)", () => signer.bindSession(key), /^session must be an object/],
+  ["listSessions(undefined, 5)", () => signer.listSessions(undefined, 5), /^accountId must be a string/],
+  ["importKey({ curve: 5 })", () => signer.importKey({ curve: 5 }), /^privateKey must be a Uint8Array/],
+]) {
+  test(`the message is about what is wrong first: ${name}`, async () => {
+    const { code, message } = await outcome(call());
+    assert.equal(code, "ARGUMENT_INVALID");
+    assert.match(message, about);
   });
 }
 

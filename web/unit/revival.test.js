@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 import { GridSignerError } from "../.tsc/src/index.js";
-import { account, create, key, Page } from "./page.js";
+import { account, create, expiresAt, graceMs, key, Page, session } from "./page.js";
 import { idle, never, outcome, stopTime } from "./ports.js";
 
 let page;
@@ -13,14 +13,10 @@ beforeEach(() => {
 });
 afterEach(() => {
   page.close();
-  mock.timers.reset();
+  mock.reset();
 });
 
-/** The browser ends the newest worker. */
-async function kill() {
-  page.worker.die();
-  await idle();
-}
+const kill = () => page.kill();
 
 test("a worker that ends without a word fails what is pending, and the next call has another", async () => {
   page.answers = { ...page.answers, listSessions: never, keys: () => ["a"] };
@@ -29,7 +25,7 @@ test("a worker that ends without a word fails what is pending, and the next call
   await idle();
   await kill();
   const { code, message, retryable } = await pending;
-  assert.deepEqual([code, message, retryable], ["WORKER_FAILED", "the signer stopped: its worker was ended", true]);
+  assert.deepEqual([code, message, retryable], ["WORKER_FAILED", "the signer stopped: it no longer answers", true]);
   assert.equal(page.workers[0].terminated, true);
   assert.equal(page.workers.length, 1, "nobody needs another yet");
   assert.deepEqual(await Promise.all([signer.keys(), signer.keys()]), [["a"], ["a"]]);
@@ -59,8 +55,9 @@ test("the next is told which keys were only in memory, and so is the one after i
 
 test("the next is started as the first was, but nobody hears how it loads", async () => {
   const heard = [];
-  const listeners = { onProgress: () => heard.push("load"), onKeysChanged: (keys) => heard.push(keys) };
-  const signer = await create({ wasmUrl: "/s.wasm", persistence: "memory", ...listeners });
+  const signer = await create({ wasmUrl: "/s.wasm", persistence: "memory", namespace: "app", onProgress: () => heard.push("load"), headers: { a: "1" } });
+  signer.on("session", ({ type }) => heard.push(type));
+  page.answers.listSessions = (_, { signal }) => page.worker.asks.headers(signal);
   const { alive: before, progress, ...first } = page.worker.started;
   await kill();
   await signer.keys();
@@ -68,9 +65,9 @@ test("the next is started as the first was, but nobody hears how it loads", asyn
   assert.equal(progress, true);
   assert.deepEqual(second, { ...first, progress: false, custody: { ...first.custody, lost: [] } });
   assert.notEqual(after, before);
-  page.worker.onKeys([]);
-  await idle();
-  assert.deepEqual(heard, [[]]);
+  page.worker.asks.onEvent({ key: "a", type: "started" });
+  assert.deepEqual(await signer.listSessions(account), { a: "1" });
+  assert.deepEqual(heard, ["started"]);
   signer.close();
 });
 
@@ -130,16 +127,42 @@ test("a worker that hangs is given up two seconds after a call was overdue, and 
   signer.close();
 });
 
-test("where locks are denied a worker is not taken for dead", async () => {
-  const { request } = page.locks;
-  page.locks.request = () => {
-    page.locks.request = request; // nobody holds it: whoever waited for it now would have it at once
-    return Promise.reject(new DOMException("denied", "SecurityError"));
-  };
+for (const [name, locks] of Object.entries({
+  "are denied": { request: () => Promise.reject(new DOMException("denied", "SecurityError")) },
+  "are missing": undefined,
+})) {
+  test(`where locks ${name} a worker is not taken for dead, and one that is dead is missed when it does not answer`, async () => {
+    page.set({ navigator: { locks } });
+    const signer = await create();
+    await idle();
+    mock.timers.tick(60_000);
+    assert.deepEqual(await outcome(signer.keys()), { value: undefined });
+    assert.deepEqual([page.workers.length, page.worker.types], [1, ["start", "call"]]);
+    page.worker.peer.close();
+    const late = outcome(signer.keys());
+    await idle();
+    mock.timers.tick(30_000 + graceMs);
+    assert.equal((await late).code, "TIMEOUT");
+    mock.timers.tick(graceMs);
+    assert.deepEqual(await outcome(signer.keys()), { value: undefined });
+    assert.equal(page.workers.length, 2);
+    signer.close();
+  });
+}
+
+test("a worker whose lock is stolen is asked whether it lives, answers, and lives on", async () => {
+  page.answers = { ...page.answers, listSessions: never };
   const signer = await create();
+  let got;
+  outcome(signer.listSessions(account)).then((error) => (got = error));
   await idle();
+  page.locks.release(page.worker.started.alive);
+  await idle();
+  mock.timers.tick(graceMs);
+  await idle();
+  assert.deepEqual([page.worker.types, page.worker.peer.types], [["start", "call", "ping"], ["ready", "pong"]]);
+  assert.deepEqual([got, page.worker.terminated, page.workers.length], [undefined, undefined, 1]);
   assert.deepEqual(await outcome(signer.keys()), { value: undefined });
-  assert.equal(page.workers.length, 1);
   signer.close();
 });
 
@@ -163,4 +186,111 @@ test("a signer whose worker has died can be closed, and gets no other", async ()
   signer.close();
   assert.equal((await outcome(signer.keys())).code, "CLOSED");
   assert.equal(page.workers.length, 1);
+});
+
+const pending = { status: "pending", sessionId: session, sessionExpiresAt: expiresAt };
+const begin = {
+  signOut: (signer, options) => signer.signOut(key, { timeoutMs: 9000, ...options }),
+  revokeSession: (signer, options) => signer.revokeSession(undefined, { key, timeoutMs: 9000, ...options }),
+};
+/** What the newest worker was told of the call. */
+const told = (method) => page.worker.calls.find((call) => call.method === method)?.args.at(-1);
+
+/** A sign-out under way in a worker that will not finish it, of whose time 2.5 s have gone since. */
+async function beginIn(method, options) {
+  let now = 0;
+  mock.method(performance, "now", () => now);
+  page.answers = { ...page.answers, [method]: never };
+  const signer = await create();
+  const leaving = outcome(begin[method](signer, options));
+  await idle();
+  now += 2500;
+  return { signer, leaving };
+}
+
+for (const method of Object.keys(begin)) {
+  test(`${method} whose worker dies in the middle goes on in another, with what is left of its time`, async () => {
+    const events = [];
+    const { signer, leaving } = await beginIn(method, { onProgress: (event) => events.push(event) });
+    const first = told(method);
+    page.answers[method] = (...args) => (args.at(-1).onProgress({ step: "request", leg: 1, attempt: 1 }), pending);
+    await kill();
+    assert.deepEqual(await leaving, { value: pending });
+    assert.equal(page.workers.length, 2);
+    assert.deepEqual([told(method), first.timeoutMs], [{ ...first, timeoutMs: 6500 }, 9000]);
+    assert.deepEqual(events, [{ step: "request", leg: 1, attempt: 1 }]);
+    signer.close();
+  });
+
+  test(`${method} whose key died with its worker is not to be tried again`, async () => {
+    const { signer, leaving } = await beginIn(method);
+    page.answers[method] = () => Promise.reject(new GridSignerError("KEY_LOST", "it died with its worker"));
+    await kill();
+    const { code, retryable } = await leaving;
+    assert.ok(["KEY_LOST", "WORKER_FAILED"].includes(code), code);
+    assert.equal(retryable, false);
+    signer.close();
+  });
+
+  test(`${method} whose second worker dies as well is WORKER_FAILED, and one whose time is up has no second`, async () => {
+    const { signer, leaving } = await beginIn(method);
+    await kill();
+    await kill();
+    assert.deepEqual([(await leaving).code, page.workers.length], ["WORKER_FAILED", 2]);
+    const late = outcome(begin[method](signer, { timeoutMs: 1 }));
+    await idle();
+    mock.timers.tick(1 + graceMs);
+    assert.deepEqual([(await late).code, page.workers.length], ["TIMEOUT", 3]);
+    signer.close();
+  });
+}
+
+test("of other calls none goes on by itself: what they signed could be signed twice", async () => {
+  page.answers = { ...page.answers, signChallenge: never };
+  const signer = await create();
+  const signing = outcome(signer.signChallenge({ payloadToSign: "a", requestId: "b", expiresAt }, { key }));
+  await idle();
+  await kill();
+  assert.deepEqual([(await signing).code, page.workers.length], ["WORKER_FAILED", 1]);
+  signer.close();
+});
+
+const leaving = { key: key.id, session: {}, type: "leaving" };
+const over = { key: key.id, session: {}, type: "ended", reason: "signed-out" };
+for (const [name, events, others, want] of [
+  ["a sign-out is not finished", [leaving], [], 2],
+  ["it is finished", [leaving, over], [], 1],
+  ["one of two is finished", [leaving, { ...leaving, key: "key-2" }, over], [], 2],
+  ["nobody signs out", [{ ...leaving, type: "started" }], [], 1],
+  ["the signer is closed meanwhile", [leaving], ["close"], 1],
+  ["a call was quicker", [leaving], ["keys"], 2],
+]) {
+  test(`a worker that dies has ${want === 2 ? "another" : "no other"} in its place after a second: ${name}`, async () => {
+    const signer = await create();
+    for (const event of events) page.worker.asks.onEvent(event);
+    await idle();
+    await kill();
+    assert.equal(page.workers.length, 1);
+    for (const method of others) signer[method]();
+    mock.timers.tick(999);
+    assert.equal(page.workers.length, others.includes("keys") ? 2 : 1);
+    mock.timers.tick(1);
+    await idle();
+    assert.equal(page.workers.length, want);
+    signer.close();
+  });
+}
+
+test("a worker that cannot be put in the place of another is nobody's uncaught error", async () => {
+  const signer = await create();
+  page.worker.asks.onEvent(leaving);
+  await idle();
+  await kill();
+  page.onWorker = () => {
+    throw new DOMException("refused", "SecurityError");
+  };
+  mock.timers.tick(1000); // which throws what the timer throws
+  page.onWorker = () => {};
+  assert.deepEqual(await outcome(signer.keys()), { value: undefined });
+  signer.close();
 });

@@ -1,6 +1,8 @@
 // How createSigner starts a module: in a worker or on the page's own thread, and
 // by what code it says that it could not.
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
+import { register } from "node:module";
 import { afterEach, beforeEach, mock, test } from "node:test";
 import { createSigner, GridSignerError } from "../.tsc/src/index.js";
 import { create, Page } from "./page.js";
@@ -33,7 +35,7 @@ const violate = (fields) =>
 const fail = (message) => page.worker.dispatchEvent(Object.assign(new Event("error"), message === undefined ? {} : { message }));
 
 test("a worker is started as a module of our name, and told where its parts are", async () => {
-  const signer = await create({ wasmUrl: "signer.wasm", persistence: "memory" });
+  const signer = await create({ wasmUrl: "signer.wasm", persistence: "memory", namespace: "app", payloads: "activities", credentials: "omit" });
   const { url, options, posted } = page.worker;
   assert.deepEqual([String(url), options], [workerUrl, { type: "module", name: "gridsigner" }]);
   const { alive, ...start } = posted[0];
@@ -42,7 +44,14 @@ test("a worker is started as a module of our name, and told where its parts are"
     type: "start",
     wasmUrl: "https://app.example/account/signer.wasm",
     progress: false,
-    custody: { bridgeUrl: "https://app.example/api/grid", persistence: "memory", lost: undefined },
+    custody: {
+      bridgeUrl: "https://app.example/api/grid",
+      credentials: "omit",
+      payloads: "activities",
+      persistence: "memory",
+      namespace: "app",
+      lost: undefined,
+    },
   });
   const other = await create();
   assert.notEqual(page.worker.started.alive, alive, "each worker has a lock of its own");
@@ -62,7 +71,14 @@ test("it resolves once the module is ready, to a signer that nobody can change",
   signer.close();
 });
 
-test("the page is told how loading goes and which keys there are; a listener that throws is reported", async () => {
+test("what is not asked for is the default", async () => {
+  const signer = await create();
+  const { credentials, payloads, persistence, namespace } = page.worker.started.custody;
+  assert.deepEqual([credentials, payloads, persistence, namespace], ["same-origin", "all", "indexeddb", undefined]);
+  signer.close();
+});
+
+test("the page is told how loading goes; a listener that throws is reported", async () => {
   const heard = [];
   page.load = (service) => (page.worker.onProgress({ phase: "download" }), service);
   const signer = await create({
@@ -70,19 +86,22 @@ test("the page is told how loading goes and which keys there are; a listener tha
       heard.push(event);
       throw new Error("of the listener");
     },
-    onKeysChanged: (keys) => heard.push(keys),
   });
-  page.worker.onKeys(["a"]);
-  await idle();
-  assert.deepEqual(heard, [{ phase: "download" }, ["a"]]);
+  assert.deepEqual(heard, [{ phase: "download" }]);
   assert.deepEqual(page.reported.map(({ message }) => message), ["of the listener"]);
   signer.close();
 });
 
+const dataUrls = { bridgeUrl: "https://app.example/api", wasmUrl: "https://app.example/s.wasm", workerUrl: "data:text/javascript,", worker: false };
 for (const [name, prepare, options, message] of [
   ["where there is no page", () => delete globalThis.location, {}, /there is no page here/],
   ["without a secure context", () => page.set({ isSecureContext: false }), {}, /a secure context is needed/],
+  ["where nobody says whether the context is secure, as in jsdom", () => delete globalThis.isSecureContext, {}, /a secure context is needed/],
   ["a worker of another origin", () => {}, { workerUrl: "https://cdn.example/worker.js" }, /of this page's origin, https:\/\/app\.example/],
+  ["a blob:, which has the page's origin", () => {}, { workerUrl: "blob:https://app.example/0f" }, /of this page's origin/],
+  ["a data:", () => {}, { workerUrl: "data:text/javascript," }, /of this page's origin/],
+  ["a blob: on the page's own thread", () => {}, { workerUrl: "blob:https://app.example/0f", worker: false }, /of this page's origin/],
+  ["a data: on a page without an origin", () => page.set({ location: new URL("data:text/html,") }), dataUrls, /of this page's origin/],
   ["a worker beside a library that is of another origin", () => {}, { workerUrl: undefined }, /of this page's origin/],
 ]) {
   test(`refused before a worker is made: ${name}`, async () => {
@@ -222,14 +241,57 @@ test("a policy that does not allow ours matters only if it wants one", async () 
   signer.close();
 });
 
-/** A page without an origin, since Node imports no script of one. */
+test("a signal that has fired: ABORTED with its reason, and nothing is started", async () => {
+  const { code, cause, retryable } = await outcome(create({ signal: AbortSignal.abort("no more") }));
+  assert.deepEqual([code, cause, retryable, page.workers], ["ABORTED", "no more", false, []]);
+});
+
+test("a signal that fires while the module is loading: ABORTED with its reason, and nothing is left running", async () => {
+  page.load = never;
+  const controller = new AbortController();
+  const pending = outcome(create({ signal: controller.signal, timeoutMs: 300 }));
+  await idle();
+  controller.abort("no more");
+  const { code, cause, retryable } = await pending;
+  assert.deepEqual([code, cause, retryable], ["ABORTED", "no more", false]);
+  assert.equal(page.worker.terminated, true);
+  mock.timers.tick(60_000);
+  await idle();
+  assert.equal(page.workers.length, 1);
+  assert.equal(getEventListeners(controller.signal, "abort").length, 0);
+  assert.equal(getEventListeners(page, "securitypolicyviolation").length, 0);
+});
+
+test("a signal that fires once the signer is there ends nothing", async () => {
+  const controller = new AbortController();
+  const signer = await create({ signal: controller.signal });
+  controller.abort();
+  assert.equal(getEventListeners(controller.signal, "abort").length, 0);
+  assert.deepEqual(await outcome(signer.keys()), { value: undefined });
+  assert.equal(page.workers.length, 1);
+  signer.close();
+});
+
+/** Scripts of the page's origin, for the import() of worker: false: Node knows none. */
+const scripts = {
+  "/here.js": "export const serve = (port) => globalThis.serveHere(port)",
+  "/broken.js": "throw new Error('broken')",
+  "/other.js": "export const other = 1",
+};
+const hooks = `
+  const scripts = ${JSON.stringify(scripts)};
+  const path = (url) => url.startsWith("https://app.example/") ? url.slice(19) : undefined;
+  export const resolve = (url, context, next) => path(url) ? { url, shortCircuit: true } : next(url, context);
+  export const load = (url, context, next) =>
+    path(url) ? { format: "module", source: scripts[path(url)], shortCircuit: true } : next(url, context);`;
+register(`data:text/javascript,${encodeURIComponent(hooks)}`);
+
 function openHere(script) {
   const channel = function () {
     [this.port1, this.port2] = pair();
   };
-  page.set({ location: new URL("data:text/html,"), MessageChannel: channel });
-  const [bridgeUrl, wasmUrl] = ["https://app.example/api", "https://app.example/s.wasm"];
-  return outcome(createSigner({ bridgeUrl, wasmUrl, workerUrl: `data:text/javascript,${script}`, worker: false }));
+  page.set({ MessageChannel: channel });
+  return outcome(create({ workerUrl: script, worker: false }));
 }
 
 test("worker: false serves the module over a channel of the page's own, without a worker or a lock", async (t) => {
@@ -239,7 +301,7 @@ test("worker: false serves the module over a channel of the page's own, without 
   const service = { methods: { keys: async () => ["a"] }, close: async () => void closed++, stopped: never() };
   globalThis.serveHere = (port) => serve(port, async (start) => ((started = start), service));
   t.after(() => delete globalThis.serveHere);
-  const { value: signer } = await openHere("export const serve = globalThis.serveHere");
+  const { value: signer } = await openHere("/here.js");
   assert.deepEqual(await signer.keys(), ["a"]);
   assert.deepEqual([page.workers, started.alive], [[], undefined]);
   signer.close();
@@ -248,10 +310,10 @@ test("worker: false serves the module over a channel of the page's own, without 
   assert.equal(closed, 1);
 });
 
-test("worker: false without a script there, or with one that is not ours: LOAD_FAILED", async () => {
-  for (const script of ["throw new Error('broken')", "export const other = 1"]) {
+test("worker: false with a script that throws, or one that is not ours: LOAD_FAILED", async () => {
+  for (const script of ["/broken.js", "/other.js"]) {
     const { code, message, retryable } = await openHere(script);
     assert.deepEqual([code, retryable], ["LOAD_FAILED", true]);
-    assert.match(message, /data:text\/javascript,.* could not be loaded: /);
+    assert.match(message, /https:\/\/app\.example\/.*\.js could not be loaded: /);
   }
 });

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"gridsigner/bridge"
+	"gridsigner/signer"
 )
 
 // demoAddress is where the demo listens unless told otherwise, or on any free
@@ -21,7 +22,8 @@ const demoAddress = "127.0.0.1:8787"
 // demonstration is a demo that is about to run, as its flags describe it.
 type demonstration struct {
 	simulator
-	web string
+	web      string
+	payloads signer.Payloads
 }
 
 func (d *demonstration) flags() *flag.FlagSet {
@@ -29,6 +31,7 @@ func (d *demonstration) flags() *flag.FlagSet {
 	f.StringVar(&d.listen, "listen", "", "loopback `address` to listen on; port 0 picks one (default "+demoAddress+", or a free port)")
 	f.StringVar(&d.web, "web", "", "`directory` of the built web files (default web/dist)")
 	d.register(f)
+	registerPayloads(f, &d.payloads)
 	return f
 }
 
@@ -71,7 +74,7 @@ func demo(ctx context.Context, sys system, args []string) error {
 	upstream := origin(simListener) + gridPath
 	api, err := bridge.New(bridge.Config{
 		Upstream: upstream, ClientID: seed.ClientID, ClientSecret: bridge.NewSecret(seed.ClientSecret),
-		Authenticate: authenticate, Log: log,
+		Authenticate: authenticate, Payloads: d.payloads, Log: log,
 	})
 	if err != nil {
 		return err

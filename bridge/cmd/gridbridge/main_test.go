@@ -105,6 +105,8 @@ func TestCommandLine(t *testing.T) {
 		{"serve without an audience", []string{"serve", "--jwks", "none", "--issuer", "i"}, "audience is not set", ""},
 		{"serve with an issuer that is no URL", []string{"serve", "--issuer", "i", "--audience", "a"}, "not an absolute URL", ""},
 		{"serve with plain http to the app", []string{"serve", "--forward-auth", "http://app.example/"}, "must be https", ""},
+		{"serve with unknown payloads", []string{"serve", "--payloads", "some"}, `payloads: "some" is neither all nor activities`, ""},
+		{"demo with unknown payloads", []string{"demo", "--web", ".", "--listen", "127.0.0.1:0", "--payloads", "some"}, `payloads: "some" is neither all nor activities`, ""},
 		{"serve without credentials", []string{"serve"}, "GRID_CLIENT_SECRET", ""},
 	}
 	for _, v := range tests {

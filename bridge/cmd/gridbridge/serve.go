@@ -39,7 +39,7 @@ func serve(ctx context.Context, sys system, args []string) error {
 		Upstream:     sys.getenv("GRID_BASE_URL"),
 		Credentials:  func() (string, bridge.Secret, error) { return bridge.CredentialsFromEnv(sys.getenv) },
 		Authenticate: authenticate, AllowOrigins: s.origins, TrustedProxies: s.proxies,
-		Limits: s.limits, Redis: redis, Log: log, Metrics: registry, Now: sys.now,
+		Payloads: s.payloads, Limits: s.limits, Redis: redis, Log: log, Metrics: registry, Now: sys.now,
 	})
 	if err := errors.Join(errFlags, errUsers, errRedis, errBridge); err != nil {
 		return err

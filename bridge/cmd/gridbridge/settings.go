@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gridsigner/bridge"
+	"gridsigner/signer"
 )
 
 // settings are the flags of serve. Each can also be set by a variable of the
@@ -24,6 +25,7 @@ type settings struct {
 	limits                                     bridge.Limits
 	adminListen                                string
 	configCheck                                bool
+	payloads                                   signer.Payloads
 	redisURL                                   string
 	drainDelay                                 time.Duration
 }
@@ -44,10 +46,17 @@ func (s *settings) flags() *flag.FlagSet {
 	f.TextVar(&s.limits.SignIn, "limit-sign-in", bridge.DefaultLimits.SignIn, "`limit` on sign-ins, of one address and of one user")
 	s.limits.InFlight = bridge.DefaultLimits.InFlight
 	f.Var((*count)(&s.limits.InFlight), "max-in-flight", "`number` of requests at once, beyond which load is shed")
+	registerPayloads(f, &s.payloads)
 	f.StringVar(&s.redisURL, "redis-url", "", "`URL` of a Redis that all replicas share: redis://host:port/db, rediss:// for TLS. With a password, set the variable: ps shows flags")
 	f.DurationVar(&s.drainDelay, "drain-delay", 5*time.Second, "`time` between /readyz turning 503 and the end of listening, for load balancers to notice; only with --admin-listen")
 	f.BoolVar(&s.configCheck, "config-check", false, "report what is wrong with the configuration, and do not listen")
 	return f
+}
+
+// registerPayloads adds the flag that serve and demo share. Its values are for
+// the bridge to judge.
+func registerPayloads(f *flag.FlagSet, payloads *signer.Payloads) {
+	f.StringVar((*string)(payloads), "payloads", string(signer.PayloadsAll), "`kind` of payloads that are relayed to be signed: all, or activities, which leaves out the opaque ones of April 2026")
 }
 
 // check checks what no other package does.

@@ -9,11 +9,12 @@ import (
 	"testing"
 
 	"gridsigner/bridge"
+	"gridsigner/signer"
 )
 
 func TestSettingsFromEnvironment(t *testing.T) {
 	env := map[string]string{
-		"GRIDBRIDGE_ISSUER": "env", "GRIDBRIDGE_AUDIENCE": "env", "GRIDBRIDGE_LIMIT_USER": "1/1m,2",
+		"GRIDBRIDGE_ISSUER": "env", "GRIDBRIDGE_AUDIENCE": "env", "GRIDBRIDGE_LIMIT_USER": "1/1m,2", "GRIDBRIDGE_PAYLOADS": "activities",
 		"GRIDBRIDGE_ALLOW_ORIGIN": "https://a.example,https://b.example", "GRIDBRIDGE_TRUSTED_PROXY": "10.0.0.1/8,::1",
 	}
 	var s settings
@@ -25,7 +26,7 @@ func TestSettingsFromEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.issuer != "flag" || s.audience != "env" || s.origins.String() != "https://a.example,https://b.example" ||
-		s.limits.User.String() != "1/1m0s,2" || s.proxies.String() != "10.0.0.0/8 ::1/128" {
+		s.payloads != signer.PayloadsActivities || s.limits.User.String() != "1/1m0s,2" || s.proxies.String() != "10.0.0.0/8 ::1/128" {
 		t.Errorf("settings = %+v", s)
 	}
 	for name, value := range map[string]string{"GRIDBRIDGE_LIMIT_USER": "many", "GRIDBRIDGE_TRUSTED_PROXY": "nobody", "GRIDBRIDGE_MAX_IN_FLIGHT": "x"} {

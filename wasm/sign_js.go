@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"syscall/js"
+	"time"
+
+	"gridsigner/signer"
+)
+
+// signing is what a call signs with, and under which conditions.
+type signing struct {
+	key     *signer.Key
+	options signer.SignOptions
+	clock   clock
+}
+
+// signing reads {key, payloads?, organizationId?, allow?, clock?}. Whoever keeps
+// the key has a last word in allow: it may have ended while the call went on.
+func (k keyring) signing(o object) signing {
+	s := signing{key: k.key(o.property("key")), clock: clockOption(o)}
+	s.options.Payloads = signer.Payloads(o.optionalText("payloads"))
+	s.options.Organization = o.optionalText("organizationId")
+	if allow := o.function("allow"); !allow.IsUndefined() {
+		s.options.Allow = func(ctx context.Context) error {
+			_, err := callback(ctx, allow)
+			return ours(err, errInternal)
+		}
+	}
+	return s
+}
+
+func (s signing) sign(ctx context.Context, c signer.Challenge) (signer.Signed, error) {
+	return signer.SignChallenge(ctx, s.key, c, s.options, s.clock.now())
+}
+
+func (k keyring) signChallenge(args arguments) work {
+	c, o := challenge(args.at(0)), args.options(1)
+	s := k.signing(o)
+	s.options.Intent = intent(o.property("intent"))
+	s.options.Format = signer.Format(o.optionalText("format"))
+	return func(ctx context.Context) (any, error) {
+		signed, err := s.sign(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		return map[string]any{
+			"headers":   map[string]any{signer.HeaderSignature: signed.Header, signer.HeaderRequestID: signed.RequestID},
+			"signature": signed.Header,
+			"requestId": signed.RequestID,
+			"format":    string(signed.Format),
+			"intent":    string(signed.Intent),
+		}, nil
+	}
+}
+
+// clock is what the worker knows of the server's time: an object with the
+// functions now and learn, see web/src/clock.ts. Without one, this device's own
+// clock is used.
+type clock struct{ object }
+
+func clockOption(o object) clock { return clock{asObject(o.property("clock"), "clock")} }
+
+func (c clock) now() time.Time {
+	if c.v.IsUndefined() {
+		return time.Now()
+	}
+	return time.UnixMilli(int64(c.invoke("now").Float()))
+}
+
+// learn passes on the Date of an answer, null where there is none to be read.
+func (c clock) learn(date js.Value) {
+	if !c.v.IsUndefined() {
+		c.invoke("learn", date)
+	}
+}

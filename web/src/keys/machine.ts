@@ -1,0 +1,130 @@
+/**
+ * The life of a key, as one state machine. The stored record is the truth; each
+ * move below is one transaction that looks at the record as it then is, so two
+ * tabs cannot disagree. States only go forward.
+ *
+ *     new ──bind──▶ active ──leave──▶ leaving ──finish──▶ ended
+ *
+ * A `leaving` key signs the end of its own session and nothing else; an ended
+ * one has no secret any more, and stays as a tombstone, for tabs that wake later.
+ */
+import type { Curve, EndReason, SessionBinding, SessionKey } from "../types.ts";
+
+export const states = ["new", "active", "leaving", "ended"] as const;
+export type State = (typeof states)[number];
+
+/** The part of a key that signs. */
+export type Secret =
+  /** P-256: a CryptoKey that is not extractable. */
+  | { readonly handle: CryptoKey }
+  /** secp256k1, at rest: AES-256-GCM, see secrets.ts. */
+  | { readonly iv: Uint8Array<ArrayBuffer>; readonly ciphertext: ArrayBuffer }
+  /** secp256k1, in memory: under this id in the module. */
+  | { readonly held: string };
+
+export interface KeyRecord {
+  readonly id: string;
+  readonly curve: Curve;
+  readonly publicKey: string;
+  /** By this device's clock, as all times here: orders keys(). */
+  readonly createdAt: number;
+  readonly state: State;
+  /** Counts the moves: of two copies in one state the one with more is the newer. */
+  readonly rev: number;
+  /** Where it is kept. */
+  readonly persistence: SessionKey["persistence"];
+  /** Of every state but `ended`. */
+  readonly secret?: Secret;
+  readonly session?: SessionBinding;
+  /** The organization of the first payload whose signature Grid accepted: no other is signed for. */
+  readonly organizationId?: string;
+  /** Of `leaving`: who tells Grid, and until when nobody else does. */
+  readonly lease?: { readonly holder: string; readonly until: number };
+  /** Of `ended`. */
+  readonly reason?: EndReason;
+  readonly endedAt?: number;
+}
+
+/** How long a tab that tells Grid may be silent, before another takes over. */
+export const leaseMs = 3000;
+
+/** Longer than any tab sleeps that still believes in its session. A key that was never bound goes as late. */
+export const forgottenMs = 30 * 86_400_000;
+
+/** What can happen to a key. `session`: that of which somebody says that it is over. */
+export type Move =
+  | { type: "bind"; session: SessionBinding }
+  | { type: "accept"; organizationId: string }
+  | { type: "leave" }
+  | { type: "lease"; holder: string; now: number }
+  | { type: "end"; reason: EndReason; now: number; session?: SessionBinding | undefined };
+
+/** From which states each is possible, and to which it leads; without one the state stays. */
+const moves: Record<Move["type"], { from: readonly State[]; to?: State }> = {
+  bind: { from: ["new", "active"], to: "active" },
+  accept: { from: ["new", "active"] },
+  leave: { from: ["active"], to: "leaving" },
+  lease: { from: ["leaving"] },
+  end: { from: ["new", "active", "leaving"], to: "ended" },
+};
+
+/** Which end is possible from where. A caller's wish alone ends a `leaving` key as `forgotten`, and in no other way. */
+const ends: Record<EndReason, readonly State[]> = {
+  "signed-out": ["leaving"],
+  revoked: ["active", "leaving"],
+  expired: ["new", "active", "leaving"],
+  removed: ["new", "active"],
+  forgotten: ["leaving"],
+  lost: ["new", "active", "leaving"],
+};
+
+/** The record after a move; undefined where that is not possible, and nothing changes. */
+export function step(record: KeyRecord, move: Move): KeyRecord | undefined {
+  const { from, to = record.state } = moves[move.type];
+  if (!from.includes(record.state)) return undefined;
+  const after = { ...record, state: to, rev: record.rev + 1 };
+  switch (move.type) {
+    case "bind":
+      return { ...after, session: move.session };
+    case "accept":
+      return record.organizationId === undefined ? { ...after, organizationId: move.organizationId } : undefined;
+    case "leave":
+      return after;
+    case "lease": {
+      const { holder, now } = move;
+      const left = (record.lease?.until ?? 0) - now;
+      // One that runs for much longer than any does was given by another clock.
+      if (record.lease && record.lease.holder !== holder && left > 0 && left <= 2 * leaseMs) return undefined;
+      return { ...after, lease: { holder, until: now + leaseMs } };
+    }
+    case "end": {
+      const { reason, session, now } = move;
+      if (!ends[reason].includes(record.state)) return undefined;
+      // It may have been bound to another one since that was judged.
+      if ((reason === "expired" || reason === "revoked") && !isSame(record.session, session)) return undefined;
+      const { secret: _, lease: __, ...tombstone } = after;
+      return { ...tombstone, reason, endedAt: now };
+    }
+  }
+}
+
+/** Whichever of two copies of a record is further on in the key's life; the first where there is no difference. */
+export function later(a: KeyRecord, b: KeyRecord): KeyRecord {
+  return (states.indexOf(b.state) - states.indexOf(a.state) || b.rev - a.rev) > 0 ? b : a;
+}
+
+/** Whether a key may sign for an intent that a caller names. */
+export function maySign({ state }: KeyRecord, intent: string): boolean {
+  // A token signs a new key in. One that has its session needs none.
+  return state === "new" || (state === "active" && intent !== "sign-in");
+}
+
+/** A key as the page sees it. */
+export function described({ id, curve, publicKey, session, persistence }: KeyRecord): SessionKey {
+  const ofWasm = persistence === "memory" ? "wasm-memory" : "encrypted-at-rest";
+  return { id, curve, publicKey, protection: curve === "P-256" ? "non-extractable" : ofWasm, persistence, ...(session && { session }) };
+}
+
+function isSame(a: SessionBinding | undefined, b: SessionBinding | undefined): boolean {
+  return a?.id === b?.id && a?.expiresAt === b?.expiresAt;
+}

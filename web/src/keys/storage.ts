@@ -1,0 +1,200 @@
+/**
+ * Keys at rest: one IndexedDB database per origin and namespace, shared by all
+ * its tabs.
+ *
+ * What makes tabs safe from each other is that every change is one transaction,
+ * which IndexedDB runs one after another, whatever the tabs do.
+ *
+ * Anything here may reject, at any time: private windows, full disks, a user
+ * who clears site data. What then becomes of a key is keyring.ts's to decide.
+ */
+import { GridSignerError } from "../errors.ts";
+import type { KeyRecord } from "./machine.ts";
+
+/** Where records are kept. memory.ts has the other one. */
+export interface Storage {
+  /** Every record, tombstones included. */
+  all(): Promise<KeyRecord[]>;
+  get(id: string): Promise<KeyRecord | undefined>;
+  /** Stores a new record. */
+  add(record: KeyRecord): Promise<void>;
+  /**
+   * In one transaction: reads a record, if it is there, and writes what `change`
+   * makes of it; with `undefined` it stays as it is, with `null` it goes.
+   * Resolves once that is on the disk, with the record as it is then.
+   */
+  update(id: string, change: (record: KeyRecord) => KeyRecord | undefined | null): Promise<KeyRecord | undefined>;
+  /** The key that secp256k1 keys are sealed with: the one that is there, or else the one that is given. */
+  wrappingKey(made?: CryptoKey): Promise<CryptoKey | undefined>;
+  close(): void;
+}
+
+const [keys, wrapping] = ["keys", "wrapping"] as const;
+
+/** Some engines have left open(), or a transaction, without an answer for ever. */
+const answerMs = 5000;
+
+/**
+ * Connects when it is first needed, and again when the connection was lost: to
+ * a later version of this package, to a user who cleared site data, or to a
+ * browser that put its storage to sleep.
+ */
+export class IndexedDB implements Storage {
+  readonly #name: string;
+  #connection: Promise<IDBDatabase> | undefined;
+  /** A transaction that did not answer in time. Until it does, others would only wait behind it. */
+  #stuck: IDBTransaction | undefined;
+  #closed = false;
+
+  constructor(name: string) {
+    this.#name = name;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#drop();
+  }
+
+  all(): Promise<KeyRecord[]> {
+    return this.#run(keys, "readonly", (store, done) => {
+      store.getAll().onsuccess = result(done);
+    });
+  }
+
+  get(id: string): Promise<KeyRecord | undefined> {
+    return this.#run(keys, "readonly", (store, done) => {
+      store.get(id).onsuccess = result(done);
+    });
+  }
+
+  add(record: KeyRecord): Promise<void> {
+    return this.#run(keys, "readwrite", (store) => {
+      store.add(record);
+      store.transaction.commit();
+    });
+  }
+
+  update(id: string, change: (record: KeyRecord) => KeyRecord | undefined | null): Promise<KeyRecord | undefined> {
+    return this.#run(keys, "readwrite", (store, done) => {
+      store.get(id).onsuccess = result((found: KeyRecord | undefined) => {
+        const changed = found && change(found);
+        if (changed) store.put(changed);
+        else if (changed === null) store.delete(id);
+        done(changed === null ? undefined : (changed ?? found));
+        // At once, and not when the last answer has come: by then the tab may be gone.
+        store.transaction.commit();
+      });
+    });
+  }
+
+  wrappingKey(made?: CryptoKey): Promise<CryptoKey | undefined> {
+    return this.#run(wrapping, made ? "readwrite" : "readonly", (store, done) => {
+      store.get(0).onsuccess = result((found: CryptoKey | undefined) => {
+        if (made && !found) store.put(made, 0); // another tab may have been first
+        done(found ?? made);
+      });
+    });
+  }
+
+  #open(): Promise<IDBDatabase> {
+    const opened = new Promise<IDBDatabase>((resolve, reject) => {
+      const request = indexedDB.open(this.#name, 2);
+      request.onupgradeneeded = () => {
+        const database = request.result;
+        for (const old of [...database.objectStoreNames]) database.deleteObjectStore(old); // nothing was released
+        database.createObjectStore(keys, { keyPath: "id" });
+        database.createObjectStore(wrapping);
+      };
+      request.onerror = () => reject(request.error);
+      request.onsuccess = () => resolve(request.result);
+    });
+    opened.then(
+      (database) => {
+        if (this.#closed) return database.close();
+        this.#connection = opened; // also one that comes late; until then whoever needs it is refused at once
+        // Whoever deletes the database, or a later version of this package, must not wait for us.
+        database.onversionchange = database.onclose = () => this.#drop();
+      },
+      () => (this.#connection = undefined),
+    );
+    return inTime(opened);
+  }
+
+  /** Ends the connection. Whoever comes next makes another. */
+  #drop(): void {
+    this.#connection?.then((database) => database.close(), () => {});
+    this.#connection = undefined;
+  }
+
+  /**
+   * Runs one transaction. What `work` hands to `done` last is returned, once
+   * everything is on the disk: a key must not be reported destroyed that is
+   * back after a power cut.
+   */
+  async #run<T>(
+    name: string,
+    mode: IDBTransactionMode,
+    work: (store: IDBObjectStore, done: (value: T) => void) => void,
+  ): Promise<T> {
+    const database = await (this.#connection ??= this.#open());
+    if (this.#stuck) throw new Error("the database does not answer");
+    const tx = this.#begin(database, name, mode);
+    const ended = new Promise<T>((resolve, reject) => {
+      let value: T;
+      tx.oncomplete = () => resolve(value);
+      tx.onabort = () => reject(tx.error ?? new Error("the transaction was aborted"));
+      work(tx.objectStore(name), (v) => (value = v));
+    });
+    const settled = () => void (this.#stuck === tx && (this.#stuck = undefined));
+    ended.then(settled, () => (abort(tx), settled()));
+    return inTime(ended, () => {
+      this.#stuck = tx;
+      abort(tx);
+    });
+  }
+
+  #begin(database: IDBDatabase, store: string, mode: IDBTransactionMode): IDBTransaction {
+    try {
+      return database.transaction(store, mode, { durability: "strict" });
+    } catch (error) {
+      this.#drop(); // not every engine tells that a connection is lost
+      throw error;
+    }
+  }
+}
+
+/** What callers hear of it. */
+export function storageFailed(): GridSignerError {
+  return new GridSignerError("STORAGE_FAILED", "the browser's storage refuses, or does not answer", { retryable: true });
+}
+
+function inTime<T>(answer: Promise<T>, late = () => {}): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      late();
+      reject(new Error("the database does not answer"));
+    }, answerMs);
+    answer.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
+/** Hands on what a request came to. What fails then fails the transaction, and not the worker. */
+function result<T>(use: (value: T) => void): (event: Event) => void {
+  return ({ target }) => {
+    const { result, transaction } = target as IDBRequest<T>;
+    try {
+      use(result);
+    } catch {
+      abort(transaction!);
+    }
+  };
+}
+
+/** As far as it can be: one that has committed, or was aborted before, throws. */
+function abort(tx: IDBTransaction): void {
+  try {
+    tx.abort();
+  } catch {
+    // It is over, and says so by itself.
+  }
+}
