@@ -126,7 +126,9 @@ test("of three tabs one at a time tells Grid, and another takes over soon after 
 });
 
 test("one that comes later finishes what nobody is left to finish", async () => {
-  await tabs[0].signOut(key({ timeoutMs: 0 }));
+  const waiting = tabs[0].signOut(key({ timeoutMs: 0 }));
+  await pass(1 * second);
+  assert.equal((await waiting).status, "pending");
   await tabs[0].close();
   await pass(100 * second);
   const tries = grid.tries.length;
@@ -145,6 +147,10 @@ test("a session that is said to be gone, and is listed, is somebody else's to as
   const waiting = tab.signOut(key());
   await pass(11 * second);
   assert.equal((await waiting).status, "pending");
+  grid.lists = Promise.reject(new GridSignerError("UPSTREAM_REFUSED", "HTTP 404 BRIDGE_NOT_FOUND")); // of an account that is not theirs
+  grid.lists.catch(() => {});
+  await pass(9 * second);
+  assert.equal(tab.events.at(-1).type, "leaving");
   grid.lists = [];
   await pass(9 * second);
   assert.equal(tab.events.at(-1).reason, "revoked");
