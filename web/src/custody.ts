@@ -21,6 +21,8 @@ export interface CustodySettings {
   namespace: string | undefined;
   /** In a worker that replaces one that died: the keys that died with it. */
   lost?: string[] | undefined;
+  /** Keys whose sign-out a page had noted when it was closed. */
+  leave?: string[] | undefined;
 }
 
 /** What the page does for its worker. */
@@ -68,7 +70,7 @@ export class Custody {
   #doubtMs = 0;
 
   constructor(module: RawModule, settings: CustodySettings, page: Page, storage?: Storage) {
-    const { bridgeUrl, persistence, namespace, lost } = settings;
+    const { bridgeUrl, persistence, namespace, lost, leave = [] } = settings;
     const name = namespace === undefined ? "gridsigner" : `gridsigner/${namespace}`;
     this.#module = module;
     this.#page = page;
@@ -91,6 +93,8 @@ export class Custody {
     // Page code can post here too, so whatever is said is a reason to look, and nothing more.
     if (this.#channel) this.#channel.onmessage = () => void this.#look();
     addEventListener("online", () => this.#leaving.hurry(), { signal: this.#ended.signal });
+    const leaving = leave.map((id) => this.#keyring.move(id, { type: "leave" }).catch(() => {})); // if it is there, and signed in
+    this.#looking = Promise.all(leaving).then(() => {});
     void this.#look();
   }
 
@@ -171,12 +175,11 @@ export class Custody {
   }
 
   async #signOut({ key: id, unreachable, signal, onProgress }: Options, left: () => number): Promise<Outcome> {
-    const found = await this.#keyring.find(id);
-    if (!found.session) throw found.state === "ended" ? lost(words[found.reason!]) : unbound();
     let failed: unknown;
-    // What cannot be written down is done all the same, as long as this tab lives.
+    // Before anything else: this tab may be closed any moment. What cannot be written down is done all the same, as long as it lives.
     const record = await this.#keyring.move(id, { type: "leave" }).catch((error) => ((failed = error), this.#keyring.find(id)));
-    const { id: sessionId, expiresAt: sessionExpiresAt } = record.session!;
+    if (!record.session) throw record.state === "ended" ? lost(words[record.reason!]) : unbound();
+    const { id: sessionId, expiresAt: sessionExpiresAt } = record.session;
     const { reason = record.reason, error } =
       record.state === "leaving" ? await this.#leaving.wait(id, left(), signal, onProgress) : {};
     if (!reason) {

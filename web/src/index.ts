@@ -18,7 +18,7 @@ export async function createSigner(options: api.CreateSignerOptions): Promise<ap
   }
   const config = readOptions(options);
   const { signal } = config;
-  const sessions = new Sessions();
+  const sessions = new Sessions(config.notes);
   const abort = () => client.fail("createSigner was aborted", "ABORTED");
   const aborted = () => new GridSignerError("ABORTED", "createSigner was aborted", { cause: reason(signal!) });
   if (signal && isAborted(signal)) throw aborted();
@@ -54,6 +54,7 @@ function readOptions(value: unknown) {
   ]);
   const { worker = true, headers = {} } = options;
   if (typeof worker !== "boolean") throw args.invalid("worker must be a boolean");
+  const namespace = args.namespace(options.namespace);
   const base = globalThis.document?.baseURI ?? location.href;
   const fixed = typeof headers === "function" ? undefined : args.headers(headers);
   return {
@@ -65,11 +66,54 @@ function readOptions(value: unknown) {
     headers: async (signal: AbortSignal) => fixed ?? args.headers(await (headers as (options: object) => unknown)({ signal })),
     timeoutMs: args.timeout(options.timeoutMs, 30_000),
     persistence: args.choice("persistence", options.persistence, ["indexeddb", "memory"]),
-    namespace: args.namespace(options.namespace),
+    namespace,
+    notes: new Notes(namespace),
     payloads: args.choice("payloads", options.payloads, ["all", "activities"]),
     onProgress: args.listener("onProgress", options.onProgress),
     signal: args.signal(options.signal),
   };
+}
+
+/**
+ * Notes of sign-outs, each from when it is asked for until the worker has written it down: a tab that is closed at that
+ * moment takes its worker along, and only what localStorage takes is kept at once. Empty where the browser denies it.
+ */
+class Notes {
+  readonly #prefix: string;
+
+  constructor(namespace: string | undefined) {
+    this.#prefix = `gridsigner/leave/${namespace ?? ""}/`;
+  }
+
+  all(): string[] {
+    const notes = this.#guarded(() => Object.keys(localStorage)) ?? [];
+    return notes.filter((note) => note.startsWith(this.#prefix)).map((note) => note.slice(this.#prefix.length));
+  }
+
+  /** The note stays where the call came to nothing, and there may be such a key. */
+  async during<T>(id: string, signOut: () => Promise<T>): Promise<T> {
+    this.#guarded(() => localStorage.setItem(this.#prefix + id, ""));
+    try {
+      const result = await signOut();
+      this.remove(id);
+      return result;
+    } catch (error) {
+      if (["KEY_LOST", "KEY_NOT_FOUND", "ARGUMENT_INVALID"].includes((error as GridSignerError).code)) this.remove(id);
+      throw error;
+    }
+  }
+
+  remove(id: string): void {
+    this.#guarded(() => localStorage.removeItem(this.#prefix + id));
+  }
+
+  #guarded<T>(use: () => T): T | undefined {
+    try {
+      return use();
+    } catch {
+      return undefined;
+    }
+  }
 }
 
 /** How soon another worker takes the place of one that died in the middle of a sign-out. */
@@ -85,7 +129,14 @@ class Sessions {
   /** Starts another module. */
   revive = () => {};
 
+  readonly #notes: Notes;
+
+  constructor(notes: Notes) {
+    this.#notes = notes;
+  }
+
   readonly hear = (event: api.SessionEvent): void => {
+    if (event.type !== "started") this.#notes.remove(event.key); // it is written down
     if (event.type === "leaving") this.#leaving.add(event.key);
     else this.#leaving.delete(event.key);
     this.#early?.set(event.key, event);
@@ -123,7 +174,7 @@ function connect(config: Config, servant: Servant, lost?: string[]): Client {
   const client = alive ? inWorker(workerUrl, alive) : onThisThread(workerUrl);
   const timer = setTimeout(() => client.fail(`not ready within ${timeoutMs} ms`), timeoutMs);
   client.ready.finally(() => clearTimeout(timer)).catch(() => {});
-  const custody = { bridgeUrl, credentials, payloads, persistence, namespace, lost };
+  const custody = { bridgeUrl, credentials, payloads, persistence, namespace, lost, leave: config.notes.all() };
   client.start({ wasmUrl: wasmUrl.href, alive, custody }, servant);
   return client;
 }
@@ -253,7 +304,8 @@ function makeSigner(client: Client, config: Config, sessions: Sessions): api.Sig
       signal: undefined,
       onProgress: args.listener("onProgress", options.onProgress),
     };
-    const result = await insist<Outcome | Outcome[]>("signOut", [], { key: id, scope, unreachable }, patience);
+    const call = () => insist<Outcome | Outcome[]>("signOut", [], { key: id, scope, unreachable }, patience);
+    const result = await (scope === "others" ? call() : config.notes.during(id, call));
     return Array.isArray(result) ? result.map(outcome<api.SessionOutcome>) : outcome<api.SignOutResult>(result);
   }
 
@@ -304,7 +356,9 @@ function makeSigner(client: Client, config: Config, sessions: Sessions): api.Sig
       const id = sessionId === undefined ? undefined : args.string("sessionId", sessionId);
       const options = args.options("revokeSession", value, ["key", "signal", "timeoutMs", "onProgress"]);
       const key = args.keyId(options.key);
-      return outcome(await insist<Outcome>("revokeSession", [id], { key }, settings(options)));
+      const patience = settings(options);
+      const call = () => insist<Outcome>("revokeSession", [id], { key }, patience);
+      return outcome(await (id === undefined ? config.notes.during(key, call) : call()));
     },
 
     signOut: signOut as api.Signer["signOut"],

@@ -294,3 +294,29 @@ test("a worker that cannot be put in the place of another is nobody's uncaught e
   assert.deepEqual(await outcome(signer.keys()), { value: undefined });
   signer.close();
 });
+
+test("a sign-out is noted before the worker hears of it, and the next page hands the note to its worker", async () => {
+  const store = {};
+  const methods = { setItem: (name, value) => (store[name] = value), removeItem: (name) => delete store[name] };
+  for (const [name, value] of Object.entries(methods)) Object.defineProperty(store, name, { value });
+  page.set({ localStorage: store });
+  for (const signOut of [(signer) => signer.signOut(key), (signer) => signer.revokeSession(undefined, { key })]) {
+    page.answers = { ...page.answers, signOut: never, revokeSession: never };
+    const signer = await create({ namespace: "app" });
+    void outcome(signOut(signer));
+    assert.deepEqual(Object.keys(store), ["gridsigner/leave/app/key-1"]); // in the same task
+    const next = await create({ namespace: "app" });
+    assert.deepEqual(page.worker.started.custody.leave, ["key-1"]);
+    const elsewhere = await create();
+    assert.deepEqual(page.worker.started.custody.leave, []); // another namespace's is none of ours
+    for (const open of [signer, next, elsewhere]) open.close();
+    await idle();
+    assert.equal(Object.keys(store).length, 1); // whether it was written down nobody knows
+
+    page.answers = { ...page.answers, signOut: () => ({}), revokeSession: () => ({}) };
+    const last = await create({ namespace: "app" });
+    await signOut(last);
+    assert.deepEqual(Object.keys(store), []);
+    last.close();
+  }
+});

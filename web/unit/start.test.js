@@ -51,6 +51,7 @@ test("a worker is started as a module of our name, and told where its parts are"
       persistence: "memory",
       namespace: "app",
       lost: undefined,
+      leave: [],
     },
   });
   const other = await create();
