@@ -89,7 +89,10 @@ func (k keyring) importKey(args arguments) work {
 	}
 	defer zero(bytes)
 	ofSecp256k1(args.options(0))
-	scalar := bytesOf(bytes)
+	own := uint8Array.New(bytes) // bytes may have a length and a subarray of the page's making
+	defer zero(own)
+	scalar := make([]byte, own.Length())
+	js.CopyBytesToGo(scalar, own)
 	defer clear(scalar)
 	key := must(signer.ParseSecp256k1(scalar))
 	return func(context.Context) (any, error) { return k.hold(key, nil) }
@@ -151,11 +154,9 @@ func toUint8Array(b []byte) js.Value {
 	return v
 }
 
-// bytesOf copies an ArrayBuffer or a Uint8Array. The copy on the way is zeroed;
-// an ArrayBuffer is no copy, and nobody's any more.
+// bytesOf copies an ArrayBuffer or a Uint8Array.
 func bytesOf(v js.Value) []byte {
 	v = uint8Array.New(v)
-	defer zero(v)
 	b := make([]byte, v.Length())
 	js.CopyBytesToGo(b, v)
 	return b
