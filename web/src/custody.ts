@@ -113,13 +113,13 @@ export class Custody {
   }
 
   async removeKey(id: string): Promise<boolean> {
-    try {
-      usable(await this.#keyring.find(id)); // to all but its sign-out a key that is leaving is gone already
-      return (await this.#end(id, "removed")).reason === "removed";
-    } catch (error) {
-      if (toWire(error).code === "STORAGE_FAILED") throw error;
-      return false;
-    }
+    // To all but its sign-out a key that is leaving is gone already. Where storage cannot be asked, it may be there.
+    const isThere = await this.#keyring.find(id).then(usable).then(() => true, isStorageFailed);
+    if (!isThere) return false;
+    return this.#end(id, "removed").then(
+      ({ reason }) => reason === "removed",
+      (error) => (isStorageFailed(error) ? Promise.reject(error) : false),
+    );
   }
 
   async bindSession(id: string, { id: sessionId, accountId, expiresAt }: SessionBinding): Promise<SessionKey> {
@@ -352,6 +352,10 @@ function usable(record: KeyRecord): KeyRecord {
   if (record.state === "ended") throw lost(words[record.reason!]);
   if (record.state === "leaving") throw lost(words.leaving);
   return record;
+}
+
+function isStorageFailed(error: unknown): boolean {
+  return toWire(error).code === "STORAGE_FAILED";
 }
 
 function unbound(): GridSignerError {
