@@ -156,7 +156,11 @@ export function namespace(value: unknown): string | undefined {
 /** Headers as plain data, checked by the platform's own rules. */
 export function headers(value: unknown): Record<string, string> {
   if (typeof value !== "object" || value === null) throw invalid("headers must be an object");
-  return guarded("headers", () => Object.fromEntries(new Headers(value as HeadersInit)));
+  const copy = guarded("headers", () => Object.fromEntries(new Headers(value as HeadersInit)));
+  for (const name of ["grid-wallet-signature", "request-id"]) {
+    if (Object.hasOwn(copy, name)) throw invalid(`headers must not hold ${name}: it is the signer's`);
+  }
+  return copy;
 }
 
 // Taken before a page can put another in its place.
