@@ -3,7 +3,7 @@
  * move below is one transaction that looks at the record as it then is, so two
  * tabs cannot disagree. States only go forward.
  *
- *     new ──bind──▶ active ──leave──▶ leaving ──finish──▶ ended
+ *     new ──bind──▶ active ──leave──▶ leaving ──end──▶ ended      (end: from each of the others)
  *
  * A `leaving` key signs the end of its own session and nothing else; an ended
  * one has no secret any more, and stays as a tombstone, for tabs that wake later.

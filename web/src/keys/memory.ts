@@ -14,6 +14,7 @@ export class Memory implements Storage {
   }
 
   async add(record: KeyRecord): Promise<void> {
+    if (this.#records.has(record.id)) throw new Error("there is a record of this id");
     this.#records.set(record.id, record);
   }
 
