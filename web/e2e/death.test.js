@@ -139,7 +139,10 @@ class Device {
 }
 
 const scenarios = [];
-const scenario = (name, prelude, act) => scenarios.push({ name, prelude, act });
+const scenario = (name, prelude, act, curves = ["P-256", "secp256k1"]) => scenarios.push({ name, prelude, act, curves });
+
+/** What a network does is the same for each curve. */
+const once = process.env.SOAK ? undefined : ["P-256"];
 
 /** How a revocation ends that somebody went on with, who does not know how far it had come. */
 const goneOnWith = { revoked: "signed-out", inactive: "revoked" };
@@ -163,7 +166,7 @@ for (const [i, step] of steps.entries()) {
     assert.equal(await device.isActive(), !over);
     await device.assertGone();
     await device.assertEnds("signed-out");
-  });
+  }, once);
 }
 
 scenario("the answer to the signed request is lost: asked again, and reported as what it is", "", async (device) => {
@@ -187,7 +190,7 @@ scenario("the answer to the signed request is lost, and the network with it", ""
 
 scenario("the worker is killed and the network lost: there is a new worker when it is back", at(3, cut + kill), async (device) => {
   const got = await device.revoke();
-  assert.deepEqual([got.code, got.retryable], ["LOAD_FAILED", true]);
+  assert.equal(got.status, "pending"); // it is written down, whatever becomes of this tab's worker
   assert.equal(await device.isActive(), true);
   await device.assertEnds("signed-out");
 });
@@ -215,7 +218,7 @@ test("a death at each step", { concurrency: atOnce }, async (t) => {
     });
   }
   try {
-    const runs = ["P-256", "secp256k1"].flatMap((curve) => scenarios.map((it) => t.test(`${curve}: ${it.name}`, () => run(curve, it))));
+    const runs = scenarios.flatMap((it) => it.curves.map((curve) => t.test(`${curve}: ${it.name}`, () => run(curve, it))));
     await Promise.all(runs);
   } finally {
     await demo.kill();

@@ -42,7 +42,7 @@ const inChromium = {
 };
 
 /** Beside each other, one for each core. */
-const lanes = [["node", "chromium"], ["firefox", "webkit"]];
+const lanes = [["chromium"], ["node", "firefox", "webkit"]];
 
 const all = process.argv.includes("--all");
 const named = process.argv.slice(2).filter((name) => name !== "--all");
