@@ -248,7 +248,7 @@ export class Client {
     this.#settleReady.reject(fromWire(error));
     for (const id of [...this.#pending.keys()]) this.#take(id)?.reject(fromWire(error));
     for (const asked of this.#asked.values()) asked.abort();
-    if (this.dead && this.#isReady) this.#onDeath();
+    if (this.dead) this.#onDeath();
   }
 }
 

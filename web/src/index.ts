@@ -2,7 +2,7 @@
 import * as args from "./arguments.ts";
 import { type CallSettings, Client, isAborted, type Listener, onAbort, reason, report, type Servant } from "./client.ts";
 import type { Outcome } from "./custody.ts";
-import { GridSignerError } from "./errors.ts";
+import { GridSignerError, toWire } from "./errors.ts";
 import { type Method, workerName } from "./rpc.ts";
 import type * as api from "./types.ts";
 
@@ -116,16 +116,17 @@ class Notes {
   }
 }
 
-/** How soon another worker takes the place of one that died in the middle of a sign-out. */
-const reviveMs = 1000;
+/** How soon another worker takes the place of one that died in the middle of a sign-out; later each time, up to the second. */
+const [reviveMs, reviveMostMs] = [1000, 30_000];
 
 /** What the signer's modules have told of sessions. */
 class Sessions {
   readonly #listeners = new Set<Listener>();
   /** The last of each key, until somebody listens. */
   #early: Map<string, api.SessionEvent> | undefined = new Map();
-  /** Keys whose sign-out is not finished. */
-  readonly #leaving = new Set<string>();
+  /** The sessions whose sign-out is not finished, by key. */
+  readonly leaving = new Map<string, api.SessionBinding>();
+  #reviveMs = reviveMs;
   /** Starts another module. */
   revive = () => {};
 
@@ -137,14 +138,17 @@ class Sessions {
 
   readonly hear = (event: api.SessionEvent): void => {
     if (event.type !== "started") this.#notes.remove(event.key); // it is written down
-    if (event.type === "leaving") this.#leaving.add(event.key);
-    else this.#leaving.delete(event.key);
+    if (event.type === "leaving") this.leaving.set(event.key, event.session);
+    else this.leaving.delete(event.key);
+    this.#reviveMs = reviveMs;
     this.#early?.set(event.key, event);
     for (const listener of this.#listeners) report(listener, event);
   };
 
   readonly onDeath = (): void => {
-    if (this.#leaving.size > 0) setTimeout(() => this.revive(), reviveMs);
+    if (this.leaving.size === 0) return;
+    setTimeout(() => this.revive(), this.#reviveMs);
+    this.#reviveMs = Math.min(2 * this.#reviveMs, reviveMostMs);
   };
 
   listen(listener: Listener): () => void {
@@ -279,6 +283,19 @@ function makeSigner(client: Client, config: Config, sessions: Sessions): api.Sig
     });
   }
 
+  /** A sign-out, perhaps: of the key's session, or of the one that is named. Once it is written down it fails no more. */
+  async function leave<T extends Outcome | Outcome[]>(key: string, sessionId: string | undefined, call: () => Promise<T>): Promise<T | Outcome> {
+    try {
+      return await (sessionId === undefined ? config.notes.during(key, call) : call());
+    } catch (error) {
+      const session = sessions.leaving.get(key);
+      const isOwn = session && (sessionId ?? session.id).toLowerCase() === session.id.toLowerCase();
+      const wire = toWire(error);
+      if (!isOwn || wire.code === "CLOSED" || wire.code === "ABORTED") throw error; // the caller's own wish
+      return { status: "pending", sessionId: session.id, sessionExpiresAt: session.expiresAt, error: wire };
+    }
+  }
+
   /** Remembers a key that would die with its worker. */
   function noted(key: api.SessionKey): api.SessionKey {
     if (key.persistence === "memory") inMemory.push(key.id);
@@ -305,7 +322,8 @@ function makeSigner(client: Client, config: Config, sessions: Sessions): api.Sig
       onProgress: args.listener("onProgress", options.onProgress),
     };
     const call = () => insist<Outcome | Outcome[]>("signOut", [], { key: id, scope, unreachable }, patience);
-    const result = await (scope === "others" ? call() : config.notes.during(id, call));
+    const result = await (scope === "others" ? call() : leave(id, undefined, call));
+    if (scope === "all" && !Array.isArray(result)) return [outcome(result)];
     return Array.isArray(result) ? result.map(outcome<api.SessionOutcome>) : outcome<api.SignOutResult>(result);
   }
 
@@ -358,7 +376,7 @@ function makeSigner(client: Client, config: Config, sessions: Sessions): api.Sig
       const key = args.keyId(options.key);
       const patience = settings(options);
       const call = () => insist<Outcome>("revokeSession", [id], { key }, patience);
-      return outcome(await (id === undefined ? config.notes.during(key, call) : call()));
+      return outcome(await leave(key, id, call));
     },
 
     signOut: signOut as api.Signer["signOut"],

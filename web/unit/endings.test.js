@@ -169,7 +169,7 @@ test("ready that nobody waits for is no unhandled rejection", async () => {
   assert.equal(joined.client.dead, true);
 });
 
-test("the page is told of a death, once, and neither of a birth that failed nor of an end that it wanted", async () => {
+test("the page is told of a death, once, also before the birth, and not of an end that it wanted", async () => {
   let deaths = 0;
   const onDeath = () => deaths++;
   const living = await joinReady({ onDeath });
@@ -179,8 +179,9 @@ test("the page is told of a death, once, and neither of a birth that failed nor 
   assert.equal(deaths, 1);
   const unborn = join({ onDeath, load: never });
   unborn.client.fail("first");
+  assert.equal(deaths, 2);
   const closed = await joinReady({ onDeath });
   closed.client.close();
   closed.client.fail("later");
-  assert.equal(deaths, 1);
+  assert.equal(deaths, 2);
 });

@@ -320,3 +320,38 @@ test("a sign-out is noted before the worker hears of it, and the next page hands
     last.close();
   }
 });
+
+test("a sign-out that is written down is pending, though no other worker can be had, and one is tried for again and again", async () => {
+  page.answers = { ...page.answers, signOut: never, revokeSession: never };
+  const signer = await create({ timeoutMs: 60_000 });
+  const binding = { id: session, accountId: account, expiresAt };
+  const calls = [
+    signer.signOut(key, { timeoutMs: 60_000 }),
+    signer.revokeSession(session, { key }),
+    signer.revokeSession(session.replace("3", "4"), { key }), // another's is not written down
+  ].map(outcome);
+  await idle();
+  page.worker.asks.onEvent({ key: key.id, session: binding, type: "leaving" });
+  await idle();
+  page.load = () => Promise.reject(new GridSignerError("LOAD_FAILED", "no network", { retryable: true }));
+  await page.kill();
+  await idle();
+  const [mine, named, other] = await Promise.all(calls);
+  for (const { value } of [mine, named]) {
+    assert.deepEqual([value.status, value.sessionExpiresAt, value.error.code], ["pending", expiresAt, "LOAD_FAILED"]);
+  }
+  assert.equal(other.code, "LOAD_FAILED");
+
+  const tried = page.workers.length;
+  for (const ms of [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]) {
+    mock.timers.tick(ms);
+    await idle();
+  }
+  const made = page.workers.length - tried;
+  assert.ok(made >= 5 && made <= 9, `${made} more workers`);
+  page.load = (service) => service;
+  mock.timers.tick(30_000);
+  await idle();
+  assert.equal((await outcome(signer.keys())).code, undefined);
+  signer.close();
+});
