@@ -291,7 +291,8 @@ function makeSigner(client: Client, config: Config, sessions: Sessions): api.Sig
       const session = sessions.leaving.get(key);
       const isOwn = session && (sessionId ?? session.id).toLowerCase() === session.id.toLowerCase();
       const wire = toWire(error);
-      if (!isOwn || wire.code === "CLOSED" || wire.code === "ABORTED") throw error; // the caller's own wish
+      // The caller's own wish, or not written down after all.
+      if (!isOwn || ["CLOSED", "ABORTED", "STORAGE_FAILED"].includes(wire.code)) throw error;
       return { status: "pending", sessionId: session.id, sessionExpiresAt: session.expiresAt, error: wire };
     }
   }
