@@ -18,7 +18,7 @@ const at = (step, what) => `{
   let told = 0;
   self.postMessage = (message, ...rest) => {
     post.call(self, message, ...rest);
-    if (message.type === "event" && told++ === ${step}) { ${what} }
+    if (message.type === "event" && message.event.step && told++ === ${step}) { ${what} }
   };
 }`;
 const kill = "close();";

@@ -3,8 +3,9 @@
  * or a proxy cannot show one value to a check and another to its use; inherited
  * ones are not read, so that a polluted prototype sets nothing.
  */
-import { isAborted, type Listener } from "./client.ts";
+import { isAborted } from "./client.ts";
 import { GridSignerError } from "./errors.ts";
+import type { Listener } from "./rpc.ts";
 import type { SessionBinding } from "./types.ts";
 
 /** A refusal of an argument. */

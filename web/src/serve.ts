@@ -1,7 +1,7 @@
 /** The module's side of the protocol: loads the module when told to, then answers calls. See rpc.ts. */
 import type { Page } from "./custody.ts";
-import { GridSignerError, toWire, type WireError } from "./errors.ts";
-import { type Method, methods, type Port, type Start, type ToModule, type ToPage } from "./rpc.ts";
+import { GridSignerError, toWire } from "./errors.ts";
+import { type Call, closed, type Method, methods, Peer, type Port, type Start, type Told } from "./rpc.ts";
 import type { LoadProgress } from "./types.ts";
 
 /** What answers the calls, and how it ends. */
@@ -17,120 +17,67 @@ export interface Service {
 export type Load = (start: Start, page: Page, onProgress?: (progress: LoadProgress) => void) => Promise<Service>;
 
 export function serve(port: Port, load: Load): void {
-  const aborts = new Map<number, AbortController>();
-  /** Who waits for headers, until they come or nobody does. */
-  const asking = new Map<number, (headers?: Record<string, string>) => void>();
-  let asked = 0;
   let service: Service | undefined;
-  let closed = false;
-  const send = (message: ToPage) => port.postMessage(message);
-  const fail = (error: WireError) => {
-    void end();
-    send({ type: "failed", error });
-  };
-  const stop = (reason: string) =>
-    fail({ code: "WORKER_FAILED", message: `the signer stopped: ${reason}`, retryable: true });
-
-  const page: Page = {
-    onEvent: (event) => send({ type: "session", event }),
-    headers: (signal) =>
-      new Promise((resolve, reject) => {
-        const id = asked++;
-        const refuse = () => reject(new GridSignerError("HEADERS_FAILED", "the headers function failed", { retryable: true }));
-        asking.set(id, (headers) => {
-          asking.delete(id);
-          if (headers) resolve(headers);
-          else refuse();
-        });
-        signal.addEventListener("abort", () => {
-          if (asking.delete(id)) send({ type: "enough", id });
-          refuse();
-        });
-        send({ type: "ask", id });
-      }),
-  };
-
-  async function start(start: Start): Promise<void> {
-    try {
-      const loaded = await load(start, page, start.progress ? (progress) => send({ type: "load", progress }) : undefined);
-      if (closed) return void loaded.close();
-      service = loaded;
-      loaded.stopped.then(() => stop("the module exited or crashed"));
-      send({ type: "ready", alive: start.alive !== undefined && (await hold(start.alive)) });
-    } catch (error) {
-      fail(toWire(error));
-    }
-  }
-
-  async function call(id: number, method: Method, args: unknown[], progress: boolean): Promise<void> {
-    if (!service) return; // ended, and the page knows
-    if (!methods.includes(method)) return stop("an unknown method was called");
-    const options = args.at(-1);
-    if (typeof options === "object" && options !== null) {
-      const abort = new AbortController();
-      aborts.set(id, abort);
-      Object.assign(options, { signal: abort.signal });
-      if (progress) Object.assign(options, { onProgress: (event: unknown) => send({ type: "event", id, event }) });
-    }
-    try {
-      send({ type: "result", id, value: await service.methods[method](...(args as never[])) });
-    } catch (error) {
-      const wire = toWire(error);
-      // A crash ends every call, and says so by itself.
-      if (wire.code !== "WORKER_FAILED") send({ type: "error", id, error: wire });
-    } finally {
-      aborts.delete(id);
-    }
-  }
-
-  /** A worker is about to be ended anyway; on the page's own thread this erases the keys in memory. */
-  async function end(): Promise<void> {
-    for (const abort of aborts.values()) abort.abort();
-    const ending = service;
-    service = undefined;
-    await ending?.close().catch(() => {}); // of a module that crashed there is nothing left to ask
-  }
-
-  port.addEventListener("message", ({ data }) => {
-    const message = data as ToModule;
-    switch (message.type) {
-      case "start":
-        void start(message);
-        break;
-      case "call":
-        void call(message.id, message.method, message.args, message.progress);
-        break;
-      case "abort":
-        aborts.get(message.id)?.abort();
-        break;
-      case "headers":
-        asking.get(message.id)?.(message.headers);
-        break;
-      case "ping":
-        send({ type: "pong" });
-        break;
-      case "close":
-        closed = true;
-        void end();
-        break;
-    }
+  let stop!: (reason: string) => void;
+  const failed = new Promise<never>((_, reject) => {
+    stop = (reason) => reject(new GridSignerError("WORKER_FAILED", `the signer stopped: ${reason}`, { retryable: true }));
+  });
+  failed.catch(() => {}); // start passes it on
+  const peer = new Peer(port, (method, args, call) => {
+    if (method === "start") return start(args[0] as Start, call);
+    return method === "ping" ? undefined : answer(method as Method, args, call);
   });
   port.addEventListener("messageerror", () => stop("a call could not be read"));
-  port.start?.();
+
+  /** Lasts as long as the module. */
+  async function start(start: Start, { signal, onProgress }: Call): Promise<void> {
+    const tell = onProgress as (told: Told) => void;
+    const page: Page = {
+      onEvent: (event) => tell({ type: "session", event }),
+      headers: (signal) => peer.call("headers", [], { signal, onProgress: undefined }) as Promise<Record<string, string>>,
+    };
+    const loaded = await load(start, page, start.progress ? (progress) => tell({ type: "load", progress }) : undefined);
+    try {
+      if (signal.aborted) return;
+      service = loaded;
+      loaded.stopped.then(() => stop("the module exited or crashed"));
+      void hold(start.alive).then((alive) => tell({ type: "ready", alive }));
+      await Promise.race([failed, new Promise((close) => (signal.onabort = close))]);
+    } finally {
+      // A worker is about to be ended anyway; on the page's own thread this erases the keys in memory.
+      service = undefined;
+      peer.end(closed);
+      void loaded.close().catch(() => {}); // of a module that crashed there is nothing left to ask
+    }
+  }
+
+  async function answer(method: Method, args: unknown[], { signal, onProgress }: Call): Promise<unknown> {
+    if (!service) return never; // ended, and the page knows
+    if (!methods.includes(method)) {
+      stop("an unknown method was called");
+      return never;
+    }
+    const options = args.at(-1);
+    if (typeof options === "object" && options !== null) Object.assign(options, { signal, ...(onProgress && { onProgress }) });
+    try {
+      return await service.methods[method](...(args as never[]));
+    } catch (error) {
+      if (toWire(error).code === "WORKER_FAILED") return never; // a crash ends every call, and says so by itself
+      throw error;
+    }
+  }
 }
 
 /**
- * Takes a lock for as long as this thread lives: the browser releases it, however
- * the thread ends. `false` where the browser denies the page whatever tabs could
- * share; a thread that ends is then missed only when it does not answer.
+ * Takes a lock for as long as this thread lives: the browser releases it, however the thread ends. `false` where there
+ * is none to take, or the browser denies it; a thread that ends is then missed only when it does not answer.
  */
-function hold(name: string): Promise<boolean> {
+function hold(name: string | undefined): Promise<boolean> {
   return new Promise((resolve) => {
-    const held = () => {
-      resolve(true);
-      return new Promise(() => {});
-    };
-    // Without locks, or where they are denied; one that is stolen later is settled already.
-    Promise.resolve(navigator.locks?.request(name, held)).then(() => resolve(false), () => resolve(false));
+    const held = () => (resolve(true), never);
+    const denied = () => resolve(false); // one that is stolen later is settled already
+    Promise.resolve(name && navigator.locks?.request(name, held)).then(denied, denied);
   });
 }
+
+const never = new Promise<never>(() => {});

@@ -179,11 +179,12 @@ test("a worker that page script drives itself gives out no key", async () => {
     for (const method of ["lendKey", "__proto__"]) { // and others in unit/protocol.test.js
       const worker = new Worker("/worker.js", { type: "module", name: "gridsigner" });
       const custody = { bridgeUrl: `${location.origin}/api/grid`, persistence: "indexeddb", payloads: "all" };
-      worker.postMessage({ type: "start", wasmUrl: `${location.origin}/signer.wasm`, progress: false, custody });
+      const start = { wasmUrl: `${location.origin}/signer.wasm`, progress: false, custody };
+      worker.postMessage({ type: "call", id: 0, method: "start", args: [start], progress: true });
       answers[method] = await new Promise((resolve) => {
         worker.onmessage = ({ data }) => {
-          if (data.type === "ready") worker.postMessage({ type: "call", id: 1, method, args: [id], progress: false });
-          else if (data.type !== "session") resolve(data.error?.code);
+          if (data.event?.type === "ready") worker.postMessage({ type: "call", id: 1, method, args: [id], progress: false });
+          else if (data.type !== "event") resolve(data.error?.code);
         };
       });
       worker.terminate();

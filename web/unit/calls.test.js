@@ -55,7 +55,7 @@ test("every option may be passed as undefined", async () => {
   const names = ["wasmUrl", "worker", "headers", "credentials", "timeoutMs", "persistence", "namespace", "payloads", "onProgress", "signal"];
   const nothing = (...names) => Object.fromEntries(names.map((name) => [name, undefined]));
   const other = await create(nothing(...names));
-  const [{ alive: _, ...first }, { alive: __, ...second }] = page.workers.map(({ posted }) => posted[0]);
+  const [{ alive: _, ...first }, { alive: __, ...second }] = page.workers.map(({ started }) => started);
   assert.deepEqual(second, first);
   const patience = ["signal", "timeoutMs"];
   const pairs = [
@@ -101,7 +101,7 @@ test("a polluted prototype sets no option of createSigner", async (t) => {
   await idle();
   clean();
   (await pending).close();
-  const [{ alive: _, ...first }, { alive: __, ...second }] = page.workers.map(({ posted }) => posted[0]);
+  const [{ alive: _, ...first }, { alive: __, ...second }] = page.workers.map(({ started }) => started);
   assert.deepEqual(second, first);
 });
 

@@ -56,7 +56,7 @@ test("close while the module is loading: nobody is told that it is ready, and it
   assert.equal(service.closed, 0);
   come();
   await idle();
-  assert.deepEqual([service.closed, joined.stopped, module.types], [1, 1, []]);
+  assert.deepEqual([service.closed, joined.stopped, module.types], [1, 1, ["closed"]]);
 });
 
 test("a signer that has failed can be closed: CLOSED from then on, and no other is needed", async () => {
@@ -102,10 +102,10 @@ test("only the first failure counts, and nothing that comes later is heard", asy
   const { client, module } = joined;
   client.fail("first", "CSP_BLOCKED");
   client.fail("second");
-  for (const message of [{ type: "ready", alive: true }, { type: "session", event: {} }, { type: "load", progress: {} }]) {
-    module.postMessage(message);
+  for (const event of [{ type: "ready", alive: true }, { type: "session", event: {} }, { type: "load", progress: {} }]) {
+    module.postMessage({ type: "event", id: 0, event });
   }
-  module.postMessage({ type: "failed", error: { code: "INTERNAL", message: "third", retryable: false } });
+  module.postMessage({ type: "error", id: 0, error: { code: "INTERNAL", message: "third", retryable: false } });
   await idle();
   assert.match((await outcome(client.ready)).message, /first/);
   assert.match((await keys(client)).message, /first/);

@@ -33,16 +33,21 @@ export const never = () => new Promise(() => {});
 export class Port extends EventTarget {
   /** Copies of all that was posted at this end. */
   posted = [];
+  /** The methods that were called from here, and from the other end, by id. */
+  called = {};
+  heard = {};
   peer;
   #waiting = [];
 
   postMessage(message, transfer = []) {
     const data = structuredClone(message, { transfer });
     this.posted.push(structuredClone(data));
+    if (data.type === "call") this.called[data.id] = data.method;
     this.peer?.receive(data);
   }
 
   receive(data) {
+    if (data.type === "call") this.heard[data.id] = data.method;
     if (this.#waiting) this.#waiting.push(data);
     else queueMicrotask(() => this.dispatchEvent(new MessageEvent("message", { data })));
   }
@@ -58,14 +63,21 @@ export class Port extends EventTarget {
     this.peer = undefined;
   }
 
-  /** The calls among what was posted. */
+  /** The calls of a service among what was posted. */
   get calls() {
-    return this.posted.filter(({ type }) => type === "call");
+    return this.posted.filter(({ type, method }) => type === "call" && methods.includes(method));
   }
 
-  /** The types of what was posted. */
+  /** What was posted, in a word each. */
   get types() {
-    return this.posted.map(({ type }) => type);
+    const words = {
+      call: ({ method }) => (methods.includes(method) ? "call" : method),
+      abort: ({ id }) => ({ start: "close", headers: "enough" })[this.called[id]] ?? "abort",
+      event: ({ id, event }) => (this.heard[id] === "start" ? event.type : "event"),
+      result: ({ id }) => ({ start: "closed", ping: "pong", headers: "headers" })[this.heard[id]] ?? "result",
+      error: ({ id }) => ({ start: "failed", headers: "no headers" })[this.heard[id]] ?? "error",
+    };
+    return this.posted.map((message) => words[message.type](message));
   }
 }
 
@@ -144,13 +156,12 @@ export function makeService(answers = {}) {
 export function join({ answers, load, onLoad, onSession = () => {}, headers = async () => ({}), onDeath = () => {}, alive, ends = pair() } = {}) {
   const [page, module] = ends;
   const joined = { page, module, service: makeService(answers), stopped: 0 };
-  joined.client = new Client(page, () => joined.stopped++);
   serve(module, (start, asks, onProgress) => {
     Object.assign(joined, { start, asks, onProgress });
     return load ? load(joined.service) : joined.service;
   });
   const start = { wasmUrl: "https://app.example/signer.wasm", alive, custody: { bridgeUrl: "/api/grid" } };
-  joined.client.start(start, { onLoad, onSession, headers, onDeath });
+  joined.client = new Client(page, () => joined.stopped++, start, { onLoad, onSession, headers, onDeath });
   return joined;
 }
 

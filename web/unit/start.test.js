@@ -38,10 +38,9 @@ test("a worker is started as a module of our name, and told where its parts are"
   const signer = await create({ wasmUrl: "signer.wasm", persistence: "memory", namespace: "app", payloads: "activities", credentials: "omit" });
   const { url, options, posted } = page.worker;
   assert.deepEqual([String(url), options], [workerUrl, { type: "module", name: "gridsigner" }]);
-  const { alive, ...start } = posted[0];
+  const { alive, ...start } = posted[0].args[0];
   assert.match(alive, /^gridsigner\/[0-9a-f-]{36}$/);
   assert.deepEqual(start, {
-    type: "start",
     wasmUrl: "https://app.example/account/signer.wasm",
     progress: false,
     custody: {
