@@ -1,44 +1,30 @@
 /**
- * The public API, as declarations only: this file is shipped verbatim as
- * gridsigner.d.ts, and index.ts is checked against it.
+ * The public API, as declarations only: this file is shipped verbatim as gridsigner.d.ts, and index.ts is checked
+ * against it. Three rules hold for everything below.
  *
- * Three rules hold for everything below.
- *
- * - A function that fails rejects with a {@link GridSignerError}; `@throws`
- *   lists its codes. Any of them may also be `ARGUMENT_INVALID` (a wrong type,
- *   an unknown option, a getter that threw), `CLOSED` (after
- *   {@link Signer.close}), `WORKER_FAILED` (the worker died), `LOAD_FAILED` (the
- *   one to replace it did not start), `TIMEOUT` (no answer from the worker) and
- *   `INTERNAL` (a bug of ours).
- * - Arguments are copied before the function returns, each own property read
- *   once, inherited ones never: what is changed later is not seen, and a
- *   polluted `Object.prototype` sets no option.
- * - What is returned is plain data. A key is named by its id; no object that
- *   reaches the page can sign.
+ * - A function that fails rejects with a {@link GridSignerError}; {@link Signer.on}, which is not async, throws it.
+ *   `@throws` lists its codes. Any call may also fail with `ARGUMENT_INVALID`, `CLOSED`, `WORKER_FAILED`,
+ *   `LOAD_FAILED`, `CSP_BLOCKED`, `TIMEOUT` or `INTERNAL`, and one that takes a `signal` with `ABORTED`.
+ * - Arguments are copied before the function returns, each own property read once, inherited ones never: what is
+ *   changed later is not seen, and a polluted `Object.prototype` sets no option.
+ * - What is returned is plain data. A key is named by its id; no object that reaches the page can sign.
  */
 
 /** The curve of a session key. `"P-256"` is what Grid's guides ask for. */
 export type Curve = "P-256" | "secp256k1";
 
-/**
- * How the signature is written into the `Grid-Wallet-Signature` header:
- * `"stamp"` is what Grid asks for today, `"der"` what it asked for until
- * April 2026.
- */
+/** The form of `Grid-Wallet-Signature`: `"stamp"` is what Grid asks for today, `"der"` what it did until April 2026. */
 export type SignatureFormat = "stamp" | "der";
 
 /** Why a call failed. The codes are stable; messages are for people. */
 export type ErrorCode =
-  /** An argument has the wrong type or shape, or is an option that does not exist. */
+  /** An argument of the wrong type or shape, an option that does not exist, or a getter that threw. */
   | "ARGUMENT_INVALID"
   /** A private or public key of the wrong length, range or encoding. */
   | "KEY_MALFORMED"
   /** No key with this id is known to this signer. */
   | "KEY_NOT_FOUND"
-  /**
-   * The normal end of a key: it was signed out or removed, here or in another
-   * tab, its session is over, or the browser dropped it. Sign in again.
-   */
+  /** A key's normal end: signed out or removed (in any tab), session over, or dropped by the browser. Sign in again. */
   | "KEY_LOST"
   /** The browser's storage refuses, or does not answer: whether the key is still there is not known. Retryable. */
   | "STORAGE_FAILED"
@@ -52,40 +38,35 @@ export type ErrorCode =
   | "CHALLENGE_MALFORMED"
   /** A challenge at or past its `expiresAt`. Ask for a new one. */
   | "CHALLENGE_EXPIRED"
-  /** A payload that looks like an activity but is not strictly valid JSON of that shape. */
+  /** A payload that is neither a strictly formed activity, nor such a JWT, nor canonical base64. */
   | "PAYLOAD_MALFORMED"
   /** The payload is not what the intent says. Nothing was signed: do not retry, report it. */
   | "INTENT_MISMATCH"
-  /** The payload names another organization than the one this key signed for before. */
+  /** The payload names another organization than the one for which Grid has accepted this key's signature. */
   | "ORGANIZATION_MISMATCH"
   /** What answered is not the bridge, or not Grid behind it: look at `bridgeUrl`, then for a captive portal. */
   | "RESPONSE_MALFORMED"
   /** A final refusal; see {@link GridSignerError.status} and {@link GridSignerError.upstreamCode}. */
   | "UPSTREAM_REFUSED"
-  /** Still 429 or 5xx when the time was used up. Retryable. */
+  /** Still 429, 502, 503, 504 or processing when the time was used up, or another 5xx at once. Retryable. */
   | "UPSTREAM_UNAVAILABLE"
   /** The bridge could not be reached. Retryable. */
   | "NETWORK_FAILED"
   /** The `headers` function threw, or what it gave are no headers; see `cause`. Retryable. */
   | "HEADERS_FAILED"
-  /** Not finished within the time allowed. Retryable. */
+  /** Not finished within the time allowed, or no answer from the worker. Retryable. */
   | "TIMEOUT"
   /** The caller's `AbortSignal` fired. */
   | "ABORTED"
   /** {@link Signer.close} was called. */
   | "CLOSED"
-  /** The worker or the module could not be loaded or started. */
+  /** The worker or the module could not be loaded or started, be it the first or one that replaces a dead one. */
   | "LOAD_FAILED"
-  /**
-   * The worker died during the call. Retryable: the next call starts another
-   * one. Stored keys are still there; those in memory are `KEY_LOST`.
-   */
+  /** The worker died during the call. Retryable: the next starts another. Stored keys remain; others are `KEY_LOST`. */
   | "WORKER_FAILED"
   /**
-   * Whether something has expired cannot be said: this device's clock and the
-   * server contradict each other, or the server cannot be asked.
-   * {@link GridSignerError.skewMs} tells by how much they differ. Nothing was
-   * destroyed.
+   * Whether something has expired cannot be said: this device's clock and the server contradict each other, or the
+   * server cannot be asked. {@link GridSignerError.skewMs} tells by how much they differ. Nothing was destroyed.
    */
   | "CLOCK_SKEW"
   /** A content security policy forbids something that the signer needs; the message names it. */
@@ -139,60 +120,43 @@ export interface LoadProgress {
 /** Request headers, as a plain object or a `Headers`. */
 export type BridgeHeaders = Headers | Record<string, string>;
 
-/** Options of {@link createSigner}. An option that is not listed here is an error. */
+/** Options of {@link createSigner}; any other is an error. Relative URLs are resolved against the document. */
 export interface CreateSignerOptions {
-  /**
-   * Where the bridge is mounted, for example `"/api/grid"`. Relative URLs are
-   * resolved against the document; http or https, without credentials, query
-   * or fragment.
-   */
+  /** Where the bridge is mounted, such as `"/api/grid"`: http or https, without credentials, query or fragment. */
   bridgeUrl: string | URL;
   /** Where signer.wasm is. Default: beside gridsigner.js. */
   wasmUrl?: string | URL | undefined;
   /** Where worker.js is. Default: beside gridsigner.js. Must be http or https, of the page's own origin. */
   workerUrl?: string | URL | undefined;
   /**
-   * Whether the module runs in a dedicated worker. Default `true`. With
-   * `false` the same code runs on the page's own thread: page code can then
-   * read secp256k1 keys and imported keys out of its memory, and signing
-   * blocks the page.
+   * Whether the module runs in a dedicated worker. Default `true`. With `false` it runs on the page's own thread: page
+   * code can then read secp256k1 keys and imported keys out of its memory, and signing blocks the page.
    */
   worker?: boolean | undefined;
   /**
-   * Headers for every request to the bridge, such as `Authorization`. A
-   * function is called when a call first needs them, and once more where the
-   * bridge answers `BRIDGE_UNAUTHENTICATED`, so it can hand out a fresh token;
-   * also while a sign-out is being finished that no call waits for any more.
-   * Its `signal` fires when nobody waits for the headers.
+   * Headers for every request to the bridge but the `HEAD` that asks for its time, such as `Authorization`. The two of
+   * {@link SignedChallenge} are refused. A function is called when a call first needs them, and once more where the
+   * bridge answers `BRIDGE_UNAUTHENTICATED`, so it can hand out a fresh token; also while a sign-out is being finished
+   * that no call waits for any more. Its `signal` fires when nobody waits for the headers.
    */
   headers?: BridgeHeaders | ((options: { signal: AbortSignal }) => BridgeHeaders | Promise<BridgeHeaders>) | undefined;
   /** Whether cookies go to the bridge. Default `"same-origin"`. */
   credentials?: "omit" | "same-origin" | "include" | undefined;
-  /** How long loading may take, and each call that does not say otherwise, in ms. Default 30000. */
+  /** How long loading may take, and each call without a `timeoutMs` or default of its own, in ms. Default 30000. */
   timeoutMs?: number | undefined;
   /**
-   * Where keys are kept. Default `"indexeddb"`: they survive a reload and are
-   * shared by all tabs of the origin. Where the browser refuses to store them,
-   * or does not answer within 5 seconds, a key says `"memory"` and works until
-   * the page goes away.
+   * Where keys are kept. Default `"indexeddb"`: they survive a reload and are shared by all tabs of the origin. Where
+   * the browser refuses, or is silent for 5 seconds, a key says `"memory"` and works until the page goes away.
    */
   persistence?: "indexeddb" | "memory" | undefined;
-  /**
-   * Sets the keys of two apps of one origin apart: each sees those of its own
-   * namespace alone. 1 to 64 letters, digits, `.`, `_` or `-`. No border
-   * against script of that origin. Default: none.
-   */
+  /** Keeps keys of an origin's apps apart; no border against its scripts. 1 to 64 of `A-Za-z0-9._-`. Default: none. */
   namespace?: string | undefined;
   /**
-   * What is signed at all. Default `"all"`: activities, sign-in tokens and the
-   * opaque text of Grid's contract of April 2026. `"activities"` refuses the
-   * last, for who only talks to today's Grid.
+   * What is signed at all. Default `"all"`: activities, sign-in tokens and the opaque text of Grid's contract of April
+   * 2026. `"activities"` refuses that text: enough for an app that talks to today's Grid only.
    */
   payloads?: "all" | "activities" | undefined;
-  /**
-   * Called while the module is loaded. Leave it out where nobody looks: only
-   * then the browser may cache the compiled code.
-   */
+  /** Called while the module is loaded. Leave it out if nobody looks: only then may browsers cache compiled code. */
   onProgress?: ((progress: LoadProgress) => void) | undefined;
   /** Stops the loading: `ABORTED`. */
   signal?: AbortSignal | undefined;
@@ -202,7 +166,7 @@ export interface CreateSignerOptions {
 export interface CallOptions {
   /** Rejects the call with `ABORTED` at once and stops what it was doing. */
   signal?: AbortSignal | undefined;
-  /** How long the call may take, in ms, all its retries included. For a worker that no longer answers the page waits 2 s longer. */
+  /** How long the call may take, all retries included, in ms. Default: the signer's. A silent worker gets 2 s more. */
   timeoutMs?: number | undefined;
 }
 
@@ -224,21 +188,17 @@ export interface SessionKey {
   /** The compressed public key, 66 lower-case hex digits: Grid's `clientPublicKey`. */
   readonly publicKey: string;
   /**
-   * What keeps the private key from being read.
+   * What keeps the private key from being read:
+   * - `"non-extractable"`: the browser itself, from everybody. Script on the page can sign with a stored key, and
+   *   cannot read it. Of an imported key, copies of what came in may be left in the worker's memory until it ends.
+   * - `"wasm-memory"`: it is in the memory of the worker and nowhere else. Page code cannot look into that, unless the
+   *   signer was made with `worker: false`.
+   * - `"encrypted-at-rest"`: the same while it is used, and stored as ciphertext under a wrapping key that the browser
+   *   does not export. Script on the page cannot export that key, but could have the browser decrypt with it. Where
+   *   that matters more than surviving a reload, use `persistence: "memory"`, or P-256.
    *
-   * - `"non-extractable"`: the browser itself, from everybody. Script on the
-   *   page can sign with a stored key, and cannot read it. Of an imported key,
-   *   copies of what came in may be left in the worker's memory until it ends.
-   * - `"wasm-memory"`: that it is in the memory of a worker, which page code
-   *   cannot look into, and nowhere else.
-   * - `"encrypted-at-rest"`: the same while it is used, and stored as
-   *   ciphertext under a wrapping key that the browser does not export. Script
-   *   on the page cannot export that key, but could have the browser decrypt
-   *   with it. Where that matters more than surviving a reload, use
-   *   `persistence: "memory"`, or P-256.
-   *
-   * Browsers write non-extractable keys to the disk as they are: none of the
-   * three holds against somebody who reads the browser's profile there.
+   * Browsers write stored non-extractable keys, the wrapping key too, to the disk as they are: no stored key is safe
+   * from somebody who reads the browser's profile there.
    */
   readonly protection: "non-extractable" | "wasm-memory" | "encrypted-at-rest";
   /** `"indexeddb"`: survives a reload. `"memory"`: lives until the signer is closed or the page goes away. */
@@ -271,12 +231,13 @@ export type NewCredential =
   | { type: "PASSKEY"; attestationObject: string };
 
 /**
- * What the person agreed to. The payload must mean exactly this, or nothing is
- * signed. Whatever adds a way in, takes one away, mints a session, exports a
- * wallet or moves money is signed only when it is named here.
+ * What the person agreed to. The payload must mean exactly this, or nothing is signed. Whatever adds a way in, takes
+ * one away, mints a session, exports a wallet or moves money is signed only when it is named here.
  */
 export type Intent =
+  /** Opaque text is signed as this too. Its meaning cannot be checked: see {@link CreateSignerOptions.payloads}. */
   | "revoke-session"
+  /** These two are judged by their kind alone: amounts, destinations and the text to sign are not looked into. */
   | "update-wallet"
   | "send-payment"
   /** An OTP sign-in token, made out to nobody else than the key that signs it, which has no session yet. */
@@ -304,10 +265,7 @@ export interface SignOptions extends CallOptions {
 
 /** A signed challenge: repeat the request that was challenged, with these headers added. */
 export interface SignedChallenge {
-  readonly headers: {
-    readonly "Grid-Wallet-Signature": string;
-    readonly "Request-Id": string;
-  };
+  readonly headers: { readonly "Grid-Wallet-Signature": string; readonly "Request-Id": string };
   /** The value of `Grid-Wallet-Signature`. */
   readonly signature: string;
   readonly requestId: string;
@@ -315,7 +273,7 @@ export interface SignedChallenge {
   readonly intent: IntentName;
 }
 
-/** A step of {@link Signer.revokeSession}, for showing; `attempt` counts from 1 over the whole call. */
+/** A step of {@link Signer.revokeSession}, for showing. `attempt` counts from 1, anew in each try of a sign-out. */
 export type RevokeEvent =
   /** A request leaves: leg 1 asks for a challenge, leg 2 carries the signature. */
   | { step: "request"; leg: 1 | 2; attempt: number }
@@ -349,15 +307,14 @@ export interface RevokeResult {
   readonly sessionId: string;
 }
 
-/** How far a sign-out came. In every case the key signs nothing any more but, while it is `"pending"`, the end of its own session. */
+/** How far a sign-out came. The key signs nothing any more but, while it is `"pending"`, the end of its own session. */
 export type SignOutResult =
   | RevokeResult
   | {
       /**
        * `"pending"`: signed out here, and Grid has not been told yet. It is written down, and goes on by itself: in
        * this tab or another, when the network returns, or at the next visit; {@link Signer.on} tells of the end.
-       * `"forgotten"`: Grid could not be told, and will not be: the key was destroyed, as
-       * `unreachable: "forget"` wants it.
+       * `"forgotten"`: Grid could not be told and will not be; `unreachable: "forget"` had the key destroyed.
        */
       readonly status: "pending" | "forgotten";
       readonly sessionId: string;
@@ -375,20 +332,16 @@ export type SessionOutcome =
 
 /** Options of {@link Signer.signOut}. */
 export interface SignOutOptions {
-  /**
-   * Which sessions end: the key's own (`"this"`, the default), all others of
-   * its account (`"others"`), or those and then its own (`"all"`).
-   */
+  /** What ends: the key's own session (`"this"`, default), its account's `"others"`, or `"all"`: those, and then it. */
   scope?: "this" | "others" | "all" | undefined;
   /**
-   * What becomes of the key when Grid could not be told in time. Default
-   * `"keep-trying"`: it is kept for that alone. `"forget"`: it is destroyed,
-   * and its session lives on until its time is up.
+   * What becomes of the key when Grid could not be told in time. Default `"keep-trying"`: it is kept for that alone.
+   * `"forget"`: it is destroyed, and its session lives on until its time is up.
    */
   unreachable?: "keep-trying" | "forget" | undefined;
   /** How long to wait for Grid's word, in ms. Default 10000; 0 does not wait at all. */
   timeoutMs?: number | undefined;
-  /** Called at each step, as of {@link Signer.revokeSession}. */
+  /** Called at each step of the end of the key's own session, as of {@link Signer.revokeSession}. */
   onProgress?: ((event: RevokeEvent) => void) | undefined;
 }
 
@@ -408,29 +361,22 @@ export type EndReason =
   | "lost";
 
 /** News of a session that a key of this browser signs for, whichever tab they come from. */
-export type SessionEvent = {
-  /** The key's id. */
-  readonly key: string;
-  readonly session: SessionBinding;
-} & (
+export type SessionEvent = { /** The key's id. */ readonly key: string; readonly session: SessionBinding } & (
   | { /** A key was bound to it. */ readonly type: "started" }
   | { /** It is signed out here, and Grid is being told. */ readonly type: "leaving" }
   | { /** The key has ended. */ readonly type: "ended"; readonly reason: EndReason }
 );
 
 /**
- * An active session, as Grid lists it: handed on as it came, with no more checked
- * than that `id` is a session's and `expiresAt` a text. Grid may add fields and types.
+ * An active session, as Grid lists it: handed on as it came, with no more checked than that `id` is a session's and
+ * `expiresAt` a text. Grid may add fields and types.
  */
-export interface AuthSession {
-  readonly id: string;
-  readonly accountId: string;
+export interface AuthSession extends SessionBinding {
   /** The type of the credential that issued it, such as `"OAUTH"`. */
   readonly type: string;
   readonly nickname: string;
   readonly createdAt: string;
   readonly updatedAt: string;
-  readonly expiresAt: string;
   /** The WebAuthn credential, for a passkey's session. */
   readonly credentialId?: string;
 }
@@ -438,128 +384,93 @@ export interface AuthSession {
 /** Holds keys and signs with them. Made by {@link createSigner}. */
 export interface Signer {
   /**
-   * Makes a key and stores it, where that is possible. Send its `publicKey` to Grid as `clientPublicKey` when
-   * signing in; from then on it is that session's key. Then bind it: a stored
-   * key without a session goes after 30 days.
-   *
+   * Makes a key, by default P-256, and stores it where possible. Send its `publicKey` to Grid as `clientPublicKey` when
+   * you sign in: it is then that session's key. Then bind it: a stored key without a session goes after 30 days.
    * @throws `CURVE_UNSUPPORTED`
    */
   createKey(options?: { curve?: Curve | undefined }): Promise<SessionKey>;
 
   /**
-   * Takes over an existing private key: its 32 bytes, big-endian. The caller's
-   * array is overwritten with zeros before the call returns, whatever comes of
-   * it; copies made earlier are the caller's to erase.
-   *
-   * `publicKey`, of a P-256 key: uncompressed, 130 hex digits. Firefox cannot
-   * find it by itself, and refuses the key without it.
-   *
+   * Takes over an existing private key: its 32 bytes, big-endian. The caller's array is overwritten with zeros before
+   * the call returns, whatever comes of it; copies made earlier are the caller's to erase. `publicKey`, of a P-256 key
+   * only: uncompressed, 130 hex digits. Firefox cannot find it by itself, and refuses the key without it.
    * @throws `CURVE_UNSUPPORTED`, `KEY_MALFORMED`, also where the two halves do not belong together
    */
   importKey(options: { curve: Curve; privateKey: Uint8Array; publicKey?: string | undefined }): Promise<SessionKey>;
 
-  /**
-   * The keys that may sign: those of this origin and those in this signer's
-   * memory, oldest first. Never waits for the network.
-   */
+  /** The keys that may sign, of this origin and of this signer's memory, oldest first. Never waits for the network. */
   keys(): Promise<SessionKey[]>;
 
   /**
-   * Destroys a key, in every tab. Says whether there was one. Does not end its
-   * session: that is {@link signOut}, and a key that is being signed out stays
-   * for it.
+   * Destroys a key, in every tab. Says whether there was one. Does not end its session: that is {@link signOut}, and a
+   * key that is being signed out stays for it.
    *
-   * WebAssembly cannot promise that no copy of a secp256k1 key is left in its
-   * memory, nor JavaScript of an imported P-256 key. To be sure of that,
-   * {@link close} the signer too: it ends the worker.
-   *
+   * WebAssembly cannot promise that no copy of a secp256k1 key is left in its memory, nor JavaScript of an imported
+   * P-256 key. To be sure of that, {@link close} the signer too: it ends the worker.
    * @throws `STORAGE_FAILED`: in the browser's storage it still is. This signer uses it no more.
    */
   removeKey(key: SessionKey | string): Promise<boolean>;
 
   /**
-   * Tells a key which session it signs for. It ends with that session, in
-   * every tab, when both the server's clock and this device's say that its time
-   * is up. A later call replaces an earlier one.
-   *
+   * Tells a key which session it signs for. It ends with that session, in every tab, when both the server's clock and
+   * this device's say that its time is up. A later call replaces an earlier one.
    * @throws `KEY_NOT_FOUND`; `KEY_LOST`, also for a session that is over already; `CLOCK_SKEW`, `STORAGE_FAILED`
    */
   bindSession(key: SessionKey | string, session: SessionBinding): Promise<SessionKey>;
 
   /**
-   * Signs a challenge, having checked that it is well formed, not expired, and
-   * that its payload means what `intent` says.
-   *
-   * @throws `KEY_NOT_FOUND`, `KEY_LOST`, `STORAGE_FAILED`, `CLOCK_SKEW`, `CHALLENGE_MALFORMED`,
-   * `CHALLENGE_EXPIRED`, `PAYLOAD_MALFORMED`, `INTENT_MISMATCH`,
-   * `ORGANIZATION_MISMATCH`, `TIMEOUT`, `ABORTED`
+   * Signs a challenge, if it is well formed, not expired, and its payload means what `intent` says.
+   * @throws `KEY_NOT_FOUND`, `KEY_LOST`, `STORAGE_FAILED`, `CLOCK_SKEW`, `CHALLENGE_MALFORMED`, `CHALLENGE_EXPIRED`,
+   * `PAYLOAD_MALFORMED`, `INTENT_MISMATCH`, `ORGANIZATION_MISMATCH`
    */
   signChallenge(challenge: Challenge, options: SignOptions): Promise<SignedChallenge>;
 
   /**
-   * Signs out: ends the key's session at Grid, and the key with it. That is
-   * written down before the first request, and from then on the key signs
-   * nothing but that. An interrupted sign-out is finished by whoever comes
-   * next: this tab, another one, the next visit.
-   *
-   * With another `scope`, each session's outcome, its own last. A session that
-   * could not be ended is not tried again by itself, but for the own one.
-   *
-   * Rejects only where nothing was written down.
-   *
-   * @throws `KEY_NOT_FOUND`, `KEY_LOST`; `STORAGE_FAILED`, where it could not be written down and Grid not be told
-   * in time: this tab goes on as long as it lives; of `"others"`, what {@link listSessions} throws
+   * Ends all other sessions of the key's account, and with `"all"` then its own, as without a `scope`. Resolves to each
+   * session's outcome, its own last. Of those that could not be ended, only its own is tried again by itself.
+   * @throws as without a `scope`; `CLOCK_SKEW`, with nothing ended; of `"others"`, what {@link listSessions} throws
    */
   signOut(key: SessionKey | string, options: SignOutOptions & { scope: "others" | "all" }): Promise<SessionOutcome[]>;
+  /**
+   * Signs out: ends the key's session at Grid, and the key with it. That is written down before the first request. From
+   * then on the key signs nothing but that, and the call rejects only with `CLOSED`, or `KEY_LOST` if the key is lost
+   * meanwhile. An interrupted sign-out is finished by whoever comes next: this tab, another one, the next visit.
+   * @throws `ARGUMENT_INVALID`, also for a key without a session; `KEY_NOT_FOUND`, `KEY_LOST`; `STORAGE_FAILED`, where
+   * it could not be written down and Grid not be told in time: this tab goes on as long as it lives
+   */
   signOut(key: SessionKey | string, options?: SignOutOptions): Promise<SignOutResult>;
 
   /**
-   * Ends a session at Grid, through the bridge: asks for the challenge, checks
-   * and signs it, sends it back, and retries where that is safe, for as long as
-   * `timeoutMs` allows. Without an id it is the session that the key is bound
-   * to.
+   * Ends a session at Grid, through the bridge: asks for the challenge, checks and signs it, sends it back, and retries
+   * where that is safe, for as long as `timeoutMs` allows. Without an id it is the session that the key is bound to.
    *
-   * A key's own session takes the key along: it is the same as {@link signOut},
-   * and an abort ends the waiting, not the sign-out. Of any other session only `"revoked"` and
-   * `"inactive"` are results; a key of this browser that was bound to it ends.
-   *
-   * @throws `KEY_NOT_FOUND`, every code of {@link signChallenge},
-   * `UPSTREAM_REFUSED`, `UPSTREAM_UNAVAILABLE`, `NETWORK_FAILED`,
-   * `RESPONSE_MALFORMED`, `HEADERS_FAILED`. After `TIMEOUT`, `ABORTED` or
-   * `NETWORK_FAILED` the session may or may not be over: call again, which is
-   * safe.
+   * A key's own session takes the key along: it is the same as {@link signOut}, and an abort ends the waiting, not the
+   * sign-out. Of any other session only `"revoked"` and `"inactive"` are results; a key of this browser that was bound
+   * to it ends.
+   * @throws every code of {@link signChallenge} and {@link listSessions}. After `TIMEOUT`, `ABORTED` or
+   * `NETWORK_FAILED` the session may or may not be over: call again, which is safe.
    */
   revokeSession(sessionId: string | undefined, options: RevokeOptions): Promise<SignOutResult>;
 
   /**
-   * The active sessions of an account, through the bridge; retries for as long
-   * as `timeoutMs` allows.
-   *
-   * @throws `UPSTREAM_REFUSED`, `UPSTREAM_UNAVAILABLE`, `NETWORK_FAILED`,
-   * `RESPONSE_MALFORMED`, `HEADERS_FAILED`, `TIMEOUT`, `ABORTED`
+   * The active sessions of an account, through the bridge; retries for as long as `timeoutMs` allows.
+   * @throws `UPSTREAM_REFUSED`, `UPSTREAM_UNAVAILABLE`, `NETWORK_FAILED`, `RESPONSE_MALFORMED`, `HEADERS_FAILED`
    */
   listSessions(accountId: string, options?: CallOptions): Promise<AuthSession[]>;
 
-  /**
-   * Tells of sessions, in every tab. Returns its own undo. The first listener
-   * hears what is `"leaving"` from an earlier visit, too.
-   */
+  /** Tells of sessions, in every tab. Returns its undo. The first listener hears of earlier visits' sign-outs, too. */
   on(type: "session", listener: (event: SessionEvent) => void): () => void;
 
   /**
-   * Ends the worker, and with it every key that is only in memory. Stored keys
-   * stay. Calls under way reject with `CLOSED`, and so do later ones. Does not
-   * revoke any session. Never throws.
+   * Ends the worker, and with it every key that is only in memory. Stored keys stay. Calls under way reject with
+   * `CLOSED`, and so do later ones. Does not revoke any session. Never throws.
    */
   close(): void;
 }
 
 /**
- * Loads the module and starts it in a worker.
- *
- * Resolves once the signer is ready to sign. A signer that failed to load
+ * Loads the module and starts it in a worker. Resolves once the signer is ready to sign. A signer that failed to load
  * leaves nothing behind: call again to try again.
- *
- * @throws `LOAD_FAILED`; `retryable` says whether trying again may help; `CSP_BLOCKED`, `ABORTED`
+ * @throws `LOAD_FAILED`, whose `retryable` says whether trying again may help; `CSP_BLOCKED`
  */
 export declare function createSigner(options: CreateSignerOptions): Promise<Signer>;
