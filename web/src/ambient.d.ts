@@ -1,5 +1,4 @@
-// What worker.js gets from elsewhere: constants that web/build fills in, and
-// the Go class of wasm_exec.js, which web/build takes from the Go installation.
+// What worker.js gets from elsewhere: constants that web/build fills in, and the Go class of wasm_exec.js.
 
 /** The size of signer.wasm in bytes, uncompressed. */
 declare const WASM_SIZE: number;

@@ -1,7 +1,6 @@
 /**
- * Reads what callers hand in. Each own property is read once, so that a getter
- * or a proxy cannot show one value to a check and another to its use; inherited
- * ones are not read, so that a polluted prototype sets nothing.
+ * Reads what callers hand in. Each own property is read once, so that a getter or a proxy cannot show one value to a
+ * check and another to its use; inherited ones are not read, so that a polluted prototype sets nothing.
  */
 import { isAborted } from "./client.ts";
 import { GridSignerError } from "./errors.ts";
@@ -76,8 +75,7 @@ export function keyId(value: unknown): string {
 
 /** What a key is bound to, of anything that has these fields: an AuthSession does. */
 export function session(value: unknown): SessionBinding {
-  const names = ["id", "accountId", "expiresAt"] as const;
-  const { id, accountId, expiresAt } = fields("session", value, names);
+  const { id, accountId, expiresAt } = fields("session", value, ["id", "accountId", "expiresAt"]);
   return {
     id: matching("session.id", id, /^Session:[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/),
     accountId: matching("session.accountId", accountId, /^InternalAccount:[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/),
@@ -94,10 +92,9 @@ function matching(what: string, value: unknown, grammar: RegExp): string {
 /** An intent by name, or with the facts that its payload must contain. The module knows which belong to which. */
 export function intent(value: unknown): string | Record<string, string> | undefined {
   if (value === undefined || typeof value === "string") return value;
-  return strings("intent", options("intent", value, intentFields));
+  const facts = ["targetPublicKey", "type", "email", "phoneNumber", "oidcToken", "attestationObject"];
+  return strings("intent", options("intent", value, ["name", ...facts]));
 }
-
-const intentFields = ["name", "targetPublicKey", "type", "email", "phoneNumber", "oidcToken", "attestationObject"];
 
 /** A day. A delay past 2**31 ms would make setTimeout fire at once. */
 const maxTimeoutMs = 86_400_000;
@@ -136,9 +133,7 @@ export function url(what: string, read: () => unknown, base: string): URL {
 export function bridgeUrl(value: unknown, base: string): string {
   const { protocol, username, password, href } = url("bridgeUrl", () => value, base);
   if (protocol !== "https:" && protocol !== "http:") throw invalid("bridgeUrl must be http or https");
-  if (username || password || /[?#]/.test(href)) {
-    throw invalid("bridgeUrl must have no credentials, query or fragment");
-  }
+  if (username || password || /[?#]/.test(href)) throw invalid("bridgeUrl must have no credentials, query or fragment");
   return href.replace(/\/+$/, "");
 }
 
@@ -178,10 +173,7 @@ export function erase(bytes: Uint8Array): void {
 /** The name of a typed array's kind, by its internal slot: one of a frame passes, no proxy and no look-alike does. */
 const kindOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)!.get!;
 
-/**
- * The bytes of a private key, moved: the caller's array is zeroed, even where
- * its length is wrong.
- */
+/** The bytes of a private key, moved: the caller's array is zeroed, even where its length is wrong. */
 export function secret(what: string, value: unknown): Uint8Array<ArrayBuffer> {
   if (kindOf.call(value) !== "Uint8Array") throw invalid(`${what} must be a Uint8Array`);
   return guarded(what, () => {

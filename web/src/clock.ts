@@ -1,7 +1,6 @@
 /**
- * The server's time, by which sessions and challenges end. A device's clock may
- * be wrong, and so may a server's: of the two either can forbid a use, and only
- * both together say that something is over.
+ * The server's time, by which sessions and challenges end. A device's clock may be wrong, and so may a server's: of the
+ * two either can forbid a use, and only both together say that something is over.
  */
 
 /** Below this the two local clocks agree: timers and rounding, no sleep and no jump. */
@@ -19,12 +18,9 @@ export class Clock {
     this.#bridgeUrl = bridgeUrl;
   }
 
-  /** Takes the `Date` header of an answer that has just come, null where it has none that may be read. */
-  learn(date: string | null): void {
-    this.#learn(Date.parse(date ?? ""));
-  }
-
-  #learn(server: number): void {
+  /** Takes the `Date` header of an answer that has just come, null where it has none that may be read; and how old it says it is, in s. */
+  learn(date: string | null, age: string | null = null): void {
+    const server = Date.parse(date ?? "") + Math.max(0, Number(age) || 0) * 1000;
     if (!Number.isNaN(server)) this.#learnt = { server, monotonic: performance.now(), wall: Date.now() };
   }
 
@@ -75,9 +71,7 @@ export class Clock {
         credentials: "omit",
         signal: AbortSignal.timeout(askMs),
       } as RequestInit);
-      // What has no user and no body, caches on the way like to answer; some say how long ago it was true.
-      const age = Number(headers.get("Age") ?? 0) * 1000;
-      this.#learn(Date.parse(headers.get("Date") ?? "") + (age > 0 ? age : 0));
+      this.learn(headers.get("Date"), headers.get("Age")); // what has no user and no body, caches on the way like to answer
     } catch {
       // Then it cannot be asked.
     }

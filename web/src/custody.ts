@@ -195,11 +195,11 @@ export class Custody {
 
   /** Every active session of the account but the key's own, one after the other. */
   async #revokeOthers({ key, signal, scope }: Options, left: () => number): Promise<Outcome[]> {
-    const { session } = await this.#use(key);
-    if (!session) throw unbound();
     const options = () => ({ key, timeoutMs: left(), ...(signal && { signal }) });
     const outcomes: Outcome[] = [];
     try {
+      const { session } = await this.#use(key);
+      if (!session) throw unbound();
       for (const { id: sessionId } of await this.listSessions(session.accountId, options())) {
         if (isSameId(sessionId, session.id)) continue;
         outcomes.push(await this.revokeSession(sessionId, options()).catch((error) => ({ sessionId, error: toWire(error) })));

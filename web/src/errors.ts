@@ -34,9 +34,8 @@ export class GridSignerError extends Error {
 export type WireError = { code: ErrorCode; message: string; retryable: boolean } & Omit<ErrorDetails, "cause" | "retryable">;
 
 /**
- * What of an error may cross. The module's errors and ours have the same
- * fields; of anything else not even the text is passed on, since nobody has
- * checked what it quotes.
+ * What of an error may cross. The module's errors and ours have the same fields; of anything else not even the text is
+ * passed on, since nobody has checked what it quotes.
  */
 export function toWire(error: unknown): WireError {
   if (!(error instanceof Error && error.name === "GridSignerError")) {

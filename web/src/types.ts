@@ -428,7 +428,7 @@ export interface Signer {
   /**
    * Ends all other sessions of the key's account, and with `"all"` then its own, as without a `scope`. Resolves to each
    * session's outcome, its own last. Of those that could not be ended, only its own is tried again by itself.
-   * @throws as without a `scope`; `CLOCK_SKEW`, with nothing ended; of `"others"`, what {@link listSessions} throws
+   * @throws as without a `scope`; of `"others"` also `CLOCK_SKEW`, and what {@link listSessions} throws
    */
   signOut(key: SessionKey | string, options: SignOutOptions & { scope: "others" | "all" }): Promise<SessionOutcome[]>;
   /**

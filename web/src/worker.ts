@@ -1,7 +1,4 @@
-/**
- * The entry of worker.js. In a worker of ours it serves the page at once; on
- * the page's own thread index.ts imports it and hands it a port.
- */
+/** The entry of worker.js. In a worker of ours it serves the page at once; on the page's own thread index.ts hands it a port. */
 import "wasm_exec.js";
 import { Custody } from "./custody.ts";
 import { type Port, workerName } from "./rpc.ts";

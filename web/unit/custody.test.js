@@ -197,3 +197,11 @@ test("where this device alone says that the session is over the key is not used,
   }
   assert.deepEqual((await custody.keys()).map((key) => key.id), [id]);
 });
+
+test("whoever wants out of all sessions is signed out here, though the clocks let no other be ended", async () => {
+  const { custody, id } = await openBound({ revokeSession: async () => ({ status: "revoked", sessionId: session }) });
+  device = 20 * minute;
+  fetch.mock.mockImplementation(() => Promise.reject(new TypeError("Failed to fetch")));
+  const [others, own] = await custody.signOut({ key: id, timeoutMs, scope: "all" });
+  assert.deepEqual([others.error.code, own], ["CLOCK_SKEW", { status: "revoked", sessionId: session }]);
+});
