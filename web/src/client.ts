@@ -52,15 +52,15 @@ export function onAbort(what: string, signal: AbortSignal | undefined, abort: (e
 export class Client {
   /** Settles once: the module is ready for calls, or never will be. Says whether its thread holds the lock that it was to hold. */
   readonly ready: Promise<boolean>;
+  isReady = false;
   readonly #peer: Peer;
   readonly #stop: () => void;
   readonly #onDeath: () => void;
-  /** Its abort is what tells the module to forget every key in memory. */
+  /** Its abort tells the module to forget every key in memory. */
   readonly #life = new AbortController();
   /** Why the last headers were not to be had: a cause cannot cross, so it is put to the error here. */
   #headersCause: unknown;
   #settleReady!: { resolve(alive: boolean): void; reject(error: GridSignerError): void };
-  #isReady = false;
   #probe: ReturnType<typeof setTimeout> | undefined;
   #ended: GridSignerError | undefined;
 
@@ -84,12 +84,17 @@ export class Client {
       if (told.type === "load") report(onLoad, told.progress);
       else if (told.type === "session") onSession(told.event);
       else {
-        this.#isReady = true;
+        this.isReady = true;
         this.#settleReady.resolve(told.alive);
       }
     };
-    const settings = { signal: this.#life.signal, onProgress: hear as Listener };
+    const settings = { signal: this.life, onProgress: hear as Listener };
     this.#peer.call("start", [{ ...start, progress: onLoad !== undefined }], settings).catch((error) => this.end(error));
+  }
+
+  /** Fires when the client ends. */
+  get life(): AbortSignal {
+    return this.#life.signal;
   }
 
   /** Whether the module has failed, so that another one is needed. A closed client is not dead. */
@@ -109,7 +114,7 @@ export class Client {
     const ignore = onAbort(method, signal, (error) => patience.abort(error));
     const timer = setTimeout(() => {
       patience.abort(new GridSignerError("TIMEOUT", `${method}: no answer within ${timeoutMs} ms`, { retryable: true }));
-      if (this.#isReady) this.askForLife();
+      if (this.isReady) this.askForLife();
     }, timeoutMs + graceMs);
     try {
       const answer = this.ready.then(() => this.#peer.call(method, args, { signal: patience.signal, onProgress }, transfer));
@@ -128,8 +133,8 @@ export class Client {
   }
 
   /** The module is dead, or was never born: rejects what is pending and whatever comes later. */
-  fail(reason: string, code: ErrorCode = this.#isReady ? "WORKER_FAILED" : "LOAD_FAILED"): void {
-    const did = this.#isReady ? "stopped" : "did not start";
+  fail(reason: string, code: ErrorCode = this.isReady ? "WORKER_FAILED" : "LOAD_FAILED"): void {
+    const did = this.isReady ? "stopped" : "did not start";
     this.end(new GridSignerError(code, `the signer ${did}: ${reason}`, { retryable: code !== "CSP_BLOCKED" }));
   }
 
@@ -145,7 +150,7 @@ export class Client {
    */
   askForLife(): void {
     if (this.#ended || this.#probe !== undefined) return; // asked already: more calls give it no more time
-    this.#peer.call("ping", [], { signal: this.#life.signal, onProgress: undefined }).catch(() => {});
+    this.#peer.call("ping", [], { signal: this.life, onProgress: undefined }).catch(() => {});
     this.#probe = setTimeout(() => this.fail("it no longer answers"), graceMs);
   }
 

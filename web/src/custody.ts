@@ -19,10 +19,10 @@ export interface CustodySettings {
   payloads: string;
   persistence: SessionKey["persistence"];
   namespace: string | undefined;
-  /** In a worker that replaces one that died: the keys that died with it. */
-  lost?: string[] | undefined;
+  /** The keys that died with an earlier worker. */
+  lost?: string[];
   /** Keys whose sign-out a page had noted when it was closed. */
-  leave?: string[] | undefined;
+  leave?: string[];
 }
 
 /** What the page does for its worker. */

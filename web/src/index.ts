@@ -25,15 +25,8 @@ export async function createSigner(options: api.CreateSignerOptions): Promise<ap
   if (signal && isAborted(signal)) throw aborted("createSigner", signal);
   const [signer, client] = makeSigner(config);
   const ignore = onAbort("createSigner", signal, (error) => client.end(error));
-  try {
-    await client.ready;
-    return signer;
-  } catch (error) {
-    signer.close();
-    throw error;
-  } finally {
-    ignore();
-  }
+  await client.ready.finally(ignore);
+  return signer;
 }
 createSigner satisfies typeof api.createSigner;
 
@@ -68,7 +61,7 @@ function readOptions(value: unknown) {
  * Starts a module. `lost`: in one that replaces another, the keys that were only in that one's memory; `leave`: those
  * whose sign-out is noted.
  */
-function connect(config: Config, keys: { lost: string[] | undefined; leave: string[] }, servant: Servant): Client {
+function connect(config: Config, keys: { lost: string[]; leave: string[] }, servant: Servant): Client {
   const { workerUrl, wasmUrl, bridgeUrl, credentials, payloads, persistence, namespace, timeoutMs } = config;
   if (!globalThis.isSecureContext) {
     throw new GridSignerError("LOAD_FAILED", "a secure context is needed: https, or a loopback address");
@@ -86,30 +79,16 @@ function connect(config: Config, keys: { lost: string[] | undefined; leave: stri
 
 function inWorker(url: URL, start: Omit<Start, "progress">, servant: Servant): Client {
   const alive = `gridsigner/${crypto.randomUUID()}`;
-  const ended = new AbortController();
-  const { signal } = ended;
   const worker = startWorker(url);
-  const stop = () => {
-    ended.abort();
-    worker.terminate();
+  const client = new Client(worker, () => worker.terminate(), { ...start, alive }, servant);
+  const { life: signal } = client;
+  const onViolation = ({ blockedURI, effectiveDirective, disposition }: SecurityPolicyViolationEvent) => {
+    if (client.isReady || disposition !== "enforce" || !blockedURI.startsWith(url.href)) return; // or only reported
+    client.fail(`${effectiveDirective} does not allow ${url}`, "CSP_BLOCKED");
   };
-  const client = new Client(worker, stop, { ...start, alive }, servant);
-  const loading = new AbortController();
-  client.ready.catch(() => {}).then(() => loading.abort());
-  addEventListener(
-    "securitypolicyviolation",
-    ({ blockedURI, effectiveDirective, disposition }) => {
-      // What is only reported was not blocked.
-      if (disposition === "enforce" && blockedURI.startsWith(url.href)) {
-        client.fail(`${effectiveDirective} does not allow ${url}`, "CSP_BLOCKED");
-      }
-    },
-    { signal: loading.signal },
-  );
+  addEventListener("securitypolicyviolation", onViolation, { signal });
   // An ErrorEvent where the script threw, a plain Event where it could not be loaded; why not, a violation may say, in a task of its own.
-  worker.addEventListener("error", (event) =>
-    setTimeout(() => client.fail(event.message || `${url} could not be loaded as a worker`)),
-  );
+  worker.addEventListener("error", ({ message }) => setTimeout(() => client.fail(message || `${url} could not be loaded as a worker`)));
   // Nobody is told when a browser ends a worker, but its locks are released.
   client.ready
     .then((held) => (held ? navigator.locks.request(alive, { signal }, () => client.askForLife()) : undefined))
@@ -166,7 +145,7 @@ function makeSigner(config: Config): [api.Signer, Client] {
       sessions.hear(event);
     },
     onDeath() {
-      if (!sessions.unfinished) return;
+      if (!first.isReady || !sessions.unfinished) return;
       setTimeout(() => {
         try {
           revive();
@@ -177,11 +156,12 @@ function makeSigner(config: Config): [api.Signer, Client] {
       pauseMs = Math.min(2 * pauseMs, reviveMostMs);
     },
   };
-  const first = connect(config, { lost: undefined, leave: sessions.noted() }, servant);
+  const start = (servant: Servant) => connect(config, { lost: inMemory, leave: sessions.noted() }, servant);
+  const first = start(servant);
   let client = first;
 
   function revive(): void {
-    if (client.dead) client = connect(config, { lost: inMemory, leave: sessions.noted() }, { ...servant, onLoad: undefined });
+    if (client.dead) client = start({ ...servant, onLoad: undefined });
   }
 
   // The casts trust the module to return what types.ts says; the tests hold it to that.
@@ -216,7 +196,8 @@ function makeSigner(config: Config): [api.Signer, Client] {
     const scope = args.choice("scope", options.scope, ["this", "others", "all"]);
     const unreachable = args.choice("unreachable", options.unreachable, ["keep-trying", "forget"]);
     const onProgress = args.listener("onProgress", options.onProgress);
-    const outcomes = await sessions.signOut(id, scope === "others" ? scope : undefined, args.timeout(options.timeoutMs, 10_000, 0), (timeoutMs) =>
+    const patience = args.timeout(options.timeoutMs, 10_000, 0);
+    const outcomes = await sessions.signOut(id, scope === "others" ? scope : undefined, patience, (timeoutMs) =>
       call("signOut", [{ key: id, scope, unreachable, timeoutMs }], { timeoutMs, signal: undefined, onProgress }),
     );
     return scope === "this" ? outcome(outcomes[0]!) : outcomes.map(outcome);
@@ -261,8 +242,8 @@ function makeSigner(config: Config): [api.Signer, Client] {
       const key = args.keyId(options.key);
       const intent = args.intent(options.intent);
       const { format } = args.strings("signChallenge", { format: options.format });
-      const { timeoutMs, signal } = settings(options);
-      return call("signChallenge", [copy, { key, intent, format, timeoutMs }], { timeoutMs, signal, onProgress: undefined });
+      const patience = settings(options);
+      return call("signChallenge", [copy, { key, intent, format, timeoutMs: patience.timeoutMs }], patience);
     },
 
     async revokeSession(sessionId, value = {} as api.RevokeOptions) {

@@ -49,7 +49,7 @@ test("a worker is started as a module of our name, and told where its parts are"
       payloads: "activities",
       persistence: "memory",
       namespace: "app",
-      lost: undefined,
+      lost: [],
       leave: [],
     },
   });
