@@ -5,17 +5,17 @@
 import type { Outcome } from "./custody.ts";
 import { toWire } from "./errors.ts";
 import { type Listener, report } from "./rpc.ts";
-import type { ErrorCode, SessionBinding, SessionEvent } from "./types.ts";
+import type { ErrorCode, SessionEvent } from "./types.ts";
 
-/** What a failed sign-out tells: there is no such key, or no such session of it. */
+/** Of these codes a sign-out is over: there is no such key, or it has no session. */
 const pointless: ErrorCode[] = ["KEY_LOST", "KEY_NOT_FOUND", "ARGUMENT_INVALID"];
 
 export class Sessions {
   readonly #listeners = new Set<Listener>();
-  /** The last of each key, until somebody listens. */
-  #early: Map<string, SessionEvent> | undefined = new Map();
-  /** Those whose sign-out is not finished, by key. */
-  readonly #leaving = new Map<string, SessionBinding>();
+  /** The last news of each key. */
+  readonly #last = new Map<string, SessionEvent>();
+  /** Whether somebody listens, or has. */
+  #isHeard = false;
   readonly #notes: string;
 
   constructor(namespace = "") {
@@ -24,23 +24,22 @@ export class Sessions {
 
   /** Whether a sign-out goes on in a worker. */
   get unfinished(): boolean {
-    return this.#leaving.size > 0;
+    return [...this.#last.values()].some(({ type }) => type === "leaving");
   }
 
-  readonly hear = (event: SessionEvent): void => {
+  hear(event: SessionEvent): void {
     if (event.type !== "started") this.#note(event.key, false); // it is written down
-    if (event.type === "leaving") this.#leaving.set(event.key, event.session);
-    else this.#leaving.delete(event.key);
-    this.#early?.set(event.key, event);
+    this.#last.set(event.key, event);
     for (const listener of this.#listeners) report(listener, event);
-  };
+  }
 
+  /** The first who listens hears what came before, too. Returns its undo. */
   listen(listener: Listener): () => void {
     const mine: Listener = (event) => listener(event); // the same function twice is two listeners
     this.#listeners.add(mine);
-    const early = this.#early;
-    this.#early = undefined;
-    queueMicrotask(() => early?.forEach((event) => this.#listeners.has(mine) && report(mine, event)));
+    const early = this.#isHeard ? [] : [...this.#last.values()];
+    this.#isHeard = true;
+    queueMicrotask(() => early.forEach((event) => this.#listeners.has(mine) && report(mine, event)));
     return () => void this.#listeners.delete(mine);
   }
 
@@ -62,11 +61,11 @@ export class Sessions {
     } catch (error) {
       const wire = toWire(error);
       if (pointless.includes(wire.code)) this.#note(key, false);
-      const { id, expiresAt } = this.#leaving.get(key) ?? {};
-      const isOwn = id !== undefined && (named ?? id).toLowerCase() === id.toLowerCase();
-      // The caller's own wish, or not written down after all.
-      if (!isOwn || ["CLOSED", "ABORTED", "STORAGE_FAILED"].includes(wire.code)) throw error;
-      return [{ status: "pending", sessionId: id, sessionExpiresAt: expiresAt!, error: wire }];
+      const { type, session } = this.#last.get(key) ?? {};
+      const isOwn = named === undefined || named.toLowerCase() === session?.id.toLowerCase();
+      // The last three: the caller's own wish, or not written down after all.
+      if (type !== "leaving" || !isOwn || ["CLOSED", "ABORTED", "STORAGE_FAILED"].includes(wire.code)) throw error;
+      return [{ status: "pending", sessionId: session!.id, sessionExpiresAt: session!.expiresAt, error: wire }];
     }
   }
 
