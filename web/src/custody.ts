@@ -1,7 +1,6 @@
 /**
- * What may be done with a key, and when it ends. Runs in the worker, between the
- * protocol (serve.ts) and the module: joins the keys (keys/) with the sessions
- * that they sign for, the server's time (clock.ts), and the calls to Grid.
+ * What may be done with a key, and when it ends. Runs in the worker, between the protocol (serve.ts) and the module:
+ * joins the keys (keys/) with the sessions that they sign for, the server's time (clock.ts), and the calls to Grid.
  */
 import { Clock } from "./clock.ts";
 import { GridSignerError, toWire, type WireError } from "./errors.ts";
@@ -114,12 +113,8 @@ export class Custody {
 
   async removeKey(id: string): Promise<boolean> {
     // To all but its sign-out a key that is leaving is gone already. Where storage cannot be asked, it may be there.
-    const isThere = await this.#keyring.find(id).then(usable).then(() => true, isStorageFailed);
-    if (!isThere) return false;
-    return this.#end(id, "removed").then(
-      ({ reason }) => reason === "removed",
-      (error) => (isStorageFailed(error) ? Promise.reject(error) : false),
-    );
+    const isThere = await this.#keyring.find(id).then(usable).then(() => true, (error) => toWire(error).code === "STORAGE_FAILED");
+    return isThere && (await this.#end(id, "removed")).reason === "removed";
   }
 
   async bindSession(id: string, { id: sessionId, accountId, expiresAt }: SessionBinding): Promise<SessionKey> {
@@ -154,11 +149,10 @@ export class Custody {
 
   async signOut(options: Options): Promise<Outcome | Outcome[]> {
     const left = stopwatch(options);
-    const { scope } = options;
-    const others = scope === "others" || scope === "all" ? await this.#revokeOthers(options, left) : [];
-    if (scope === "others") return others;
-    const own = await this.#signOut(options, left);
-    return scope === "all" ? [...others, own] : own;
+    const { scope = "this" } = options;
+    if (scope === "this") return this.#signOut(options, left);
+    const others = await this.#revokeOthers(options, left);
+    return scope === "others" ? others : [...others, await this.#signOut(options, left)];
   }
 
   async listSessions(accountId: string, options: Pick<Options, "timeoutMs" | "signal">): Promise<{ id: string }[]> {
@@ -236,14 +230,12 @@ export class Custody {
   /** Whether an instant has passed, by the server's clock and this device's. What is no date is for others to refuse. */
   async #isPast(date: string, what: string): Promise<boolean> {
     const instant = Date.parse(date);
-    const past = Number.isNaN(instant) ? false : await this.#clock.isPast(instant);
-    if (past === undefined) throw this.#skewed(what, instant);
-    return past;
+    return !Number.isNaN(instant) && ((await this.#clock.isPast(instant)) ?? this.#doubt(what, instant));
   }
 
-  #skewed(what: string, instant: number): GridSignerError {
+  #doubt(what: string, instant: number): never {
     const message = `whether ${what} is over, this device's clock and the server's do not agree`;
-    return new GridSignerError("CLOCK_SKEW", message, { skewMs: this.#clock.ahead(instant) });
+    throw new GridSignerError("CLOCK_SKEW", message, { skewMs: this.#clock.ahead(instant) });
   }
 
   /** Lets `work` sign with a key, under the conditions that hold for it. */
@@ -283,7 +275,7 @@ export class Custody {
       return result;
     } catch (error) {
       // It came just now: one of the two clocks is wrong.
-      if (toWire(error).code === "CHALLENGE_EXPIRED" && !this.#clock.judge(ends)) throw this.#skewed("a challenge", ends);
+      if (toWire(error).code === "CHALLENGE_EXPIRED" && !this.#clock.judge(ends)) this.#doubt("a challenge", ends);
       throw error;
     }
   }
@@ -352,10 +344,6 @@ function usable(record: KeyRecord): KeyRecord {
   if (record.state === "ended") throw lost(words[record.reason!]);
   if (record.state === "leaving") throw lost(words.leaving);
   return record;
-}
-
-function isStorageFailed(error: unknown): boolean {
-  return toWire(error).code === "STORAGE_FAILED";
 }
 
 function unbound(): GridSignerError {
