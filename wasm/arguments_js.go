@@ -9,57 +9,39 @@ import (
 	"gridsigner/signer"
 )
 
-// arguments are those of one call. What is checked of them is what is used: a
-// property is read once, so a getter cannot show two values.
-//
-// Whatever reads them panics with its refusal, a *[signer.Error], which begin
-// turns into the rejection: what a call takes then stands there without a
-// branch after each line.
-type arguments struct {
-	values []js.Value
-	call   *call
-}
-
 func invalid(msg string) *signer.Error {
 	return &signer.Error{Kind: signer.ErrArgumentInvalid, Msg: msg}
 }
 
-// must returns v, or refuses the call.
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
-
-func (a arguments) at(i int) js.Value {
-	if i < len(a.values) {
-		return a.values[i]
+// at returns argument i. What is checked of it is what is used: a property is read once, as a getter may change.
+func (c *call) at(i int) js.Value {
+	if i < len(c.args) {
+		return c.args[i]
 	}
 	return js.Undefined()
 }
 
-// options returns argument i, which must be an object, or undefined if nothing
-// in it is required. It takes signal and timeoutMs out of it.
-func (a arguments) options(i int) object {
-	o := asObject(a.at(i), "options")
+// options returns argument i, which must be an object, or undefined if nothing in it is required, and takes signal
+// and timeoutMs out of it.
+func (c *call) options(i int) object {
+	o := asObject(c.at(i), "options")
 	if signal := o.property("signal"); !absent(signal) {
 		if signal.Type() != js.TypeObject || (object{signal}).inherited("addEventListener").Type() != js.TypeFunction {
 			panic(invalid("signal must be an AbortSignal"))
 		}
-		a.call.signal = object{signal}
+		c.signal = object{signal}
 	}
 	if ms := o.property("timeoutMs"); !absent(ms) {
 		if ms.Type() != js.TypeNumber || !(ms.Float() >= 1 && ms.Float() <= float64(maxTimeout/time.Millisecond)) { // so that NaN fails
 			panic(invalid("timeoutMs must be a number from 1 to 86400000"))
 		}
-		a.call.timeout = time.Duration(ms.Float()) * time.Millisecond
+		c.timeout = time.Duration(ms.Float()) * time.Millisecond
 	}
 	return o
 }
 
-// object is a JavaScript object or undefined. It is read and called with the
-// methods below alone: it may be a proxy, or have getters.
+// object is a JavaScript object or undefined. It is read and called with the methods below alone: it may be a
+// proxy, or have getters.
 type object struct{ v js.Value }
 
 func asObject(v js.Value, name string) object {
@@ -69,10 +51,9 @@ func asObject(v js.Value, name string) object {
 	return object{v}
 }
 
-// reflectGet and reflectApply read a property and call a method from inside a
-// call of a function of the browser's. An exception in there becomes a Go panic;
-// one in js.Value's own Get, Length, Index, InstanceOf, or Call, which may Get,
-// would pass through the frames of the module instead and leave it broken.
+// reflectGet and reflectApply read a property and call a method from inside a call of a function of the browser's.
+// An exception in there becomes a Go panic; one in js.Value's own Get, Length, Index, InstanceOf, or Call, which
+// may Get, would pass through the frames of the module instead and leave it broken.
 var (
 	reflectGet   = js.Global().Get("Reflect").Get("get")
 	reflectApply = js.Global().Get("Reflect").Get("apply")
@@ -80,8 +61,7 @@ var (
 	hasOwn       = objectOf.Get("hasOwn")
 )
 
-// property returns an own property, and undefined for an absent object too: a
-// polluted Object.prototype sets no option.
+// property returns an own property or undefined, also of undefined: a polluted Object.prototype sets no option.
 func (o object) property(name string) js.Value {
 	if o.v.IsUndefined() || !hasOwn.Invoke(o.v, name).Bool() {
 		return js.Undefined()
@@ -122,9 +102,8 @@ func (o object) function(name string) js.Value {
 
 func absent(v js.Value) bool { return v.IsUndefined() || v.IsNull() }
 
-// text converts a string exactly, or refuses it. JavaScript strings may hold
-// lone surrogates, which become U+FFFD on the way into Go: what is signed would
-// not be what the page showed. A long string is refused before it is copied.
+// text converts a string exactly, or refuses it: a long one before it is copied. JavaScript strings may hold lone
+// surrogates, which become U+FFFD on the way into Go: what is signed would not be what the page showed.
 func text(v js.Value, name string) string {
 	if v.Type() != js.TypeString {
 		panic(invalid(name + " must be a string"))
@@ -133,8 +112,7 @@ func text(v js.Value, name string) string {
 		panic(invalid(name + " is too long"))
 	}
 	s := v.String()
-	// Comparing with what went in tells a lone surrogate from a U+FFFD that was
-	// there. Without one there is nothing to tell.
+	// Comparing with what went in tells a lone surrogate from a U+FFFD that was there.
 	if strings.ContainsRune(s, utf8.RuneError) && !js.ValueOf(s).Equal(v) {
 		panic(invalid(name + " holds a lone surrogate"))
 	}
@@ -150,8 +128,7 @@ func challenge(v js.Value) signer.Challenge {
 	return must(signer.NewChallenge(o.text("payloadToSign"), o.text("requestId"), o.text("expiresAt"), o.optionalText("type")))
 }
 
-// intent reads the name of an intent, or an object with the name and what was
-// submitted with it.
+// intent reads the name of an intent, or an object with the name and what was submitted with it.
 func intent(v js.Value) signer.Intent {
 	if absent(v) {
 		return signer.Intent{}

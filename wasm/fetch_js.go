@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 	"syscall/js"
-	"time"
 
 	"gridsigner/signer"
 )
@@ -16,6 +15,7 @@ type bridge struct {
 	clock       clock
 	ask         js.Value // the caller's function that returns headers, or undefined
 	headers     js.Value // of the class Headers: the caller's
+	onProgress  js.Value // the caller's function that is told of each step, or undefined
 }
 
 // headerOwn is what a page of another site cannot set; the bridge insists on it.
@@ -48,8 +48,7 @@ func bridgeOptions(o object) *bridge {
 	return b
 }
 
-// headers copies the caller's, judged by the browser's own rules. The two of the
-// signed retry are this module's to set.
+// headers copies the caller's, judged by the browser's own rules. Those of the signed retry are the module's to set.
 func headers(v js.Value) js.Value {
 	if absent(v) {
 		v = js.Undefined()
@@ -65,24 +64,21 @@ func headers(v js.Value) js.Value {
 }
 
 // authenticate asks the caller for the headers, where that is a function.
-func (b *bridge) authenticate(ctx context.Context) error {
+func (b *bridge) authenticate(ctx context.Context) {
 	if b.ask.IsUndefined() {
-		return nil
+		return
 	}
 	aborter := js.Global().Get("AbortController").New()
 	defer aborter.Call("abort") // so that the caller's promise settles
-	v, err := callback(ctx, b.ask, map[string]any{"signal": aborter.Get("signal")})
-	if err == nil {
-		err = caught(func() { b.headers = headers(v) })
-	}
+	err := caught(func() {
+		b.headers = headers(must(await(ctx, b.ask.Invoke(map[string]any{"signal": aborter.Get("signal")}))))
+	})
 	if err != nil {
-		return &signer.Error{Kind: signer.ErrHeadersFailed, Msg: "the headers function failed, or returned what are no headers"}
+		panic(&signer.Error{Kind: signer.ErrHeadersFailed, Msg: "the headers function failed, or returned what are no headers"})
 	}
-	return nil
 }
 
-// fetch makes one request and reads its answer. An error means that there is
-// none, or that it broke off.
+// fetch makes one request and reads its answer. An error means that there is none, or that it broke off.
 func (b *bridge) fetch(ctx context.Context, s signer.Send) (res signer.Response, err error) {
 	h := js.Global().Get("Headers").New(b.headers)
 	if s.Signed() {
@@ -93,8 +89,7 @@ func (b *bridge) fetch(ctx context.Context, s signer.Send) (res signer.Response,
 		h.Call("set", headerOwn, "1")
 	}
 	aborter := js.Global().Get("AbortController").New()
-	// Whatever happens, the request ends with this function: its promises then
-	// settle, and their callbacks are released.
+	// Whatever happens, the request ends here: its promises then settle, and their callbacks are released.
 	defer aborter.Call("abort")
 	answer, err := await(ctx, js.Global().Call("fetch", b.base+s.Path, objectOf.Call("setPrototypeOf", map[string]any{
 		"method":      s.Method,
@@ -135,13 +130,3 @@ func (b *bridge) fetch(ctx context.Context, s signer.Send) (res signer.Response,
 
 // random is Math.random. It only spreads retries; nothing secret hangs on it.
 func random() float64 { return js.Global().Get("Math").Call("random").Float() }
-
-// sleep returns early with ctx's cause.
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}

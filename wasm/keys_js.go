@@ -8,10 +8,9 @@ import (
 	"gridsigner/signer"
 )
 
-// keyring holds secp256k1 keys, which browsers cannot, each for as long as it is
-// in use. P-256 keys are WebCrypto's: no half of one is ever in here. JavaScript
-// runs one thing at a time, and so do the goroutines of js/wasm, so it needs no
-// lock.
+// keyring holds secp256k1 keys, which browsers cannot, each for as long as it is in use. P-256 keys are
+// WebCrypto's: no half of one is ever in here. JavaScript runs one thing at a time, and so do the goroutines of
+// js/wasm, so it needs no lock.
 type keyring map[string]*signer.Key
 
 // maxKeys bounds what a page that never removes a key can take.
@@ -20,19 +19,16 @@ const maxKeys = 1024
 var errCurve = &signer.Error{Kind: signer.ErrCurveUnsupported, Msg: "the module holds secp256k1 keys alone: a P-256 key is {curve, publicKey, sign}"}
 
 // hold takes a key under a random id, which is all that ever names it.
-func (k keyring) hold(key *signer.Key, err error) (any, error) {
-	if err != nil {
-		return nil, err
-	}
+func (k keyring) hold(key *signer.Key) any {
 	if len(k) >= maxKeys {
 		key.Destroy()
-		return nil, invalid("too many keys: remove some first")
+		panic(invalid("too many keys: remove some first"))
 	}
 	var random [16]byte
 	randomBytes{}.Read(random[:])
 	id := hex.EncodeToString(random[:])
 	k[id] = key
-	return map[string]any{"id": id, "curve": string(signer.Secp256k1), "publicKey": key.Public().String()}, nil
+	return map[string]any{"id": id, "curve": string(signer.Secp256k1), "publicKey": key.Public().String()}
 }
 
 // held finds a key by its id, or by what createKey returned.
@@ -46,13 +42,13 @@ func (k keyring) held(v js.Value) *signer.Key {
 	panic(&signer.Error{Kind: signer.ErrKeyNotFound, Msg: "no key of this id: it was removed, or never made here"})
 }
 
-// key reads the key of a call that signs: one that is held here, or a P-256 key
-// with a function that signs and returns r||s, as WebCrypto's does.
+// key reads the key of a call that signs: one that is held here, or a P-256 key with a function that signs and
+// returns r||s, as WebCrypto's does.
 func (k keyring) key(v js.Value) *signer.Key {
-	if v.Type() != js.TypeObject {
-		return k.held(v)
+	var o object
+	if v.Type() == js.TypeObject {
+		o = object{v}
 	}
-	o := object{v}
 	sign := o.function("sign")
 	if sign.IsUndefined() {
 		return k.held(v)
@@ -66,36 +62,35 @@ func (k keyring) key(v js.Value) *signer.Key {
 	}
 	public := must(signer.P256PublicKey(compressed))
 	return signer.NewKey(public, func(ctx context.Context, message []byte) ([]byte, error) {
-		rs, err := callback(ctx, sign, toUint8Array(message))
+		failed := &signer.Error{Kind: signer.ErrInternal, Msg: "the function sign of the key failed"}
+		rs, err := callback(ctx, failed, sign, toUint8Array(message))
 		if err != nil {
-			return nil, ours(err, errSign)
+			return nil, err
 		}
 		return bytesOf(rs), nil
 	}, nil)
 }
 
-var errSign = &signer.Error{Kind: signer.ErrInternal, Msg: "the function sign of the key failed"}
-
-func (k keyring) create(args arguments) work {
-	ofSecp256k1(args.options(0))
-	return func(context.Context) (any, error) { return k.hold(signer.GenerateSecp256k1(randomBytes{})) }
+func (k keyring) create(call *call) work {
+	ofSecp256k1(call.options(0))
+	return func(context.Context) any { return k.hold(must(signer.GenerateSecp256k1(randomBytes{}))) }
 }
 
 // importKey zeroes the caller's bytes, also where it refuses them.
-func (k keyring) importKey(args arguments) work {
-	bytes := object{args.at(0)}.property("privateKey")
+func (k keyring) importKey(call *call) work {
+	bytes := object{call.at(0)}.property("privateKey")
 	if !isUint8Array(bytes) {
 		panic(invalid("privateKey must be a Uint8Array"))
 	}
 	defer zero(bytes)
-	ofSecp256k1(args.options(0))
+	ofSecp256k1(call.options(0))
 	own := uint8Array.New(bytes) // bytes may have a length and a subarray of the page's making
 	defer zero(own)
 	scalar := make([]byte, own.Length())
 	js.CopyBytesToGo(scalar, own)
 	defer clear(scalar)
 	key := must(signer.ParseSecp256k1(scalar))
-	return func(context.Context) (any, error) { return k.hold(key, nil) }
+	return func(context.Context) any { return k.hold(key) }
 }
 
 func ofSecp256k1(o object) {
@@ -104,32 +99,31 @@ func ofSecp256k1(o object) {
 	}
 }
 
-func (k keyring) remove(args arguments) work {
-	id := text(args.at(0), "id")
-	return func(context.Context) (any, error) {
+func (k keyring) remove(call *call) work {
+	id := text(call.at(0), "id")
+	return func(context.Context) any {
 		key := k[id]
 		if key != nil {
 			key.Destroy()
 			delete(k, id)
 		}
-		return key != nil, nil
+		return key != nil
 	}
 }
 
-// lend calls encrypt with the private half of a key as a Uint8Array, which is
-// zeroed when encrypt returns, and resolves to what that returned. It is for
-// the worker's own storage, and the worker answers no page that asks for it:
-// whoever may call it can read the key.
-func (k keyring) lend(args arguments) work {
-	key, encrypt := k.held(args.at(0)), args.at(1)
-	return func(context.Context) (v any, err error) {
-		err = key.Seal(func(scalar []byte) error {
+// lend calls encrypt with the private half of a key as a Uint8Array, which is zeroed when encrypt returns, and
+// resolves to what that returned. It is for the worker's own storage, and the worker answers no page that asks for
+// it: whoever may call it can read the key.
+func (k keyring) lend(call *call) work {
+	key, encrypt := k.held(call.at(0)), call.at(1)
+	return func(context.Context) (v any) {
+		refuse(key.Seal(func(scalar []byte) error {
 			bytes := toUint8Array(scalar)
 			defer zero(bytes)
 			v = encrypt.Invoke(bytes)
 			return nil
-		})
-		return v, err
+		}))
+		return v
 	}
 }
 
@@ -139,8 +133,8 @@ var (
 	fill            = uint8ArrayProto.Get("fill")
 )
 
-// isUint8Array asks isView first, which no proxy passes. What it says yes to may
-// still have properties and a prototype of the page's making: copy it first.
+// isUint8Array asks isView first, which no proxy passes. What it says yes to may still have properties and a
+// prototype of the page's making: copy it first.
 func isUint8Array(v js.Value) bool {
 	return js.Global().Get("ArrayBuffer").Call("isView", v).Bool() && uint8ArrayProto.Call("isPrototypeOf", v).Bool()
 }
@@ -162,8 +156,8 @@ func bytesOf(v js.Value) []byte {
 	return b
 }
 
-// randomBytes is crypto.getRandomValues as an io.Reader. crypto/rand ends there
-// too, by way of 20 kB of generator that a browser does not need.
+// randomBytes is crypto.getRandomValues as an io.Reader. crypto/rand ends there too, by way of 20 kB of generator
+// that a browser does not need.
 type randomBytes struct{}
 
 func (randomBytes) Read(b []byte) (int, error) {

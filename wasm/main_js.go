@@ -1,10 +1,8 @@
-// Program wasm is gridsigner in a browser: it puts the object gridsigner on the
-// global scope and waits for calls.
+// Program wasm is gridsigner in a browser: it puts the object gridsigner on the global scope and waits for calls.
 //
-// Every function below returns a Promise. It reads its arguments before it
-// returns, so a caller may reuse its buffers; it rejects with an Error named
-// GridSignerError that has a code of signer/errors.go; and it settles by its
-// deadline (timeoutMs, 30 s unless told) or as soon as its AbortSignal fires.
+// Every function below returns a Promise. It reads its arguments before it returns, so a caller may reuse its
+// buffers; it rejects with an Error named GridSignerError that has a code of signer/errors.go; and it settles by
+// its deadline (timeoutMs, 30 s unless told) or as soon as its AbortSignal fires.
 //
 //	signChallenge(challenge, {key, intent?, format?, payloads?, signal?, timeoutMs?})
 //	revokeSession(id, {key, bridgeUrl, headers?, credentials?, payloads?, signal?, timeoutMs?, onProgress?})
@@ -13,13 +11,11 @@
 //	importKey({curve: "secp256k1", privateKey})  {id, curve, publicKey}; zeroes privateKey
 //	removeKey(id)                                boolean
 //
-// A key is what createKey or importKey returned, its id, or, of a P-256 key,
-// {curve, publicKey, sign}: the compressed public key in hex, and a function
-// that signs a Uint8Array with ECDSA over SHA-256 and promises r||s. headers is
-// an object, or a function of {signal} that promises one.
+// A key is what createKey or importKey returned, its id, or, of a P-256 key, {curve, publicKey, sign}: the
+// compressed public key in hex, and a function that signs a Uint8Array with ECDSA over SHA-256 and promises r||s.
+// headers is an object, or a function of {signal} that promises one.
 //
-// Whoever keeps keys has more, see web/src/custody.ts: the options clock,
-// organizationId and allow, and
+// Whoever keeps keys has more, see web/src/custody.ts: the options clock, organizationId and allow, and
 //
 //	lendKey(id, encrypt)                         what encrypt(privateKey) returns, when it does
 //

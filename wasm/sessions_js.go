@@ -8,106 +8,93 @@ import (
 	"gridsigner/signer"
 )
 
-// revokeSession(id, options) resolves to {status, sessionId, organizationId?}: the
-// last where Grid has accepted a signature for it.
-func (k keyring) revokeSession(args arguments) work {
-	id, o := text(args.at(0), "sessionId"), args.options(1)
-	s, b, report := k.signing(o), bridgeOptions(o), reporter(o)
-	return func(ctx context.Context) (any, error) {
-		deadline, _ := ctx.Deadline()
-		retry, err := signer.NewRevocation(id, deadline, random)
-		if err != nil {
-			return nil, err
-		}
+// revokeSession(id, options) resolves to {status, sessionId, organizationId?}: the last where Grid has accepted a
+// signature for it.
+func (k keyring) revokeSession(call *call) work {
+	id, o := text(call.at(0), "sessionId"), call.options(1)
+	s, b := k.signing(o), bridgeOptions(o)
+	b.onProgress = o.function("onProgress")
+	return func(ctx context.Context) any {
 		organization := ""
-		done, err := b.drive(ctx, retry, report, func(step signer.Sign) (signer.Signed, error) {
-			report(describeChallenge(step.Challenge))
+		done := b.drive(ctx, signer.NewRevocation, id, func(step signer.Sign) signer.Signed {
+			b.report(describeChallenge(step.Challenge))
 			s.options.Intent = step.Intent
-			signed, err := s.sign(ctx, step.Challenge)
-			if err == nil {
-				organization = signed.Organization
-				report(map[string]any{"step": "signed", "format": string(signed.Format), "signature": signed.Header})
-			}
-			return signed, err
+			signed := s.sign(ctx, step.Challenge)
+			organization = signed.Organization
+			b.report(map[string]any{"step": "signed", "format": string(signed.Format), "signature": signed.Header})
+			return signed
 		})
-		if err != nil {
-			return nil, err
-		}
 		result := map[string]any{"status": string(done.Status), "sessionId": id}
 		if organization != "" && done.Status == signer.Revoked {
 			result["organizationId"] = organization
 		}
-		return result, nil
+		return result
 	}
 }
 
 // listSessions asks for the active sessions of an account (contract 2.2).
-func listSessions(args arguments) work {
-	account, b := text(args.at(0), "accountId"), bridgeOptions(args.options(1))
-	return func(ctx context.Context) (any, error) {
-		deadline, _ := ctx.Deadline()
-		retry, err := signer.NewSessionList(account, deadline, random)
-		if err != nil {
-			return nil, err
-		}
-		done, err := b.drive(ctx, retry, func(map[string]any) {}, nil)
-		if err != nil {
-			return nil, err
-		}
-		sessions, err := sessionList(string(done.Body))
-		if err != nil {
-			return nil, &signer.Error{Kind: signer.ErrResponseMalformed, Msg: "the answer is not a list of sessions", Status: 200}
-		}
-		return sessions, nil
+func listSessions(call *call) work {
+	account, b := text(call.at(0), "accountId"), bridgeOptions(call.options(1))
+	return func(ctx context.Context) any {
+		return sessionList(string(b.drive(ctx, signer.NewSessionList, account, nil).Body))
 	}
 }
 
 // drive carries a [signer.Retry] out, with fetch.
-func (b *bridge) drive(ctx context.Context, retry *signer.Retry, report func(map[string]any), sign func(signer.Sign) (signer.Signed, error)) (signer.Done, error) {
-	if err := b.authenticate(ctx); err != nil {
-		return signer.Done{}, err
-	}
+func (b *bridge) drive(
+	ctx context.Context,
+	start func(id string, deadline time.Time, jitter func() float64) (*signer.Retry, error), id string,
+	sign func(signer.Sign) signer.Signed,
+) signer.Done {
+	deadline, _ := ctx.Deadline()
+	retry := must(start(id, deadline, random))
 	for {
+		step := retry.Next()
 		// Looked at before patience is: what is known is told.
-		if done, ok := retry.Next().(signer.Done); ok {
-			return done, done.Err
+		if done, ok := step.(signer.Done); ok {
+			refuse(done.Err)
+			return done
 		}
-		if err := context.Cause(ctx); err != nil {
-			return signer.Done{}, err
-		}
-		switch s := retry.Next().(type) {
+		refuse(context.Cause(ctx))
+		switch s := step.(type) {
 		case signer.Send:
-			if s.Reauthenticate {
-				if err := b.authenticate(ctx); err != nil {
-					return signer.Done{}, err
-				}
+			if s.Attempt == 1 || s.Reauthenticate {
+				b.authenticate(ctx)
 			}
-			b.send(ctx, retry, s, report)
+			b.send(ctx, retry, s)
 		case signer.Sign:
-			retry.Signed(sign(s))
+			retry.Signed(sign(s), nil)
 		case signer.Wait:
-			report(map[string]any{"step": "wait", "ms": s.For.Milliseconds(), "reason": s.Reason})
-			if err := sleep(ctx, s.For); err != nil {
-				return signer.Done{}, err
+			b.report(map[string]any{"step": "wait", "ms": s.For.Milliseconds(), "reason": s.Reason})
+			select {
+			case <-time.After(s.For):
+			case <-ctx.Done():
 			}
 			retry.Waited()
 		}
 	}
 }
 
-func (b *bridge) send(ctx context.Context, retry *signer.Retry, s signer.Send, report func(map[string]any)) {
+func (b *bridge) send(ctx context.Context, retry *signer.Retry, s signer.Send) {
 	leg := 1
 	if s.Signed() {
 		leg = 2
 	}
-	report(map[string]any{"step": "request", "leg": leg, "attempt": s.Attempt})
+	b.report(map[string]any{"step": "request", "leg": leg, "attempt": s.Attempt})
 	res, err := b.fetch(ctx, s)
 	if err != nil {
 		retry.Failed(time.Now(), nil) // the browser's text says nothing that may be shown
 		return
 	}
-	report(map[string]any{"step": "response", "leg": leg, "attempt": s.Attempt, "status": res.Status})
+	b.report(map[string]any{"step": "response", "leg": leg, "attempt": s.Attempt, "status": res.Status})
 	retry.Answered(time.Now(), res)
+}
+
+// report calls onProgress. What it throws is the page's own affair and must not end a revocation half-way.
+func (b *bridge) report(event map[string]any) {
+	if !b.onProgress.IsUndefined() {
+		_ = caught(func() { b.onProgress.Invoke(event) })
+	}
 }
 
 // describeChallenge tells a page what is about to be judged and signed.
@@ -128,21 +115,10 @@ func describeChallenge(c signer.Challenge) map[string]any {
 	return event
 }
 
-// reporter wraps onProgress. What it throws is the page's own affair and must
-// not end a revocation half-way.
-func reporter(o object) func(map[string]any) {
-	callback := o.function("onProgress")
-	return func(event map[string]any) {
-		if !callback.IsUndefined() {
-			_ = caught(func() { callback.Invoke(event) })
-		}
-	}
-}
-
-// sessionList parses {"data":[AuthSession…]} with the browser's JSON and checks
-// what a page will build on: that each has an id, and a text expiresAt.
-func sessionList(body string) (sessions js.Value, err error) {
-	err = caught(func() {
+// sessionList parses {"data":[AuthSession…]} with the browser's JSON and checks what a page will build on: that
+// each has an id, and a text expiresAt.
+func sessionList(body string) (sessions js.Value) {
+	err := caught(func() {
 		sessions = js.Global().Get("JSON").Call("parse", body).Get("data")
 		if !sessions.InstanceOf(js.Global().Get("Array")) {
 			panic(invalid("no array"))
@@ -156,5 +132,8 @@ func sessionList(body string) (sessions js.Value, err error) {
 			js.Global().Get("Reflect").Call("deleteProperty", s.v, "__proto__")
 		}
 	})
-	return sessions, err
+	if err != nil {
+		panic(&signer.Error{Kind: signer.ErrResponseMalformed, Msg: "the answer is not a list of sessions", Status: 200})
+	}
+	return sessions
 }

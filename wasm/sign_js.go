@@ -15,48 +15,44 @@ type signing struct {
 	clock   clock
 }
 
-// signing reads {key, payloads?, organizationId?, allow?, clock?}. Whoever keeps
-// the key has a last word in allow: it may have ended while the call went on.
+// signing reads {key, payloads?, organizationId?, allow?, clock?}. Whoever keeps the key has a last word in allow:
+// it may have ended while the call went on.
 func (k keyring) signing(o object) signing {
 	s := signing{key: k.key(o.property("key")), clock: clockOption(o)}
 	s.options.Payloads = signer.Payloads(o.optionalText("payloads"))
 	s.options.Organization = o.optionalText("organizationId")
 	if allow := o.function("allow"); !allow.IsUndefined() {
 		s.options.Allow = func(ctx context.Context) error {
-			_, err := callback(ctx, allow)
-			return ours(err, errInternal)
+			_, err := callback(ctx, internal(), allow)
+			return err
 		}
 	}
 	return s
 }
 
-func (s signing) sign(ctx context.Context, c signer.Challenge) (signer.Signed, error) {
-	return signer.SignChallenge(ctx, s.key, c, s.options, s.clock.now())
+func (s signing) sign(ctx context.Context, c signer.Challenge) signer.Signed {
+	return must(signer.SignChallenge(ctx, s.key, c, s.options, s.clock.now()))
 }
 
-func (k keyring) signChallenge(args arguments) work {
-	c, o := challenge(args.at(0)), args.options(1)
+func (k keyring) signChallenge(call *call) work {
+	c, o := challenge(call.at(0)), call.options(1)
 	s := k.signing(o)
 	s.options.Intent = intent(o.property("intent"))
 	s.options.Format = signer.Format(o.optionalText("format"))
-	return func(ctx context.Context) (any, error) {
-		signed, err := s.sign(ctx, c)
-		if err != nil {
-			return nil, err
-		}
+	return func(ctx context.Context) any {
+		signed := s.sign(ctx, c)
 		return map[string]any{
 			"headers":   map[string]any{signer.HeaderSignature: signed.Header, signer.HeaderRequestID: signed.RequestID},
 			"signature": signed.Header,
 			"requestId": signed.RequestID,
 			"format":    string(signed.Format),
 			"intent":    string(signed.Intent),
-		}, nil
+		}
 	}
 }
 
-// clock is what the worker knows of the server's time: an object with the
-// functions now and learn, see web/src/clock.ts. Without one, this device's own
-// clock is used.
+// clock is what the worker knows of the server's time: an object with the functions now and learn, see
+// web/src/clock.ts. Without one, this device's own clock is used.
 type clock struct{ object }
 
 func clockOption(o object) clock { return clock{asObject(o.property("clock"), "clock")} }
