@@ -1,65 +1,55 @@
 /**
- * Loads signer.wasm and starts it. Runs in the worker, or on the page's own
- * thread where the caller asked for that.
+ * Loads signer.wasm and starts it: in the worker, or on the page's own thread where the caller asked for that.
  *
- * This script and the module are one unit: it was built with the SHA-256 of
- * the one module that it will run.
+ * This script and the module are one unit: it was built with the SHA-256 of the one module that it will run.
  */
 import { GridSignerError } from "./errors.ts";
 import type { RawModule } from "./keys/secrets.ts";
 import type { ErrorCode, ErrorDetails, LoadProgress } from "./types.ts";
 
-type OnProgress = ((progress: LoadProgress) => void) | undefined;
+type Started = { module: RawModule; stopped: Promise<void> };
+
+/** Tells how far loading is; the module is all there unless told otherwise. */
+type Report = (phase: LoadProgress["phase"], loaded?: number) => void;
 
 /**
- * Downloads, checks, compiles and starts the module at `url`. What can go wrong
- * is a `LOAD_FAILED` that says what was found at which URL, or `CSP_BLOCKED`.
+ * Downloads, checks, compiles and starts the module at `url`. What can go wrong is a `LOAD_FAILED` that says what was
+ * found at which URL, or `CSP_BLOCKED`.
  */
-export async function load(url: string, onProgress?: OnProgress): Promise<{ module: RawModule; stopped: Promise<void> }> {
+export async function load(url: string, onProgress?: (progress: LoadProgress) => void): Promise<Started> {
   if (!("WebAssembly" in globalThis)) throw failed("this browser has no WebAssembly: Lockdown Mode, for one, takes it away");
-  // Before anything is fetched: the browser's own words for it differ, and this is the same in all.
-  if (!(await mayCompile())) {
-    const policy = "script-src 'self' 'wasm-unsafe-eval'";
-    throw failed(`worker.js must be served with ${policy} in its Content-Security-Policy`, {}, "CSP_BLOCKED");
-  }
+  // The smallest module there is, before anything is fetched: the browser's own words for a policy that forbids it
+  // differ, and these are the same in all. WebKit compiles it anyway, and then refuses to start it.
+  await WebAssembly.instantiate(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0)).catch(() => {
+    throw failed("worker.js must be served with script-src 'self' 'wasm-unsafe-eval' in its Content-Security-Policy", {}, "CSP_BLOCKED");
+  });
   const go = new Go();
-  const instance =
-    (!onProgress && (await verifiedByBrowser(url, go.importObject))) || (await verifiedHere(url, go.importObject, onProgress));
+  const report: Report = (phase, loaded = WASM_SIZE) => onProgress?.({ phase, loaded, total: WASM_SIZE });
+  const compile = (response: Response) => instantiate(response, go.importObject);
+  // Why the browser refuses a module it does not say, or, in Firefox, only while the bytes are read: we look ourselves.
+  let instance = onProgress ? undefined : await verifiedByBrowser(url).then(compile).catch(() => undefined);
+  instance ??= await compile(await verifiedHere(url, report));
   const started = start(go, instance);
-  onProgress?.({ phase: "ready", loaded: WASM_SIZE, total: WASM_SIZE });
+  report("ready");
   return started;
 }
 
-/** Whether the policy that this thread runs under allows the smallest module there is. WebKit compiles it anyway, and then refuses to start it. */
-function mayCompile(): Promise<boolean> {
-  return WebAssembly.instantiate(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0)).then(
-    () => true,
-    () => false,
-  );
-}
-
 /**
- * The browser compares the hash, and hands over nothing that differs. Only of
- * this Response, the network's own, may it keep the compiled code for the next
- * visit. Why it refuses it does not say, or, in Firefox, only while the bytes
- * are read: `undefined`, and we look ourselves.
+ * The browser compares the hash, and hands over nothing that differs. Only of this Response, the network's own, may it
+ * keep the compiled code for the next visit.
  */
-async function verifiedByBrowser(url: string, imports: WebAssembly.Imports): Promise<WebAssembly.Instance | undefined> {
+async function verifiedByBrowser(url: string): Promise<Response> {
   const hash = btoa(String.fromCharCode(...WASM_SHA256.match(/../g)!.map((pair) => parseInt(pair, 16))));
-  try {
-    return await instantiate(await fetch(url, { integrity: `sha256-${hash}` }), imports);
-  } catch {
-    return undefined;
-  }
+  return fetch(url, { integrity: `sha256-${hash}` });
 }
 
 /** The same with our own eyes, which can tell how far it is and what is wrong. */
-async function verifiedHere(url: string, imports: WebAssembly.Imports, onProgress: OnProgress): Promise<WebAssembly.Instance> {
+async function verifiedHere(url: string, report: Report): Promise<Response> {
   let response: Response;
   let bytes: Uint8Array<ArrayBuffer>;
   try {
     response = await fetch(url);
-    bytes = response.ok ? await read(response, onProgress) : new Uint8Array();
+    bytes = response.ok ? await read(response, report) : new Uint8Array();
   } catch (cause) {
     if (await isBlocked(url)) throw failed(`connect-src does not allow ${url}`, { cause }, "CSP_BLOCKED");
     throw failed(`${url} could not be fetched, which connect-src may forbid: ${cause}`, { cause, retryable: true });
@@ -74,26 +64,22 @@ async function verifiedHere(url: string, imports: WebAssembly.Imports, onProgres
         `${bytes.length} bytes, SHA-256 ${found}; this worker.js goes with ${WASM_SIZE} bytes, SHA-256 ${WASM_SHA256}`,
     );
   }
-  onProgress?.({ phase: "compile", loaded: WASM_SIZE, total: WASM_SIZE });
-  return instantiate(new Response(bytes, { headers: { "Content-Type": "application/wasm" } }), imports);
+  report("compile");
+  return new Response(bytes, { headers: { "Content-Type": "application/wasm" } });
 }
 
-/** The bytes as they come out of the decompressor, no more of them than the module has. */
-async function read(response: Response, onProgress: OnProgress): Promise<Uint8Array<ArrayBuffer>> {
+/** The bytes as they come out of the decompressor: Content-Length would be the compressed size. */
+async function read(response: Response, report: Report): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(WASM_SIZE + 1);
-  let loaded = 0;
-  const total = WASM_SIZE; // Content-Length would be the compressed size
-  onProgress?.({ phase: "download", loaded, total });
   const reader = response.body!.getReader();
-  for (let chunk; (chunk = (await reader.read()).value); ) {
+  let loaded = 0;
+  report("download", loaded);
+  for (let chunk; loaded <= WASM_SIZE && (chunk = (await reader.read()).value); ) {
     bytes.set(chunk.subarray(0, bytes.length - loaded), loaded);
     loaded = Math.min(loaded + chunk.length, bytes.length);
-    onProgress?.({ phase: "download", loaded: Math.min(loaded, total), total });
-    if (loaded > total) {
-      void reader.cancel().catch(() => {}); // no module of ours, however much more of it there is
-      break;
-    }
+    report("download", Math.min(loaded, WASM_SIZE));
   }
+  void reader.cancel().catch(() => {}); // with a byte too many it is no module of ours, however much more of it there is
   return bytes.subarray(0, loaded);
 }
 
@@ -126,35 +112,27 @@ async function instantiate(response: Response, imports: WebAssembly.Imports): Pr
   }
 }
 
-/** Starts Go and takes the functions that the module registers before it first blocks. */
-function start(go: Go, instance: WebAssembly.Instance): { module: RawModule; stopped: Promise<void> } {
+/** Starts Go and takes the functions that the module registers before it first blocks. A trap stops it as surely as an exit. */
+function start(go: Go, instance: WebAssembly.Instance): Started {
   const before = globalThis.gridsigner;
-  const stopped = Promise.race([go.run(instance).catch(() => {}), crash(go)]); // a trap stops it as surely as an exit
+  const exited = go.run(instance).catch(() => {});
   const module = globalThis.gridsigner;
   // Taken off the global again: on the page's own thread there may be several signers.
   globalThis.gridsigner = before;
-  if (module === before || module === undefined) {
-    throw failed("the module stopped while it started");
-  }
-  return { module: module as RawModule, stopped };
-}
-
-/**
- * Resolves at a trap, after which no state of the module can be trusted. What
- * throws out of the module is always one: its functions reject and never throw.
- */
-function crash(go: Go): Promise<void> {
+  if (module === before || module === undefined) throw failed("the module stopped while it started");
   const resume = go._resume;
-  return new Promise((crashed) => {
+  const trapped = new Promise<void>((resolve) => {
     go._resume = () => {
       try {
         resume.call(go);
       } catch {
-        crashed();
+        // Always a trap, as the module's functions reject and never throw. No state of it can be trusted any more.
+        resolve();
         throw failed("the module crashed", { retryable: true }, "WORKER_FAILED");
       }
     };
   });
+  return { module: module as RawModule, stopped: Promise.race([exited, trapped]) };
 }
 
 function failed(message: string, details: ErrorDetails = {}, code: ErrorCode = "LOAD_FAILED"): GridSignerError {
