@@ -248,7 +248,7 @@ export class Custody {
       // Asked when nothing but the signature is missing: the call may have taken long.
       allow: async () => {
         const now = await this.#keyring.find(id);
-        if (now.state !== state) throw lost(now.state === "ended" ? words[now.reason!] : words.leaving);
+        if (now.state !== state) throw lost(words[now.reason ?? "leaving"]);
       },
     };
     try {
@@ -301,17 +301,14 @@ export class Custody {
     const look = async () => {
       this.#next = undefined;
       await this.#keyring.look();
-      for (const record of this.#keyring.records()) await this.#endIfOver(record);
+      for (const { id, session, createdAt } of this.#keyring.records()) {
+        const ends = session ? Date.parse(session.expiresAt) : createdAt + forgottenMs;
+        if (this.#clock.judge(ends)) await this.#end(id, "expired", session).catch(() => {}); // here it has ended at least
+      }
       for (const { id, state } of this.#keyring.records()) if (state === "leaving") this.#leaving.start(id);
       this.#setTimer();
     };
     return (this.#next ??= this.#looking = this.#looking.then(look, look));
-  }
-
-  async #endIfOver({ id, session, createdAt }: KeyRecord): Promise<void> {
-    const ends = session ? Date.parse(session.expiresAt) : createdAt + forgottenMs;
-    if (!this.#clock.judge(ends)) return;
-    await this.#end(id, "expired", session).catch(() => {}); // where storage fails it has ended here at least
   }
 
   #setTimer(): void {
@@ -320,11 +317,9 @@ export class Custody {
     if (ends.length === 0 || this.#ended.signal.aborted) return;
     const next = Math.min(...ends);
     const left = next - this.#clock.now();
-    const look = async () => {
-      await this.#clock.isPast(next); // learns the server's time, where that is what is missing
-      await this.#look();
-    };
-    this.#timer = setTimeout(() => void look(), left > 0 ? Math.min(left, lookMs) : this.#doubtMs);
+    // To ask is to learn the server's time, where that is what is missing.
+    const look = () => void this.#clock.isPast(next).then(() => this.#look());
+    this.#timer = setTimeout(look, left > 0 ? Math.min(left, lookMs) : this.#doubtMs);
     if (left <= 0) this.#doubtMs = lookMs;
   }
 }
@@ -341,8 +336,7 @@ const words: Record<EndReason | "leaving", string> = {
 };
 
 function usable(record: KeyRecord): KeyRecord {
-  if (record.state === "ended") throw lost(words[record.reason!]);
-  if (record.state === "leaving") throw lost(words.leaving);
+  if (record.state === "leaving" || record.state === "ended") throw lost(words[record.reason ?? "leaving"]);
   return record;
 }
 

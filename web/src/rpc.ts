@@ -26,15 +26,7 @@ export const workerName = "gridsigner";
  * ever be looked up for a message.
  */
 export const methods = [
-  "createKey",
-  "importKey",
-  "keys",
-  "removeKey",
-  "bindSession",
-  "signChallenge",
-  "revokeSession",
-  "signOut",
-  "listSessions",
+  "createKey", "importKey", "keys", "removeKey", "bindSession", "signChallenge", "revokeSession", "signOut", "listSessions",
 ] as const;
 export type Method = (typeof methods)[number];
 
@@ -112,10 +104,7 @@ export class Peer {
     port.start?.();
   }
 
-  /**
-   * Calls a method of the other side. When the signal fires it rejects with the signal's reason.
-   * `transfer`: buffers that move there instead of being copied.
-   */
+  /** Calls a method of the other side. Rejects with the signal's reason when it fires. `transfer`: buffers that move there. */
   call(method: string, args: unknown[], { signal, onProgress }: Call, transfer: Transferable[] = []): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#ended) throw fromWire(this.#ended);
