@@ -1,5 +1,5 @@
 import type { KeyRecord } from "./machine.ts";
-import type { Storage } from "./storage.ts";
+import type { Change, Storage } from "./storage.ts";
 
 /** Keys of this worker alone: where the caller wants no other, or the browser refuses to store them. */
 export class Memory implements Storage {
@@ -18,7 +18,7 @@ export class Memory implements Storage {
     this.#records.set(record.id, record);
   }
 
-  async update(id: string, change: (record: KeyRecord) => KeyRecord | undefined | null): Promise<KeyRecord | undefined> {
+  async update(id: string, change: Change): Promise<KeyRecord | undefined> {
     const found = this.#records.get(id);
     const changed = found && change(found);
     if (changed === null) this.#records.delete(id);

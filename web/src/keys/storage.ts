@@ -1,15 +1,15 @@
 /**
- * Keys at rest: one IndexedDB database per origin and namespace, shared by all
- * its tabs.
+ * Keys at rest: one IndexedDB database per origin and namespace, shared by all its tabs. What makes tabs safe from
+ * each other is that every change is one transaction, which IndexedDB runs one after another, whatever the tabs do.
  *
- * What makes tabs safe from each other is that every change is one transaction,
- * which IndexedDB runs one after another, whatever the tabs do.
- *
- * Anything here may reject, at any time: private windows, full disks, a user
- * who clears site data. What then becomes of a key is keyring.ts's to decide.
+ * Anything here may reject, at any time: private windows, full disks, a user who clears site data. What then becomes
+ * of a key is keyring.ts's to decide.
  */
 import { GridSignerError } from "../errors.ts";
 import type { KeyRecord } from "./machine.ts";
+
+/** What is to become of a record: another one; with `undefined` it stays as it is, with `null` it goes. */
+export type Change = (record: KeyRecord) => KeyRecord | undefined | null;
 
 /** Where records are kept. memory.ts has the other one. */
 export interface Storage {
@@ -18,12 +18,8 @@ export interface Storage {
   get(id: string): Promise<KeyRecord | undefined>;
   /** Stores a new record. */
   add(record: KeyRecord): Promise<void>;
-  /**
-   * In one transaction: reads a record, if it is there, and writes what `change`
-   * makes of it; with `undefined` it stays as it is, with `null` it goes.
-   * Resolves once that is on the disk, with the record as it is then.
-   */
-  update(id: string, change: (record: KeyRecord) => KeyRecord | undefined | null): Promise<KeyRecord | undefined>;
+  /** Changes a record, if it is there, in one transaction. Resolves once that is on the disk, with what is there then. */
+  update(id: string, change: Change): Promise<KeyRecord | undefined>;
   /** The key that secp256k1 keys are sealed with: the one that is there, or else the one that is given. */
   wrappingKey(made?: CryptoKey): Promise<CryptoKey | undefined>;
   close(): void;
@@ -35,9 +31,8 @@ const [keys, wrapping] = ["keys", "wrapping"] as const;
 const answerMs = 5000;
 
 /**
- * Connects when it is first needed, and again when the connection was lost: to
- * a later version of this package, to a user who cleared site data, or to a
- * browser that put its storage to sleep.
+ * Connects when it is first needed, and again when the connection was lost: to a later version of this package, to a
+ * user who cleared site data, or to a browser that put its storage to sleep.
  */
 export class IndexedDB implements Storage {
   readonly #name: string;
@@ -56,43 +51,31 @@ export class IndexedDB implements Storage {
   }
 
   all(): Promise<KeyRecord[]> {
-    return this.#run(keys, "readonly", (store, done) => {
-      store.getAll().onsuccess = result(done);
-    });
+    return this.#run(keys, "readonly", (store) => store.getAll());
   }
 
   get(id: string): Promise<KeyRecord | undefined> {
-    return this.#run(keys, "readonly", (store, done) => {
-      store.get(id).onsuccess = result(done);
-    });
+    return this.#run(keys, "readonly", (store) => store.get(id));
   }
 
   add(record: KeyRecord): Promise<void> {
-    return this.#run(keys, "readwrite", (store) => {
-      store.add(record);
-      store.transaction.commit();
-    });
+    return this.#run(keys, "readwrite", (store) => store.add(record), () => {});
   }
 
-  update(id: string, change: (record: KeyRecord) => KeyRecord | undefined | null): Promise<KeyRecord | undefined> {
-    return this.#run(keys, "readwrite", (store, done) => {
-      store.get(id).onsuccess = result((found: KeyRecord | undefined) => {
-        const changed = found && change(found);
-        if (changed) store.put(changed);
-        else if (changed === null) store.delete(id);
-        done(changed === null ? undefined : (changed ?? found));
-        // At once, and not when the last answer has come: by then the tab may be gone.
-        store.transaction.commit();
-      });
+  update(id: string, change: Change): Promise<KeyRecord | undefined> {
+    return this.#run(keys, "readwrite", (store) => store.get(id), (found: KeyRecord | undefined, store) => {
+      const changed = found && change(found);
+      if (changed) store.put(changed);
+      else if (changed === null) store.delete(id);
+      return changed === null ? undefined : (changed ?? found);
     });
   }
 
   wrappingKey(made?: CryptoKey): Promise<CryptoKey | undefined> {
-    return this.#run(wrapping, made ? "readwrite" : "readonly", (store, done) => {
-      store.get(0).onsuccess = result((found: CryptoKey | undefined) => {
-        if (made && !found) store.put(made, 0); // another tab may have been first
-        done(found ?? made);
-      });
+    const mode = made ? "readwrite" : "readonly";
+    return this.#run(wrapping, mode, (store) => store.get(0), (found: CryptoKey | undefined, store) => {
+      if (made && !found) store.put(made, 0); // another tab may have been first
+      return found ?? made;
     });
   }
 
@@ -127,39 +110,46 @@ export class IndexedDB implements Storage {
   }
 
   /**
-   * Runs one transaction. What `work` hands to `done` last is returned, once
-   * everything is on the disk: a key must not be reported destroyed that is
-   * back after a power cut.
+   * Runs one transaction: one request, and what `use` makes of its answer. Returns that once everything is on the disk:
+   * a key must not be reported destroyed that is back after a power cut.
    */
   async #run<T>(
     name: string,
     mode: IDBTransactionMode,
-    work: (store: IDBObjectStore, done: (value: T) => void) => void,
+    ask: (store: IDBObjectStore) => IDBRequest,
+    use: (answer: any, store: IDBObjectStore) => T = (answer) => answer,
   ): Promise<T> {
     const database = await (this.#connection ??= this.#open());
     if (this.#stuck) throw new Error("the database does not answer");
-    const tx = this.#begin(database, name, mode);
-    const ended = new Promise<T>((resolve, reject) => {
-      let value: T;
-      tx.oncomplete = () => resolve(value);
-      tx.onabort = () => reject(tx.error ?? new Error("the transaction was aborted"));
-      work(tx.objectStore(name), (v) => (value = v));
-    });
-    const settled = () => void (this.#stuck === tx && (this.#stuck = undefined));
-    ended.then(settled, () => (abort(tx), settled()));
-    return inTime(ended, () => {
-      this.#stuck = tx;
-      abort(tx);
-    });
-  }
-
-  #begin(database: IDBDatabase, store: string, mode: IDBTransactionMode): IDBTransaction {
+    let tx: IDBTransaction;
     try {
-      return database.transaction(store, mode, { durability: "strict" });
+      tx = database.transaction(name, mode, { durability: "strict" });
     } catch (error) {
       this.#drop(); // not every engine tells that a connection is lost
       throw error;
     }
+    const ended = new Promise<T>((resolve, reject) => {
+      let value: T;
+      tx.oncomplete = () => resolve(value);
+      tx.onabort = () => reject(tx.error ?? new Error("the transaction was aborted"));
+      const store = tx.objectStore(name);
+      const request = ask(store);
+      request.onsuccess = () => {
+        try {
+          value = use(request.result, store);
+          tx.commit(); // at once, and not when the last answer has come: by then the tab may be gone
+        } catch {
+          abort(tx); // what fails here fails the transaction, and not the worker
+        }
+      };
+    });
+    ended.catch(() => abort(tx)).finally(() => {
+      if (this.#stuck === tx) this.#stuck = undefined;
+    });
+    return inTime(ended, () => {
+      this.#stuck = tx;
+      abort(tx);
+    });
   }
 }
 
@@ -176,18 +166,6 @@ function inTime<T>(answer: Promise<T>, late = () => {}): Promise<T> {
     }, answerMs);
     answer.then(resolve, reject).finally(() => clearTimeout(timer));
   });
-}
-
-/** Hands on what a request came to. What fails then fails the transaction, and not the worker. */
-function result<T>(use: (value: T) => void): (event: Event) => void {
-  return ({ target }) => {
-    const { result, transaction } = target as IDBRequest<T>;
-    try {
-      use(result);
-    } catch {
-      abort(transaction!);
-    }
-  };
 }
 
 /** As far as it can be: one that has committed, or was aborted before, throws. */
