@@ -165,7 +165,7 @@ export class Custody {
     clearTimeout(this.#timer);
     this.#channel?.close();
     this.#leaving.close();
-    await this.#keyring.close();
+    this.#keyring.close();
   }
 
   async #signOut({ key: id, unreachable, signal, onProgress }: Options, left: () => number): Promise<Outcome> {
@@ -206,7 +206,7 @@ export class Custody {
   }
 
   async #keep(made: Made, { signal }: Pick<Options, "signal">): Promise<SessionKey> {
-    const record = await this.#keyring.add(made, (storage, id) => seal(this.#module, storage, id, made));
+    const record = await this.#keyring.add(made, (storage, record) => seal(this.#module, storage, record));
     if (!signal?.aborted) return described(record);
     await this.#end(record.id, "removed"); // whoever wanted it has given up: nobody would ever use it
     throw new GridSignerError("ABORTED", "nobody waits for the key any more");

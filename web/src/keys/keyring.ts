@@ -1,15 +1,14 @@
 /**
- * Which keys there are, and what has become of each: the records of storage and
- * those of this worker's memory, and every move of theirs.
+ * Which keys there are, and what has become of each: the records of storage and those of this worker's memory, and
+ * every move of theirs.
  *
- * Storage's word counts, and is asked at every use, so that a tab that slept
- * cannot use what another ended. It is believed in one direction only: what has
- * once been seen to be leaving or ended stays so, though storage refuses to
+ * Storage's word counts, and is asked at every use, so that a tab that slept cannot use what another ended. It is
+ * believed in one direction only: what has once been seen to be leaving or ended stays so, though storage refuses to
  * write it down, forgets it, or comes back with an older copy.
  */
 import { GridSignerError } from "../errors.ts";
 import type { EndReason, SessionEvent } from "../types.ts";
-import { forgottenMs, type KeyRecord, later, type Move, type Secret, step } from "./machine.ts";
+import { forgottenMs, isOver, type KeyRecord, later, type Move, type Secret, step } from "./machine.ts";
 import { Memory } from "./memory.ts";
 import type { Made } from "./secrets.ts";
 import { type Storage, storageFailed } from "./storage.ts";
@@ -40,21 +39,21 @@ export class Keyring {
     this.#lost = new Set(lost);
   }
 
-  /** Stores a new key; where that fails it lives in memory. `seal` makes its secret fit for storage. */
-  async add(made: Made, seal: (storage: Storage, id: string) => Promise<Secret>): Promise<KeyRecord> {
+  /** Stores a new key, its secret as `seal` makes it fit for that; where that fails it lives in memory as it is. */
+  async add(made: Made, seal: (storage: Storage, record: KeyRecord) => Promise<Secret>): Promise<KeyRecord> {
     const begin = (persistence: KeyRecord["persistence"]): KeyRecord => {
       return { ...made, id: crypto.randomUUID(), createdAt: Date.now(), state: "new", rev: 0, persistence };
     };
     if (this.storage) {
       const record = begin("indexeddb");
       try {
-        const stored = { ...record, secret: await seal(this.storage, record.id) };
+        const stored = { ...record, secret: await seal(this.storage, record) };
         await this.storage.add(stored);
-        if (made.secret !== stored.secret) this.#release(made.secret);
+        this.#release(made.secret);
         return this.#changed(stored);
       } catch {
         // It may have been written all the same. Then nobody is to use it.
-        this.#known.set(record.id, step(record, { type: "end", reason: "removed", now: Date.now() })!);
+        this.#note(step(record, { type: "end", reason: "removed", now: Date.now() })!);
       }
     }
     const record = begin("memory");
@@ -62,19 +61,13 @@ export class Keyring {
     return this.#changed(record);
   }
 
-  /**
-   * The record of an id, whatever its state.
-   *
-   * @throws `KEY_NOT_FOUND`, `KEY_LOST`, `STORAGE_FAILED`
-   */
+  /** The record of an id, whatever its state. Rejects with `KEY_NOT_FOUND`, `KEY_LOST`, or `STORAGE_FAILED`. */
   async find(id: string): Promise<KeyRecord> {
-    let found = await this.#memory.get(id);
+    let found: KeyRecord | undefined;
     try {
-      if (!found) found = await this.storage?.get(id);
+      found = await this.#home(id).get(id);
     } catch {
-      const known = this.#known.get(id);
-      if (known?.state === "leaving" || known?.state === "ended") return known;
-      if (!this.#lost.has(id)) throw storageFailed();
+      if (!isOver(this.#known.get(id)) && !this.#lost.has(id)) throw storageFailed();
     }
     const record = this.#see(id, found);
     if (record) return record;
@@ -83,37 +76,23 @@ export class Keyring {
   }
 
   /**
-   * Moves a key on, in one transaction. The record after it: where the move was
-   * not possible, as it was found.
-   *
-   * @throws as {@link find}; after `STORAGE_FAILED` this worker knows better than storage if the key was to leave or to end
+   * Moves a key on, in one transaction. The record after it: where the move was not possible, as it was found. Rejects
+   * as `find` does; after `STORAGE_FAILED` this worker knows better than storage if the key was to leave or to end.
    */
   async move(id: string, move: Move): Promise<KeyRecord> {
     const known = this.#known.get(id);
-    const inMemory = await this.#memory.get(id);
-    let before: KeyRecord | undefined;
-    let changed = false;
-    const change = (record: KeyRecord) => {
-      before = known ? later(record, known) : record;
-      const after = step(before, move);
-      changed = after !== undefined;
-      return after;
-    };
-    let found: KeyRecord | undefined;
+    let after: KeyRecord | undefined;
     try {
-      found = inMemory || this.storage ? await (inMemory ? this.#memory : this.storage!).update(id, change) : undefined;
+      const found = await this.#home(id).update(id, (record) => (after = step(later(record, known), move)));
+      // Dropped by the browser. The copy here is the last that can end the session.
+      if (!found && known?.state === "leaving") after = step(known, move);
     } catch {
-      const after = known && step(known, move);
-      if (after && (after.state === "leaving" || after.state === "ended")) this.#changed(after);
+      const meant = known && step(known, move);
+      if (isOver(meant)) this.#changed(meant);
       throw storageFailed();
     }
-    if (!found && known?.state === "leaving") {
-      // Dropped by the browser. The copy here is the last that can end the session.
-      return this.#changed(step(known, move) ?? known);
-    }
-    if (!changed || !found) return this.find(id);
-    if (inMemory && found.state === "ended") this.#release(before!.secret);
-    return this.#changed(found, move.type !== "lease");
+    if (!after) return this.find(id);
+    return move.type === "lease" ? this.#note(after) : this.#changed(after);
   }
 
   /** Brings what this worker knows in line with storage. */
@@ -123,8 +102,7 @@ export class Keyring {
       for (const record of records) this.#see(record.id, record);
       const there = new Set(records.map(({ id }) => id));
       for (const { id, state } of [...this.#known.values()]) {
-        if (there.has(id) || state === "ended" || (await this.#memory.get(id))) continue;
-        this.#see(id, await this.storage!.get(id)); // it may have come since
+        if (!there.has(id) && state !== "ended") this.#see(id, await this.#home(id).get(id)); // it may have come since
       }
       this.#looked = true;
       for (const { id, endedAt } of records) {
@@ -144,54 +122,63 @@ export class Keyring {
   }
 
   /** Forgets what is in memory. Stored keys stay. */
-  async close(): Promise<void> {
+  close(): void {
     this.storage?.close();
-    for (const { secret } of await this.#memory.all()) this.#release(secret);
+    for (const { secret } of this.#known.values()) this.#release(secret);
   }
 
-  /** Takes note of what was changed here. */
-  #changed(record: KeyRecord, isNews = true): KeyRecord {
-    this.#note(record.id, record);
-    if (isNews) this.#listeners.onChange();
-    return record;
+  /** Where the record of an id is, if there is one. */
+  #home(id: string): Storage {
+    return this.storage && this.#known.get(id)?.persistence !== "memory" ? this.storage : this.#memory;
   }
 
   /** Takes note of what storage says. Says what is so. */
   #see(id: string, found: KeyRecord | undefined): KeyRecord | undefined {
     const known = this.#known.get(id);
-    const isOver = known?.state === "leaving" || known?.state === "ended";
-    const record = found && known ? later(found, known) : (found ?? (isOver ? known : undefined));
-    if (found && record !== found) {
-      // It knows less than we do: once more, as far as it lets us.
-      this.storage?.update(id, (stored) => (later(stored, record!) === stored ? undefined : record)).catch(() => {});
+    if (!found) {
+      if (isOver(known)) return known;
+      if (known && !this.#lost.has(id)) {
+        this.#lost.add(id);
+        this.#tell(known, { type: "ended", reason: "lost" });
+      }
+      return undefined;
     }
-    this.#note(id, record);
+    const record = later(found, known);
+    if (record !== found) {
+      // It knows less than we do: once more, as far as it lets us.
+      this.#home(id).update(id, (stored) => (later(stored, record) === stored ? undefined : record)).catch(() => {});
+    }
+    return this.#note(record);
+  }
+
+  /** Takes note of what was changed here. */
+  #changed(record: KeyRecord): KeyRecord {
+    this.#note(record);
+    this.#listeners.onChange();
     return record;
   }
 
   /** Remembers a record, and tells the page what is new about it. */
-  #note(id: string, record: KeyRecord | undefined): void {
+  #note(record: KeyRecord): KeyRecord {
+    const { id, session, state, secret, reason } = record;
     const known = this.#known.get(id);
-    const wasLost = this.#lost.has(id);
-    if (record) {
-      this.#known.set(id, record);
-      this.#lost.delete(id);
-    } else if (known && known.state !== "ended") {
-      this.#lost.add(id);
-    }
-    const { session, state, reason } = record ?? known ?? {};
-    if (!session) return;
-    const tell = (event: { type: "started" | "leaving" } | { type: "ended"; reason: EndReason }) =>
-      this.#listeners.onEvent({ key: id, session, ...event });
-    if (!record) {
-      if (state !== "ended" && !wasLost) tell({ type: "ended", reason: "lost" });
-    } else if (state === "active") {
+    const wasLost = this.#lost.delete(id);
+    this.#known.set(id, record);
+    if (!secret) this.#release(known?.secret);
+    if (state === "active") {
       // What was there before this worker is no news.
-      if ((known || this.#looked) && (known?.session?.id !== session.id || wasLost)) tell({ type: "started" });
+      const isNews = known ? wasLost || known.session?.id !== session?.id : this.#looked;
+      if (isNews) this.#tell(record, { type: "started" });
     } else if (state !== known?.state) {
-      if (state === "leaving") tell({ type: "leaving" });
-      else if (known) tell({ type: "ended", reason: reason! });
+      if (state === "leaving") this.#tell(record, { type: "leaving" });
+      else if (known && reason) this.#tell(record, { type: "ended", reason });
     }
+    return record;
+  }
+
+  /** Keys without a session are no news to the page. */
+  #tell({ id, session }: KeyRecord, news: { type: "started" | "leaving" } | { type: "ended"; reason: EndReason }) {
+    if (session) this.#listeners.onEvent({ key: id, session, ...news });
   }
 
   #release(secret: KeyRecord["secret"]): void {

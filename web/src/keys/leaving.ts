@@ -1,7 +1,6 @@
 /**
- * Finishes sign-outs. A key that is `leaving` is gone for everybody but this:
- * from when that was written down, whichever tab is there tells Grid, again and
- * again, until it has answered or the session's time is up.
+ * Finishes sign-outs. A key that is `leaving` is gone for everybody but this: from when that was written down,
+ * whichever tab is there tells Grid, again and again, until it has answered or the session's time is up.
  */
 import { toWire, type WireError } from "../errors.ts";
 import type { EndReason, RevokeEvent, RevokeResult } from "../types.ts";
@@ -11,23 +10,26 @@ import { type KeyRecord, leaseMs, type Move } from "./machine.ts";
 /** How long one try may take. */
 const tryMs = 8000;
 
-/** Pauses between tries grow from the first to the last of these. What the server asks for counts up to a limit: a visit may be short. */
+/** Pauses between tries grow from first to last. The server may ask for more, up to most: a visit may be short. */
 const [firstMs, lastMs, mostMs] = [1000, 8000, 120_000];
 
+type OnProgress = (event: RevokeEvent) => void;
+
 /** Tells Grid once. Rejects where that came to nothing. */
-export type Tell = (record: KeyRecord, options: { timeoutMs: number; onProgress(event: RevokeEvent): void }) => Promise<RevokeResult>;
+export type Tell = (record: KeyRecord, options: { timeoutMs: number; onProgress: OnProgress }) => Promise<RevokeResult>;
 
 /** A sign-out that is not finished. */
 interface Job {
   readonly id: string;
-  readonly listeners: Set<(event: RevokeEvent) => void>;
-  readonly ended: Promise<EndReason>;
-  end(reason: EndReason): void;
+  /** Whoever waits for it: what is called in the end, and what meanwhile. */
+  readonly waiting: Map<() => void, OnProgress | undefined>;
   tries: number;
   trying: boolean;
   timer?: ReturnType<typeof setTimeout>;
   /** Why the last try came to nothing. */
   error?: WireError;
+  /** How the key has ended. */
+  reason?: EndReason;
 }
 
 export class Leaving {
@@ -47,9 +49,7 @@ export class Leaving {
   start(id: string): Job {
     let job = this.#jobs.get(id);
     if (!job) {
-      let end!: Job["end"];
-      const ended = new Promise<EndReason>((resolve) => (end = resolve));
-      job = { id, listeners: new Set(), ended, end, tries: 0, trying: false };
+      job = { id, waiting: new Map(), tries: 0, trying: false };
       this.#jobs.set(id, job);
       void this.#try(job);
     }
@@ -59,9 +59,11 @@ export class Leaving {
   /** A key has ended, by whichever tab: whoever waits for its sign-out hears so. */
   settle(id: string, reason: EndReason): void {
     const job = this.#jobs.get(id);
-    clearTimeout(job?.timer);
+    if (!job) return;
+    clearTimeout(job.timer);
     this.#jobs.delete(id);
-    job?.end(reason);
+    job.reason = reason;
+    job.waiting.forEach((_, done) => done());
   }
 
   /** The network is back: nobody waits out a pause. */
@@ -69,27 +71,19 @@ export class Leaving {
     for (const job of this.#jobs.values()) void this.#try(job);
   }
 
-  /**
-   * How the key has ended, or no reason when the time is up or the signal fires;
-   * and why Grid has not been told, if something failed.
-   */
-  async wait(
-    id: string,
-    timeoutMs: number,
-    signal: AbortSignal | undefined,
-    onProgress: (event: RevokeEvent) => void = () => {},
-  ): Promise<{ reason?: EndReason | undefined; error?: WireError | undefined }> {
+  /** How it stands with a sign-out once the key has ended, the time is up, or the signal fires. */
+  wait(id: string, timeoutMs: number, signal?: AbortSignal, onProgress?: OnProgress): Promise<Job> {
     const job = this.start(id);
-    job.listeners.add(onProgress);
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const enough = new Promise<undefined>((resolve) => {
-      timer = setTimeout(resolve, timeoutMs, undefined);
-      signal?.addEventListener("abort", () => resolve(undefined));
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        job.waiting.delete(done);
+        resolve(job);
+      };
+      const timer = setTimeout(done, timeoutMs);
+      signal?.addEventListener("abort", done);
+      job.waiting.set(done, onProgress);
     });
-    const reason = await Promise.race([job.ended, enough]);
-    clearTimeout(timer);
-    job.listeners.delete(onProgress);
-    return { reason, error: job.error };
   }
 
   close(): void {
@@ -109,7 +103,7 @@ export class Leaving {
       if (record.state !== "leaving") return; // settled
       const { holder = this.#holder, until = 0 } = record.lease ?? {};
       if (holder === this.#holder) {
-        const onProgress = (event: RevokeEvent) => job.listeners.forEach((listener) => listener(event));
+        const onProgress: OnProgress = (event) => job.waiting.forEach((listener) => listener?.(event));
         const { status } = await this.#tell(record, { timeoutMs: tryMs, onProgress });
         const reason = status === "revoked" ? "signed-out" : "revoked";
         await this.#move(job.id, { type: "end", reason, now: Date.now(), session: record.session });
@@ -124,13 +118,12 @@ export class Leaving {
       clearInterval(renewal);
       job.trying = false;
     }
+    if (this.#closed || job.reason) return;
     // Tabs that wait for one thing must not all come at once.
-    if (!this.#closed && this.#jobs.has(job.id)) {
-      job.timer = setTimeout(() => void this.#try(job), pauseMs * (1 + Math.random() / 4) + 50);
-    }
+    job.timer = setTimeout(() => void this.#try(job), pauseMs * (1 + Math.random() / 4) + 50);
   }
 
-  /** Where storage fails this worker goes by what it knows: better two tabs tell Grid than none, and what Grid has said counts. */
+  /** Where storage fails, what is known here counts: better two tabs tell Grid than none, and Grid's word holds. */
   #move(id: string, move: Move): Promise<KeyRecord> {
     return this.#keyring.move(id, move).catch(() => this.#keyring.find(id));
   }

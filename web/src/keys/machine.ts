@@ -1,12 +1,11 @@
 /**
- * The life of a key, as one state machine. The stored record is the truth; each
- * move below is one transaction that looks at the record as it then is, so two
- * tabs cannot disagree. States only go forward.
+ * The life of a key, as one state machine. The stored record is the truth; each move below is one transaction that
+ * looks at the record as it then is, so two tabs cannot disagree. States only go forward.
  *
  *     new ──bind──▶ active ──leave──▶ leaving ──end──▶ ended      (end: from each of the others)
  *
- * A `leaving` key signs the end of its own session and nothing else; an ended
- * one has no secret any more, and stays as a tombstone, for tabs that wake later.
+ * A `leaving` key signs the end of its own session and nothing else; an ended one has no secret any more, and stays
+ * as a tombstone, for tabs that wake later.
  */
 import type { Curve, EndReason, SessionBinding, SessionKey } from "../types.ts";
 
@@ -31,7 +30,6 @@ export interface KeyRecord {
   readonly state: State;
   /** Counts the moves: of two copies in one state the one with more is the newer. */
   readonly rev: number;
-  /** Where it is kept. */
   readonly persistence: SessionKey["persistence"];
   /** Of every state but `ended`. */
   readonly secret?: Secret;
@@ -59,17 +57,12 @@ export type Move =
   | { type: "lease"; holder: string; now: number }
   | { type: "end"; reason: EndReason; now: number; session?: SessionBinding | undefined };
 
-/** From which states each is possible, and to which it leads; without one the state stays. */
-const moves: Record<Move["type"], { from: readonly State[]; to?: State }> = {
-  bind: { from: ["new", "active"], to: "active" },
-  accept: { from: ["new", "active"] },
-  leave: { from: ["active"], to: "leaving" },
-  lease: { from: ["leaving"] },
-  end: { from: ["new", "active", "leaving"], to: "ended" },
-};
-
-/** Which end is possible from where. A caller's wish alone ends a `leaving` key as `forgotten`, and in no other way. */
-const ends: Record<EndReason, readonly State[]> = {
+/** From which states each is possible, an end by its reason. At a caller's wish `leaving` ends as `forgotten` only. */
+const from: Record<Exclude<Move["type"], "end"> | EndReason, readonly State[]> = {
+  bind: ["new", "active"],
+  accept: ["new", "active"],
+  leave: ["active"],
+  lease: ["leaving"],
   "signed-out": ["leaving"],
   revoked: ["active", "leaving"],
   expired: ["new", "active", "leaving"],
@@ -80,16 +73,15 @@ const ends: Record<EndReason, readonly State[]> = {
 
 /** The record after a move; undefined where that is not possible, and nothing changes. */
 export function step(record: KeyRecord, move: Move): KeyRecord | undefined {
-  const { from, to = record.state } = moves[move.type];
-  if (!from.includes(record.state)) return undefined;
-  const after = { ...record, state: to, rev: record.rev + 1 };
+  if (!from[move.type === "end" ? move.reason : move.type].includes(record.state)) return undefined;
+  const after = { ...record, rev: record.rev + 1 };
   switch (move.type) {
     case "bind":
-      return { ...after, session: move.session };
+      return { ...after, state: "active", session: move.session };
     case "accept":
       return record.organizationId === undefined ? { ...after, organizationId: move.organizationId } : undefined;
     case "leave":
-      return after;
+      return { ...after, state: "leaving" };
     case "lease": {
       const { holder, now } = move;
       const left = (record.lease?.until ?? 0) - now;
@@ -99,18 +91,23 @@ export function step(record: KeyRecord, move: Move): KeyRecord | undefined {
     }
     case "end": {
       const { reason, session, now } = move;
-      if (!ends[reason].includes(record.state)) return undefined;
+      const isOther = record.session?.id !== session?.id || record.session?.expiresAt !== session?.expiresAt;
       // It may have been bound to another one since that was judged.
-      if ((reason === "expired" || reason === "revoked") && !isSame(record.session, session)) return undefined;
+      if (isOther && (reason === "expired" || reason === "revoked")) return undefined;
       const { secret: _, lease: __, ...tombstone } = after;
-      return { ...tombstone, reason, endedAt: now };
+      return { ...tombstone, state: "ended", reason, endedAt: now };
     }
   }
 }
 
 /** Whichever of two copies of a record is further on in the key's life; the first where there is no difference. */
-export function later(a: KeyRecord, b: KeyRecord): KeyRecord {
+export function later(a: KeyRecord, b: KeyRecord = a): KeyRecord {
   return (states.indexOf(b.state) - states.indexOf(a.state) || b.rev - a.rev) > 0 ? b : a;
+}
+
+/** Whether a key is known to sign no more, except perhaps the end of its own session. */
+export function isOver(record: KeyRecord | undefined): record is KeyRecord & { state: "leaving" | "ended" } {
+  return record?.state === "leaving" || record?.state === "ended";
 }
 
 /** Whether a key may sign for an intent that a caller names. */
@@ -122,9 +119,6 @@ export function maySign({ state }: KeyRecord, intent: string): boolean {
 /** A key as the page sees it. */
 export function described({ id, curve, publicKey, session, persistence }: KeyRecord): SessionKey {
   const ofWasm = persistence === "memory" ? "wasm-memory" : "encrypted-at-rest";
-  return { id, curve, publicKey, protection: curve === "P-256" ? "non-extractable" : ofWasm, persistence, ...(session && { session }) };
-}
-
-function isSame(a: SessionBinding | undefined, b: SessionBinding | undefined): boolean {
-  return a?.id === b?.id && a?.expiresAt === b?.expiresAt;
+  const protection = curve === "P-256" ? "non-extractable" : ofWasm;
+  return { id, curve, publicKey, protection, persistence, ...(session && { session }) };
 }

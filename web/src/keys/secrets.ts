@@ -1,15 +1,13 @@
 /**
  * The halves of keys that sign: how they are made, taken over, sealed, and used.
  *
- * A P-256 key is a CryptoKey, which no script can read. A secp256k1 key rests as
- * AES-256-GCM ciphertext under a wrapping key that is such a CryptoKey itself,
- * and is in the module's memory only while it is used: what is exported or
- * copied out of the database does not hold the key. Script on the page can use
- * the wrapping key as we do, and who reads the browser's profile on the disk
- * finds it there: types.ts says so to users.
+ * A P-256 key is a CryptoKey, which no script can read. A secp256k1 key rests as AES-256-GCM ciphertext under a
+ * wrapping key that is such a CryptoKey itself, and is in the module's memory only while it is used: what is exported
+ * or copied out of the database does not hold the key. Script on the page can use the wrapping key as we do, and who
+ * reads the browser's profile on the disk finds it there: types.ts says so to users.
  */
 import { GridSignerError } from "../errors.ts";
-import type { Curve, RevokeResult } from "../types.ts";
+import type { RevokeResult } from "../types.ts";
 import type { KeyRecord, Secret } from "./machine.ts";
 import { type Storage, storageFailed } from "./storage.ts";
 
@@ -25,10 +23,7 @@ export interface RawModule {
   listSessions(accountId: string, options: unknown): Promise<{ id: string }[]>;
 }
 
-interface HeldKey {
-  id: string;
-  publicKey: string;
-}
+type HeldKey = { id: string; publicKey: string };
 
 /** A key that is nowhere but in this worker yet. */
 export type Made = Pick<KeyRecord, "curve" | "publicKey"> & { secret: Secret };
@@ -131,40 +126,43 @@ function compressed(point: Uint8Array): string {
   return bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** The secret as it may rest in storage. What was held by the module is taken out of it. */
-export async function seal(module: RawModule, storage: Storage, id: string, { curve, publicKey, secret }: Made): Promise<Secret> {
+/** A new key's secret as it may rest in storage. What the module holds it goes on holding. */
+export async function seal(module: RawModule, storage: Storage, record: KeyRecord): Promise<Secret> {
+  const secret = record.secret!;
   if (!("held" in secret)) return secret;
   const made = await crypto.subtle.generateKey({ name: "AES-GCM", length: 256 }, false, ["encrypt", "decrypt"]);
   const wrappingKey = (await storage.wrappingKey(made))!;
   const iv = crypto.getRandomValues(new Uint8Array(12));
   // encrypt takes its copy before it returns: Web Cryptography API, section 14.3.1.
   const ciphertext = await module.lendKey(secret.held, (scalar) =>
-    crypto.subtle.encrypt(algorithm({ curve, publicKey, id }, iv), wrappingKey, scalar),
+    crypto.subtle.encrypt(algorithm(record, iv), wrappingKey, scalar),
   );
   return { iv, ciphertext };
 }
 
 /**
- * Lets `work` sign with a key, in the form that the module takes. A sealed one is
- * opened for as long as that takes, and no longer.
- *
- * @throws `KEY_MALFORMED`: what is stored is of no use any more
+ * Lets `work` sign with a key, in the form that the module takes. A sealed one is opened for as long as that takes, and
+ * no longer. Rejects with `KEY_MALFORMED` where what is stored is of no use any more.
  */
-export async function withKey<T>(module: RawModule, storage: Storage | undefined, record: KeyRecord, work: (key: unknown) => Promise<T>): Promise<T> {
+export async function withKey<T>(
+  module: RawModule,
+  storage: Storage | undefined,
+  record: KeyRecord,
+  work: (key: unknown) => Promise<T>,
+): Promise<T> {
   const { curve, publicKey } = record;
   const secret = record.secret!;
   if ("handle" in secret) {
-    return work({ curve, publicKey, sign: (bytes: Uint8Array<ArrayBuffer>) => crypto.subtle.sign(ecdsa, secret.handle, bytes) });
+    const sign = (bytes: Uint8Array<ArrayBuffer>) => crypto.subtle.sign(ecdsa, secret.handle, bytes);
+    return work({ curve, publicKey, sign });
   }
   if ("held" in secret) return work(secret.held);
   const wrappingKey = await storage!.wrappingKey().catch(() => Promise.reject(storageFailed()));
-  let privateKey: Uint8Array;
-  try {
-    privateKey = new Uint8Array(await crypto.subtle.decrypt(algorithm(record, secret.iv), wrappingKey!, secret.ciphertext));
-  } catch {
+  const { iv, ciphertext } = secret;
+  const scalar = await crypto.subtle.decrypt(algorithm(record, iv), wrappingKey!, ciphertext).catch(() => {
     throw malformed("the stored key does not open");
-  }
-  const opened = await module.importKey({ curve, privateKey }); // which zeroes it
+  });
+  const opened = await module.importKey({ curve, privateKey: new Uint8Array(scalar) }); // which zeroes it
   try {
     if (opened.publicKey !== publicKey) throw malformed("the stored key is another");
     return await work(opened.id);
@@ -174,7 +172,7 @@ export async function withKey<T>(module: RawModule, storage: Storage | undefined
 }
 
 /** The additional data ties a ciphertext to its key: none can be passed off as another's. */
-function algorithm({ curve, publicKey, id }: { curve: Curve; publicKey: string; id: string }, iv: Uint8Array<ArrayBuffer>): AesGcmParams {
+function algorithm({ curve, publicKey, id }: KeyRecord, iv: Uint8Array<ArrayBuffer>): AesGcmParams {
   const additionalData = new TextEncoder().encode(["gridsigner/key/1", curve, publicKey, id].join("|"));
   return { name: "AES-GCM", iv, additionalData };
 }
