@@ -21,8 +21,7 @@ func (c *call) at(i int) js.Value {
 	return js.Undefined()
 }
 
-// options returns argument i, which must be an object, or undefined if nothing in it is required, and takes signal
-// and timeoutMs out of it.
+// options returns argument i: an object, or undefined if nothing in it is required. It takes signal and timeoutMs out.
 func (c *call) options(i int) object {
 	o := asObject(c.at(i), "options")
 	if signal := o.property("signal"); !absent(signal) {
@@ -40,8 +39,7 @@ func (c *call) options(i int) object {
 	return o
 }
 
-// object is a JavaScript object or undefined. It is read and called with the methods below alone: it may be a
-// proxy, or have getters.
+// object is a JavaScript object or undefined, read and called by these methods alone: it may be a proxy, or have getters.
 type object struct{ v js.Value }
 
 func asObject(v js.Value, name string) object {

@@ -57,8 +57,7 @@ func export(f function) js.Func {
 	})
 }
 
-// caught returns what f panics with, if that is a refusal or was thrown in JavaScript. The value of any other panic
-// may quote key bytes, so it is dropped.
+// caught returns what f panics with: a refusal, or what JavaScript threw. Any other may quote key bytes, and is dropped.
 func caught(f func()) (err error) {
 	defer func() {
 		switch r := recover().(type) {

@@ -133,8 +133,7 @@ var (
 	fill            = uint8ArrayProto.Get("fill")
 )
 
-// isUint8Array asks isView first, which no proxy passes. What it says yes to may still have properties and a
-// prototype of the page's making: copy it first.
+// isUint8Array asks isView first, which no proxy passes. Copy what it says yes to: its properties may be the page's.
 func isUint8Array(v js.Value) bool {
 	return js.Global().Get("ArrayBuffer").Call("isView", v).Bool() && uint8ArrayProto.Call("isPrototypeOf", v).Bool()
 }
@@ -156,8 +155,7 @@ func bytesOf(v js.Value) []byte {
 	return b
 }
 
-// randomBytes is crypto.getRandomValues as an io.Reader. crypto/rand ends there too, by way of 20 kB of generator
-// that a browser does not need.
+// randomBytes is crypto.getRandomValues as an io.Reader. crypto/rand ends there too, by way of 20 kB of generator.
 type randomBytes struct{}
 
 func (randomBytes) Read(b []byte) (int, error) {

@@ -8,8 +8,7 @@ import (
 	"gridsigner/signer"
 )
 
-// revokeSession(id, options) resolves to {status, sessionId, organizationId?}: the last where Grid has accepted a
-// signature for it.
+// revokeSession(id, options) resolves to {status, sessionId, organizationId?}, this where Grid accepted a signature for it.
 func (k keyring) revokeSession(call *call) work {
 	id, o := text(call.at(0), "sessionId"), call.options(1)
 	s, b := k.signing(o), bridgeOptions(o)
@@ -115,8 +114,7 @@ func describeChallenge(c signer.Challenge) map[string]any {
 	return event
 }
 
-// sessionList parses {"data":[AuthSession…]} with the browser's JSON and checks what a page will build on: that
-// each has an id, and a text expiresAt.
+// sessionList parses {"data":[AuthSession…]}, of which each must have what a page builds on: an id, a text expiresAt.
 func sessionList(body string) (sessions js.Value) {
 	err := caught(func() {
 		sessions = js.Global().Get("JSON").Call("parse", body).Get("data")

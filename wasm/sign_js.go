@@ -15,8 +15,7 @@ type signing struct {
 	clock   clock
 }
 
-// signing reads {key, payloads?, organizationId?, allow?, clock?}. Whoever keeps the key has a last word in allow:
-// it may have ended while the call went on.
+// signing reads {key, payloads?, organizationId?, allow?, clock?}. allow has the last word: the key may have ended since.
 func (k keyring) signing(o object) signing {
 	s := signing{key: k.key(o.property("key")), clock: clockOption(o)}
 	s.options.Payloads = signer.Payloads(o.optionalText("payloads"))
@@ -51,8 +50,7 @@ func (k keyring) signChallenge(call *call) work {
 	}
 }
 
-// clock is what the worker knows of the server's time: an object with the functions now and learn, see
-// web/src/clock.ts. Without one, this device's own clock is used.
+// clock is what the worker knows of the server's time, see web/src/clock.ts; without one it is this device's own.
 type clock struct{ object }
 
 func clockOption(o object) clock { return clock{asObject(o.property("clock"), "clock")} }

@@ -50,8 +50,8 @@ export function onAbort(what: string, signal: AbortSignal | undefined, abort: (e
 
 /** The page's side of one module. It ends with the module; index.ts then makes another. */
 export class Client {
-  /** Settles once: the module is ready for calls, or never will be. Says whether its thread holds the lock that it was to hold. */
-  readonly ready: Promise<boolean>;
+  /** Settles once: the module is ready for calls, or never will be. */
+  readonly ready: Promise<void>;
   isReady = false;
   readonly #peer: Peer;
   readonly #stop: () => void;
@@ -60,12 +60,12 @@ export class Client {
   readonly #life = new AbortController();
   /** Why the last headers were not to be had: a cause cannot cross, so it is put to the error here. */
   #headersCause: unknown;
-  #settleReady!: { resolve(alive: boolean): void; reject(error: GridSignerError): void };
+  #settleReady!: { resolve(): void; reject(error: GridSignerError): void };
   #probe: ReturnType<typeof setTimeout> | undefined;
   #ended: GridSignerError | undefined;
 
   /** `stop` ends whatever is behind the port; it is called once, however the client ends. */
-  constructor(port: Port, stop: () => void, start: Omit<Start, "progress">, { onLoad, onSession, headers, onDeath }: Servant) {
+  constructor(port: Port, stop: () => void, start: Start, { onLoad, onSession, headers, onDeath }: Servant) {
     this.#stop = stop;
     this.#onDeath = onDeath;
     this.ready = new Promise((resolve, reject) => (this.#settleReady = { resolve, reject }));
@@ -85,11 +85,11 @@ export class Client {
       else if (told.type === "session") onSession(told.event);
       else {
         this.isReady = true;
-        this.#settleReady.resolve(told.alive);
+        this.#settleReady.resolve();
       }
     };
     const settings = { signal: this.life, onProgress: hear as Listener };
-    this.#peer.call("start", [{ ...start, progress: onLoad !== undefined }], settings).catch((error) => this.end(error));
+    this.#peer.call("start", [start], settings).catch((error) => this.end(error));
   }
 
   /** Fires when the client ends. */
@@ -102,10 +102,7 @@ export class Client {
     return this.#ended !== undefined && this.#ended.code !== "CLOSED";
   }
 
-  /**
-   * Calls a method. The deadline runs, and the signal counts, from now on: also while the module is still loading.
-   * `transfer`: buffers that move to the module instead of being copied.
-   */
+  /** Calls a method. The deadline runs, and the signal counts, from now on: also while the module is still loading. */
   async call(method: Method, args: unknown[], settings: CallSettings, transfer: Transferable[] = []): Promise<unknown> {
     if (this.#ended) throw this.#ended;
     const { signal, timeoutMs, onProgress } = settings;

@@ -3,16 +3,12 @@ import type { ErrorCode, ErrorDetails } from "./types.ts";
 const detailNames = ["status", "upstreamCode", "requestId", "skewMs", "retryAfterMs"] as const;
 
 /** See types.ts: what callers may rely on is written there, once. */
+export interface GridSignerError extends Readonly<Omit<ErrorDetails, "retryable" | "cause">> {}
 export class GridSignerError extends Error {
   // Set here, not read from the class: minifying renames the class.
   override readonly name = "GridSignerError";
   readonly code: ErrorCode;
   readonly retryable: boolean;
-  declare readonly status?: number;
-  declare readonly upstreamCode?: string;
-  declare readonly requestId?: string;
-  declare readonly skewMs?: number;
-  declare readonly retryAfterMs?: number;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     const given: ErrorDetails = Object.assign(Object.create(null), details); // nothing that a page's prototypes hold
@@ -33,10 +29,7 @@ export class GridSignerError extends Error {
 /** An error as it crosses between threads: structured cloning drops an error's own fields. */
 export type WireError = { code: ErrorCode; message: string; retryable: boolean } & Omit<ErrorDetails, "cause" | "retryable">;
 
-/**
- * What of an error may cross. The module's errors and ours have the same fields; of anything else not even the text is
- * passed on, since nobody has checked what it quotes.
- */
+/** What of an error may cross: of the module's and ours these fields; of any other not even the text, which may quote anything. */
 export function toWire(error: unknown): WireError {
   if (!(error instanceof Error && error.name === "GridSignerError")) {
     return { code: "INTERNAL", message: "internal error", retryable: false };

@@ -10,8 +10,6 @@ import type * as api from "./types.ts";
 export { GridSignerError };
 GridSignerError satisfies typeof api.GridSignerError;
 
-const challengeFields = ["payloadToSign", "requestId", "expiresAt", "type"] as const;
-
 /** How soon another worker takes the place of one that died in the middle of a sign-out; later each time, up to the second. */
 const [reviveMs, reviveMostMs] = [1000, 30_000];
 
@@ -57,10 +55,7 @@ function readOptions(value: unknown) {
   };
 }
 
-/**
- * Starts a module. `lost`: in one that replaces another, the keys that were only in that one's memory; `leave`: those
- * whose sign-out is noted.
- */
+/** Starts a module. `lost`: the keys that were only in the memory of earlier ones; `leave`: those whose sign-out is noted. */
 function connect(config: Config, keys: { lost: string[]; leave: string[] }, servant: Servant): Client {
   const { workerUrl, wasmUrl, bridgeUrl, credentials, payloads, persistence, namespace, timeoutMs } = config;
   if (!globalThis.isSecureContext) {
@@ -71,13 +66,13 @@ function connect(config: Config, keys: { lost: string[]; leave: string[] }, serv
     throw new GridSignerError("LOAD_FAILED", `workerUrl must be of this page's origin, ${location.origin}: ${workerUrl}`);
   }
   const custody = { bridgeUrl, credentials, payloads, persistence, namespace, ...keys };
-  const client = (config.worker ? inWorker : onThisThread)(workerUrl, { wasmUrl: wasmUrl.href, custody }, servant);
+  const client = (config.worker ? inWorker : onThisThread)(workerUrl, { wasmUrl: wasmUrl.href, custody, progress: servant.onLoad !== undefined }, servant);
   const timer = setTimeout(() => client.fail(`not ready within ${timeoutMs} ms`), timeoutMs);
   client.ready.finally(() => clearTimeout(timer)).catch(() => {});
   return client;
 }
 
-function inWorker(url: URL, start: Omit<Start, "progress">, servant: Servant): Client {
+function inWorker(url: URL, start: Start, servant: Servant): Client {
   const alive = `gridsigner/${crypto.randomUUID()}`;
   const worker = startWorker(url);
   const client = new Client(worker, () => worker.terminate(), { ...start, alive }, servant);
@@ -90,9 +85,8 @@ function inWorker(url: URL, start: Omit<Start, "progress">, servant: Servant): C
   // An ErrorEvent where the script threw, a plain Event where it could not be loaded; why not, a violation may say, in a task of its own.
   worker.addEventListener("error", ({ message }) => setTimeout(() => client.fail(message || `${url} could not be loaded as a worker`)));
   // Nobody is told when a browser ends a worker, but its locks are released.
-  client.ready
-    .then((held) => (held ? navigator.locks.request(alive, { signal }, () => client.askForLife()) : undefined))
-    .catch(() => {}); // not ready, or closed
+  const released = client.ready.then(() => navigator.locks.request(alive, { signal }, () => client.askForLife()));
+  released.catch(() => {}); // not ready, or closed, or there are no locks
   return client;
 }
 
@@ -100,14 +94,12 @@ function startWorker(url: URL): Worker {
   try {
     return new Worker(trusted(url) as URL, { type: "module", name: workerName });
   } catch (cause) {
+    const refuse = (code: api.ErrorCode, why: string) => new GridSignerError(code, why, { cause });
     // Of this page's origin the URL is, so it is the policy that makes it insecure; other engines start nothing and report it.
-    if (cause instanceof DOMException && cause.name === "SecurityError") {
-      throw new GridSignerError("CSP_BLOCKED", `worker-src does not allow ${url}`, { cause });
-    }
-    const untrusted = cause instanceof TypeError && "trustedTypes" in globalThis;
-    throw untrusted
-      ? new GridSignerError("CSP_BLOCKED", "the policy must have trusted-types gridsigner", { cause })
-      : new GridSignerError("LOAD_FAILED", `${url} could not be started as a worker: ${cause}`, { cause });
+    if (cause instanceof DOMException && cause.name === "SecurityError") throw refuse("CSP_BLOCKED", `worker-src does not allow ${url}`);
+    const isUntrusted = cause instanceof TypeError && "trustedTypes" in globalThis;
+    if (isUntrusted) throw refuse("CSP_BLOCKED", "the policy must have trusted-types gridsigner");
+    throw refuse("LOAD_FAILED", `${url} could not be started as a worker: ${cause}`);
   }
 }
 
@@ -123,7 +115,7 @@ function trusted(url: URL): unknown {
   return policy?.createScriptURL(url.href) ?? url;
 }
 
-function onThisThread(url: URL, start: Omit<Start, "progress">, servant: Servant): Client {
+function onThisThread(url: URL, start: Start, servant: Servant): Client {
   const { port1, port2 } = new MessageChannel();
   const client = new Client(port1, () => port1.close(), start, servant);
   const loaded = import(/* webpackIgnore: true */ /* @vite-ignore */ url.href) as Promise<typeof import("./worker.ts")>;
@@ -146,13 +138,8 @@ function makeSigner(config: Config): [api.Signer, Client] {
     },
     onDeath() {
       if (!first.isReady || !sessions.unfinished) return;
-      setTimeout(() => {
-        try {
-          revive();
-        } catch {
-          // The next call will say what is in the way.
-        }
-      }, pauseMs);
+      const pause = new Promise<void>((over) => setTimeout(over, pauseMs));
+      pause.then(revive).catch(() => {}); // the next call will say what is in the way
       pauseMs = Math.min(2 * pauseMs, reviveMostMs);
     },
   };
@@ -237,13 +224,13 @@ function makeSigner(config: Config): [api.Signer, Client] {
     },
 
     async signChallenge(challenge, value = {} as api.SignOptions) {
-      const copy = args.strings("challenge", args.fields("challenge", challenge, challengeFields));
+      const fields = args.fields("challenge", challenge, ["payloadToSign", "requestId", "expiresAt", "type"]);
       const options = args.options("signChallenge", value, ["key", "intent", "format", "signal", "timeoutMs"]);
       const key = args.keyId(options.key);
       const intent = args.intent(options.intent);
       const { format } = args.strings("signChallenge", { format: options.format });
       const patience = settings(options);
-      return call("signChallenge", [copy, { key, intent, format, timeoutMs: patience.timeoutMs }], patience);
+      return call("signChallenge", [args.strings("challenge", fields), { key, intent, format, timeoutMs: patience.timeoutMs }], patience);
     },
 
     async revokeSession(sessionId, value = {} as api.RevokeOptions) {

@@ -21,10 +21,7 @@ import type { LoadProgress, SessionEvent } from "./types.ts";
 /** The name our workers have: worker.js serves itself only in a worker of this name. */
 export const workerName = "gridsigner";
 
-/**
- * What a page may call. The module and its custody have more, which hands out keys: nothing but these names may
- * ever be looked up for a message.
- */
+/** What a page may call. Module and custody have more, which hands out keys: no other name may ever be looked up. */
 export const methods = [
   "createKey", "importKey", "keys", "removeKey", "bindSession", "signChallenge", "revokeSession", "signOut", "listSessions",
 ] as const;
@@ -43,8 +40,8 @@ export interface Start {
 /** What the module tells while it lives. */
 export type Told =
   | { type: "load"; progress: LoadProgress }
-  /** Calls may follow. `alive`: whether the lock is held; nobody may wait for one that never was. */
-  | { type: "ready"; alive: boolean }
+  /** Calls may follow. */
+  | { type: "ready" }
   /** A session began, is left, or ended, in whatever tab. */
   | { type: "session"; event: SessionEvent };
 
@@ -83,13 +80,10 @@ export interface Call {
   onProgress: Listener | undefined;
 }
 
-/** Answers a call of the other side's. Whatever it throws that is not ours crosses as `INTERNAL`. */
-export type Answer = (method: string, args: unknown[], call: Call) => unknown;
-
 /** One side of the protocol. */
 export class Peer {
   readonly #port: Port;
-  readonly #answer: Answer;
+  readonly #answer: (method: string, args: unknown[], call: Call) => unknown;
   /** Our calls that were not answered yet. */
   readonly #calls = new Map<number, { resolve(value: unknown): void; reject(error: unknown): void; onProgress: Listener | undefined }>();
   /** Theirs that we have not answered. */
@@ -97,7 +91,8 @@ export class Peer {
   #nextId = 0;
   #ended: WireError | undefined;
 
-  constructor(port: Port, answer: Answer) {
+  /** `answer` answers the other side's calls. What it throws that is not ours crosses as `INTERNAL`. */
+  constructor(port: Port, answer: (method: string, args: unknown[], call: Call) => unknown) {
     this.#port = port;
     this.#answer = answer;
     port.addEventListener("message", ({ data }) => this.#receive(data as Message));

@@ -34,10 +34,7 @@ export async function load(url: string, onProgress?: (progress: LoadProgress) =>
   return started;
 }
 
-/**
- * The browser compares the hash, and hands over nothing that differs. Only of this Response, the network's own, may it
- * keep the compiled code for the next visit.
- */
+/** The browser compares the hash. Only of this Response, the network's own, may it keep the compiled code for the next visit. */
 async function verifiedByBrowser(url: string): Promise<Response> {
   const hash = btoa(String.fromCharCode(...WASM_SHA256.match(/../g)!.map((pair) => parseInt(pair, 16))));
   return fetch(url, { integrity: `sha256-${hash}` });

@@ -41,7 +41,7 @@ export function serve(port: Port, load: Load): void {
       if (signal.aborted) return;
       service = loaded;
       loaded.stopped.then(() => stop("the module exited or crashed"));
-      void hold(start.alive).then((alive) => tell({ type: "ready", alive }));
+      void hold(start.alive).then(() => tell({ type: "ready" }));
       await Promise.race([failed, new Promise((close) => (signal.onabort = close))]);
     } finally {
       // A worker is about to be ended anyway; on the page's own thread this erases the keys in memory.
@@ -69,14 +69,13 @@ export function serve(port: Port, load: Load): void {
 }
 
 /**
- * Takes a lock for as long as this thread lives: the browser releases it, however the thread ends. `false` where there
- * is none to take, or the browser denies it; a thread that ends is then missed only when it does not answer.
+ * Takes a lock for as long as this thread lives: the browser releases it, however the thread ends. Where there is none
+ * to take, or the browser denies it, a thread that ends is missed only when it does not answer.
  */
-function hold(name: string | undefined): Promise<boolean> {
+function hold(name: string | undefined): Promise<unknown> {
   return new Promise((resolve) => {
-    const held = () => (resolve(true), never);
-    const denied = () => resolve(false); // one that is stolen later is settled already
-    Promise.resolve(name && navigator.locks?.request(name, held)).then(denied, denied);
+    const held = () => (resolve(name), never);
+    Promise.resolve(name && navigator.locks?.request(name, held)).then(resolve, resolve);
   });
 }
 

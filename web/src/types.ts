@@ -98,14 +98,10 @@ export declare class GridSignerError extends Error {
   readonly name: "GridSignerError";
   readonly code: ErrorCode;
   readonly retryable: boolean;
-  readonly status?: number;
-  readonly upstreamCode?: string;
-  readonly requestId?: string;
-  readonly skewMs?: number;
-  readonly retryAfterMs?: number;
   /** All of it but `cause`, for logs. */
   toJSON(): object;
 }
+export interface GridSignerError extends Readonly<Omit<ErrorDetails, "retryable" | "cause">> {}
 
 /** How far {@link createSigner} has come. */
 export interface LoadProgress {

@@ -102,7 +102,7 @@ test("only the first failure counts, and nothing that comes later is heard", asy
   const { client, module } = joined;
   client.fail("first", "CSP_BLOCKED");
   client.fail("second");
-  for (const event of [{ type: "ready", alive: true }, { type: "session", event: {} }, { type: "load", progress: {} }]) {
+  for (const event of [{ type: "ready" }, { type: "session", event: {} }, { type: "load", progress: {} }]) {
     module.postMessage({ type: "event", id: 0, event });
   }
   module.postMessage({ type: "error", id: 0, error: { code: "INTERNAL", message: "third", retryable: false } });

@@ -160,7 +160,7 @@ export function join({ answers, load, onLoad, onSession = () => {}, headers = as
     Object.assign(joined, { start, asks, onProgress });
     return load ? load(joined.service) : joined.service;
   });
-  const start = { wasmUrl: "https://app.example/signer.wasm", alive, custody: { bridgeUrl: "/api/grid" } };
+  const start = { wasmUrl: "https://app.example/signer.wasm", alive, custody: { bridgeUrl: "/api/grid" }, progress: onLoad !== undefined };
   joined.client = new Client(page, () => joined.stopped++, start, { onLoad, onSession, headers, onDeath });
   return joined;
 }

@@ -290,6 +290,7 @@ test("a worker that cannot be put in the place of another is nobody's uncaught e
     throw new DOMException("refused", "SecurityError");
   };
   mock.timers.tick(1000); // which throws what the timer throws
+  await idle();
   page.onWorker = () => {};
   assert.deepEqual(await outcome(signer.keys()), { value: undefined });
   signer.close();

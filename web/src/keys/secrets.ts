@@ -140,10 +140,7 @@ export async function seal(module: RawModule, storage: Storage, record: KeyRecor
   return { iv, ciphertext };
 }
 
-/**
- * Lets `work` sign with a key, in the form that the module takes. A sealed one is opened for as long as that takes, and
- * no longer. Rejects with `KEY_MALFORMED` where what is stored is of no use any more.
- */
+/** Lets `work` sign with a key. A sealed one is opened for as long as that takes; `KEY_MALFORMED` if it opens no more. */
 export async function withKey<T>(
   module: RawModule,
   storage: Storage | undefined,

@@ -30,10 +30,7 @@ const [keys, wrapping] = ["keys", "wrapping"] as const;
 /** Some engines have left open(), or a transaction, without an answer for ever. */
 const answerMs = 5000;
 
-/**
- * Connects when it is first needed, and again when the connection was lost: to a later version of this package, to a
- * user who cleared site data, or to a browser that put its storage to sleep.
- */
+/** Connects when needed, and again when a later version, cleared site data or sleeping storage took the connection. */
 export class IndexedDB implements Storage {
   readonly #name: string;
   #connection: Promise<IDBDatabase> | undefined;
