@@ -117,12 +117,13 @@ export class Custody {
     return isThere && (await this.#end(id, "removed")).reason === "removed";
   }
 
-  async bindSession(id: string, session: SessionBinding): Promise<SessionKey> {
+  async bindSession(id: string, { id: sessionId, accountId, expiresAt }: SessionBinding): Promise<SessionKey> {
     usable(await this.#keyring.find(id));
-    if (await this.#isPast(session.expiresAt, "the session")) {
+    if (await this.#isPast(expiresAt, "the session")) {
       await this.#end(id, "expired"); // but not one that has another session
       throw lost(words.expired);
     }
+    const session = { id: sessionId, accountId, expiresAt }; // without the signal that each call has
     return described(usable(await this.#keyring.move(id, { type: "bind", session })));
   }
 
