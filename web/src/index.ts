@@ -66,7 +66,8 @@ function connect(config: Config, keys: { lost: string[]; leave: string[] }, serv
     throw new GridSignerError("LOAD_FAILED", `workerUrl must be of this page's origin, ${location.origin}: ${workerUrl}`);
   }
   const custody = { bridgeUrl, credentials, payloads, persistence, namespace, ...keys };
-  const client = (config.worker ? inWorker : onThisThread)(workerUrl, { wasmUrl: wasmUrl.href, custody, progress: servant.onLoad !== undefined }, servant);
+  const start = { wasmUrl: wasmUrl.href, progress: servant.onLoad !== undefined, custody };
+  const client = (config.worker ? inWorker : onThisThread)(workerUrl, start, servant);
   const timer = setTimeout(() => client.fail(`not ready within ${timeoutMs} ms`), timeoutMs);
   client.ready.finally(() => clearTimeout(timer)).catch(() => {});
   return client;
@@ -76,16 +77,15 @@ function inWorker(url: URL, start: Start, servant: Servant): Client {
   const alive = `gridsigner/${crypto.randomUUID()}`;
   const worker = startWorker(url);
   const client = new Client(worker, () => worker.terminate(), { ...start, alive }, servant);
-  const { life: signal } = client;
   const onViolation = ({ blockedURI, effectiveDirective, disposition }: SecurityPolicyViolationEvent) => {
     if (client.isReady || disposition !== "enforce" || !blockedURI.startsWith(url.href)) return; // or only reported
     client.fail(`${effectiveDirective} does not allow ${url}`, "CSP_BLOCKED");
   };
-  addEventListener("securitypolicyviolation", onViolation, { signal });
+  addEventListener("securitypolicyviolation", onViolation, { signal: client.life });
   // An ErrorEvent where the script threw, a plain Event where it could not be loaded; why not, a violation may say, in a task of its own.
   worker.addEventListener("error", ({ message }) => setTimeout(() => client.fail(message || `${url} could not be loaded as a worker`)));
   // Nobody is told when a browser ends a worker, but its locks are released.
-  const released = client.ready.then(() => navigator.locks.request(alive, { signal }, () => client.askForLife()));
+  const released = client.ready.then(() => navigator.locks.request(alive, { signal: client.life }, () => client.askForLife()));
   released.catch(() => {}); // not ready, or closed, or there are no locks
   return client;
 }
@@ -198,12 +198,11 @@ function makeSigner(config: Config): [api.Signer, Client] {
     },
 
     async importKey(value) {
-      const names = ["privateKey", "curve", "publicKey"] as const;
       const { privateKey } = args.fields("importKey", value, ["privateKey"]);
       const moved = args.secret("privateKey", privateKey); // before anything else may be refused
       try {
         const { curve, publicKey } = args.fields("importKey", value, ["curve", "publicKey"]);
-        args.refuseOthers("importKey", value, names);
+        args.refuseOthers("importKey", value, ["privateKey", "curve", "publicKey"]);
         const given = { curve: args.string("curve", curve), ...args.strings("importKey", { publicKey }), privateKey: moved };
         return noted(await call("importKey", [given, {}], settings(), [moved.buffer]));
       } finally {
