@@ -92,7 +92,7 @@ export class Custody {
     // Page code can post here too, so whatever is said is a reason to look, and nothing more.
     if (this.#channel) this.#channel.onmessage = () => void this.#look();
     addEventListener("online", () => this.#leaving.hurry(), { signal: this.#ended.signal });
-    const leaving = leave.map((id) => this.#keyring.move(id, { type: "leave" }).catch(() => {})); // if it is there, and signed in
+    const leaving = leave.map((id) => this.#leave(id).catch(() => {})); // if it is there, and signed in
     this.#looking = Promise.all(leaving).then(() => {});
     void this.#look();
   }
@@ -171,7 +171,7 @@ export class Custody {
   async #signOut({ key: id, unreachable, signal, onProgress }: Options, left: () => number): Promise<Outcome> {
     let failed: unknown;
     // Before anything else: this tab may be closed any moment. What cannot be written down is done all the same, as long as it lives.
-    const record = await this.#keyring.move(id, { type: "leave" }).catch((error) => ((failed = error), this.#keyring.find(id)));
+    const record = await this.#leave(id).catch((error) => ((failed = error), this.#keyring.find(id)));
     if (!record.session) throw record.state === "ended" ? lost(words[record.reason!]) : unbound();
     const { id: sessionId, expiresAt: sessionExpiresAt } = record.session;
     const { reason = record.reason, error } =
@@ -210,6 +210,10 @@ export class Custody {
     if (!signal?.aborted) return described(record);
     await this.#end(record.id, "removed"); // whoever wanted it has given up: nobody would ever use it
     throw new GridSignerError("ABORTED", "nobody waits for the key any more");
+  }
+
+  #leave(id: string): Promise<KeyRecord> {
+    return this.#keyring.move(id, { type: "leave", holder: this.#leaving.holder, now: Date.now() });
   }
 
   #end(id: string, reason: EndReason, session?: SessionBinding): Promise<KeyRecord> {

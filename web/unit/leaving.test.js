@@ -125,6 +125,24 @@ test("of three tabs one at a time tells Grid, and another takes over soon after 
   assert.equal((await waiting).status, "pending"); // a tab that is closed hears nothing
 });
 
+test("the tab that signs out is the one that tells Grid, and shows it, also where another sees first that it is left", async () => {
+  const [first] = tabs;
+  const other = open();
+  await other.keys();
+  const { update } = storage;
+  storage.update = async (...args) => {
+    const record = await update.apply(storage, args);
+    if (record.state === "leaving") await other.keys();
+    return record;
+  };
+  grid.answer = async ({ onProgress }) => (onProgress({ step: "signed" }), "revoked");
+  const events = [];
+  const waiting = first.signOut(key({ onProgress: (event) => events.push(event) }));
+  await pass(1 * second);
+  assert.equal((await waiting).status, "revoked");
+  assert.deepEqual([grid.tries.length, events], [1, [{ step: "signed" }]]);
+});
+
 test("one that comes later finishes what nobody is left to finish", async () => {
   const waiting = tabs[0].signOut(key({ timeoutMs: 0 }));
   await pass(1 * second);

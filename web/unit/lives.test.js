@@ -16,14 +16,15 @@ const fresh = {
   id: "key", curve: "P-256", publicKey: "02", createdAt: now, state: "new", rev: 0, persistence: "indexeddb", secret: { handle: 1 },
 };
 const active = step(fresh, { type: "bind", session });
-const leaving = step(active, { type: "leave" });
+const leave = { type: "leave", holder: "a", now };
+const leaving = step(active, { ...leave, holder: "gone", now: now - 60_000 });
 const ended = step(active, { type: "end", reason: "removed", now });
 const begins = { new: fresh, active, leaving, ended };
 
 const moves = [
   { type: "bind", session: another },
   { type: "accept", organizationId: "org" },
-  { type: "leave" },
+  leave,
   { type: "lease", holder: "a", now },
   ...["signed-out", "revoked", "removed", "forgotten"].map((reason) => ({ type: "end", reason, now, session })),
 ];
@@ -205,8 +206,8 @@ async function live(begin, first, second, choose, budget) {
 
 const searches = {
   "two faults on the way of a sign-out, alone and beside another move": async () => {
-    for (const second of [{ type: "leave" }, { type: "accept", organizationId: "org" }, { type: "end", reason: "removed", now }]) {
-      await schedules((choose) => live(active, { type: "leave" }, second, choose, 2));
+    for (const second of [leave, { type: "accept", organizationId: "org" }, { type: "end", reason: "removed", now }]) {
+      await schedules((choose) => live(active, leave, second, choose, 2));
     }
   },
   "without a fault two moves at once come to what one after the other comes to": async () => {

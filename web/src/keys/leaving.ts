@@ -36,7 +36,7 @@ export class Leaving {
   readonly #keyring: Keyring;
   readonly #tell: Tell;
   /** Names this worker in leases. */
-  readonly #holder = crypto.randomUUID();
+  readonly holder = crypto.randomUUID();
   readonly #jobs = new Map<string, Job>();
   #closed = false;
 
@@ -95,14 +95,14 @@ export class Leaving {
     if (job.trying || this.#closed) return;
     job.trying = true;
     clearTimeout(job.timer);
-    const lease = () => this.#move(job.id, { type: "lease", holder: this.#holder, now: Date.now() });
+    const lease = () => this.#move(job.id, { type: "lease", holder: this.holder, now: Date.now() });
     const renewal = setInterval(() => this.#closed || lease().catch(() => {}), leaseMs / 3);
     let pauseMs: number;
     try {
       const record = await lease();
       if (record.state !== "leaving") return; // settled
-      const { holder = this.#holder, until = 0 } = record.lease ?? {};
-      if (holder === this.#holder) {
+      const { holder = this.holder, until = 0 } = record.lease ?? {};
+      if (holder === this.holder) {
         const onProgress: OnProgress = (event) => job.waiting.forEach((listener) => listener?.(event));
         const { status } = await this.#tell(record, { timeoutMs: tryMs, onProgress });
         const reason = status === "revoked" ? "signed-out" : "revoked";

@@ -53,8 +53,7 @@ export const forgottenMs = 30 * 86_400_000;
 export type Move =
   | { type: "bind"; session: SessionBinding }
   | { type: "accept"; organizationId: string }
-  | { type: "leave" }
-  | { type: "lease"; holder: string; now: number }
+  | { type: "leave" | "lease"; holder: string; now: number }
   | { type: "end"; reason: EndReason; now: number; session?: SessionBinding | undefined };
 
 /** From which states each is possible, an end by its reason. At a caller's wish `leaving` ends as `forgotten` only. */
@@ -80,8 +79,8 @@ export function step(record: KeyRecord, move: Move): KeyRecord | undefined {
       return { ...after, state: "active", session: move.session };
     case "accept":
       return record.organizationId === undefined ? { ...after, organizationId: move.organizationId } : undefined;
-    case "leave":
-      return { ...after, state: "leaving" };
+    case "leave": // the tab that signs out is the first to tell Grid, and shows it
+      return { ...after, state: "leaving", lease: { holder: move.holder, until: move.now + leaseMs } };
     case "lease": {
       const { holder, now } = move;
       const left = (record.lease?.until ?? 0) - now;
