@@ -83,7 +83,7 @@ export function session(value: unknown): SessionBinding {
   };
 }
 
-export function matching(what: string, value: unknown, grammar: RegExp): string {
+function matching(what: string, value: unknown, grammar: RegExp): string {
   const text = string(what, value);
   if (!grammar.test(text) || (what.endsWith("At") && Number.isNaN(Date.parse(text)))) throw invalid(`${what} is malformed`);
   return text;
@@ -142,6 +142,11 @@ export function choice<T extends string>(what: string, value: unknown, values: r
   if (value === undefined) return values[0];
   if (!values.includes(value as T)) throw invalid(`${what} must be ${values.map((value) => `"${value}"`).join(" or ")}`);
   return value as T;
+}
+
+/** What sets the keys of two apps of one origin apart. */
+export function namespace(value: unknown): string | undefined {
+  return value === undefined ? undefined : matching("namespace", value, /^[\w.-]{1,64}$/);
 }
 
 /** Headers as plain data, checked by the platform's own rules. */

@@ -35,7 +35,7 @@ function readOptions(value: unknown) {
     "bridgeUrl", "wasmUrl", "workerUrl", "worker", "headers", "credentials", "timeoutMs", "persistence", "namespace", "payloads",
     "onProgress", "signal",
   ]);
-  const { worker = true, headers = {}, namespace } = options;
+  const { worker = true, headers = {} } = options;
   if (typeof worker !== "boolean") throw args.invalid("worker must be a boolean");
   const base = globalThis.document?.baseURI ?? location.href;
   const fixed = typeof headers === "function" ? undefined : args.headers(headers);
@@ -48,7 +48,7 @@ function readOptions(value: unknown) {
     headers: async (signal: AbortSignal) => fixed ?? args.headers(await (headers as (options: object) => unknown)({ signal })),
     timeoutMs: args.timeout(options.timeoutMs, 30_000),
     persistence: args.choice("persistence", options.persistence, ["indexeddb", "memory"]),
-    namespace: namespace === undefined ? undefined : args.matching("namespace", namespace, /^[\w.-]{1,64}$/),
+    namespace: args.namespace(options.namespace),
     payloads: args.choice("payloads", options.payloads, ["all", "activities"]),
     onProgress: args.listener("onProgress", options.onProgress),
     signal: args.signal(options.signal),

@@ -140,13 +140,10 @@ export async function seal(module: RawModule, storage: Storage, record: KeyRecor
   return { iv, ciphertext };
 }
 
+type Work<T> = (key: unknown) => Promise<T>;
+
 /** Lets `work` sign with a key. A sealed one is opened for as long as that takes; `KEY_MALFORMED` if it opens no more. */
-export async function withKey<T>(
-  module: RawModule,
-  storage: Storage | undefined,
-  record: KeyRecord,
-  work: (key: unknown) => Promise<T>,
-): Promise<T> {
+export async function withKey<T>(module: RawModule, storage: Storage | undefined, record: KeyRecord, work: Work<T>): Promise<T> {
   const { curve, publicKey } = record;
   const secret = record.secret!;
   if ("handle" in secret) {
