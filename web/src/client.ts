@@ -147,7 +147,7 @@ export class Client {
    */
   askForLife(): void {
     if (this.#ended || this.#probe !== undefined) return; // asked already: more calls give it no more time
-    this.#peer.call("ping", [], { signal: this.life, onProgress: undefined }).catch(() => {});
+    this.#peer.call("ping", [], { signal: new AbortController().signal, onProgress: undefined }).catch(() => {});
     this.#probe = setTimeout(() => this.fail("it no longer answers"), graceMs);
   }
 

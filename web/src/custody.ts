@@ -113,8 +113,11 @@ export class Custody {
 
   async removeKey(id: string): Promise<boolean> {
     // To all but its sign-out a key that is leaving is gone already. Where storage cannot be asked, it may be there.
-    const isThere = await this.#keyring.find(id).then(usable).then(() => true, (error) => toWire(error).code === "STORAGE_FAILED");
-    return isThere && (await this.#end(id, "removed")).reason === "removed";
+    const isStorageFailed = (error: unknown) => toWire(error).code === "STORAGE_FAILED";
+    const isThere = await this.#keyring.find(id).then(usable).then(() => true, isStorageFailed);
+    if (!isThere) return false;
+    const isRemoved = ({ reason }: KeyRecord) => reason === "removed";
+    return this.#end(id, "removed").then(isRemoved, (error) => isStorageFailed(error) && Promise.reject(error));
   }
 
   async bindSession(id: string, { id: sessionId, accountId, expiresAt }: SessionBinding): Promise<SessionKey> {
@@ -174,13 +177,13 @@ export class Custody {
     const record = await this.#leave(id).catch((error) => ((failed = error), this.#keyring.find(id)));
     if (!record.session) throw record.state === "ended" ? lost(words[record.reason!]) : unbound();
     const { id: sessionId, expiresAt: sessionExpiresAt } = record.session;
-    const { reason = record.reason, error } =
-      record.state === "leaving" ? await this.#leaving.wait(id, left(), signal, onProgress) : {};
+    const job = record.state === "leaving" ? await this.#leaving.wait(id, left(), signal, onProgress) : undefined;
+    const { reason } = job ?? record;
     if (!reason) {
       const forget = unreachable === "forget";
       if (forget) await this.#end(id, "forgotten").catch(() => {});
       else if (failed) throw failed;
-      return { status: forget ? "forgotten" : "pending", sessionId, sessionExpiresAt, ...(error && { error }) };
+      return { status: forget ? "forgotten" : "pending", sessionId, sessionExpiresAt, ...(job?.error && { error: job.error }) };
     }
     if (reason === "signed-out") return { status: "revoked", sessionId };
     if (reason === "revoked" || reason === "expired") return { status: "inactive", sessionId };
@@ -344,9 +347,7 @@ function usable(record: KeyRecord): KeyRecord {
   return record;
 }
 
-function unbound(): GridSignerError {
-  return new GridSignerError("ARGUMENT_INVALID", "the key is not bound to a session");
-}
+const unbound = () => new GridSignerError("ARGUMENT_INVALID", "the key is not bound to a session");
 
 /** What is left of a call's time from now on: storage and clocks take theirs of it. */
 function stopwatch({ timeoutMs }: { timeoutMs: number }): () => number {
@@ -355,9 +356,7 @@ function stopwatch({ timeoutMs }: { timeoutMs: number }): () => number {
 }
 
 /** Their hex digits may come in either case. */
-function isSameId(a: string, b: string): boolean {
-  return a.toLowerCase() === b.toLowerCase();
-}
+const isSameId = (a: string, b: string) => a.toLowerCase() === b.toLowerCase();
 
 /** Undefined where the browser denies the page whatever tabs could share. */
 function openChannel(name: string): BroadcastChannel | undefined {

@@ -66,7 +66,7 @@ function connect(config: Config, keys: { lost: string[]; leave: string[] }, serv
     throw new GridSignerError("LOAD_FAILED", `workerUrl must be of this page's origin, ${location.origin}: ${workerUrl}`);
   }
   const custody = { bridgeUrl, credentials, payloads, persistence, namespace, ...keys };
-  const start = { wasmUrl: wasmUrl.href, progress: servant.onLoad !== undefined, custody };
+  const start = { wasmUrl: wasmUrl.href, progress: servant.onLoad !== undefined, alive: undefined, custody };
   const client = (config.worker ? inWorker : onThisThread)(workerUrl, start, servant);
   const timer = setTimeout(() => client.fail(`not ready within ${timeoutMs} ms`), timeoutMs);
   client.ready.finally(() => clearTimeout(timer)).catch(() => {});

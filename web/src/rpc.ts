@@ -33,7 +33,7 @@ export interface Start {
   /** Whether somebody wants to hear how loading goes. */
   progress: boolean;
   /** A lock for the worker to hold as long as it lives. */
-  alive?: string | undefined;
+  alive: string | undefined;
   custody: CustodySettings;
 }
 

@@ -60,12 +60,13 @@ export class Sessions {
       return [outcomes].flat();
     } catch (error) {
       const wire = toWire(error);
-      if (pointless.includes(wire.code)) this.#note(key, false);
-      const { type, session } = this.#last.get(key) ?? {};
-      const isOwn = named === undefined || named.toLowerCase() === session?.id.toLowerCase();
+      if (named === undefined && pointless.includes(wire.code)) this.#note(key, false);
+      const last = this.#last.get(key);
       // The last three: the caller's own wish, or not written down after all.
-      if (type !== "leaving" || !isOwn || ["CLOSED", "ABORTED", "STORAGE_FAILED"].includes(wire.code)) throw error;
-      return [{ status: "pending", sessionId: session!.id, sessionExpiresAt: session!.expiresAt, error: wire }];
+      if (last?.type !== "leaving" || ["CLOSED", "ABORTED", "STORAGE_FAILED"].includes(wire.code)) throw error;
+      const { id, expiresAt } = last.session;
+      if (named !== undefined && named.toLowerCase() !== id.toLowerCase()) throw error;
+      return [{ status: "pending", sessionId: id, sessionExpiresAt: expiresAt, error: wire }];
     }
   }
 

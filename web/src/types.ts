@@ -429,8 +429,8 @@ export interface Signer {
   signOut(key: SessionKey | string, options: SignOutOptions & { scope: "others" | "all" }): Promise<SessionOutcome[]>;
   /**
    * Signs out: ends the key's session at Grid, and the key with it. That is written down before the first request. From
-   * then on the key signs nothing but that, and the call rejects only with `CLOSED`, or `KEY_LOST` if the key is lost
-   * meanwhile. An interrupted sign-out is finished by whoever comes next: this tab, another one, the next visit.
+   * then on the key signs nothing but that, and what fails is tried again: the result is then `"pending"`, no rejection.
+   * An interrupted sign-out is finished by whoever comes next: this tab, another one, the next visit.
    * @throws `ARGUMENT_INVALID`, also for a key without a session; `KEY_NOT_FOUND`, `KEY_LOST`; `STORAGE_FAILED`, where
    * it could not be written down and Grid not be told in time: this tab goes on as long as it lives
    */

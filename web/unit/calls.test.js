@@ -133,6 +133,14 @@ for (const [name, call] of Object.entries(calls)) {
   });
 }
 
+test("a polluted prototype makes no pending sign-out of a failed one", async (t) => {
+  page.worker.service.methods.signOut = () => Promise.reject(new GridSignerError("KEY_NOT_FOUND", "no key of this id"));
+  const clean = pollute(t, { type: "leaving", session: bound, key: key.id });
+  const got = await outcome(signer.signOut("another"));
+  clean();
+  assert.equal(got.code, "KEY_NOT_FOUND");
+});
+
 test("bridgeUrl is resolved against the page and trimmed", async () => {
   for (const [bridgeUrl, want] of [
     ["/a/", "https://app.example/a"],

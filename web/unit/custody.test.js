@@ -154,6 +154,17 @@ test("a key that died with an earlier worker is KEY_LOST, one that never was KEY
   }
 });
 
+test("a key that storage did not tell of, and then says is not there, was not removed", async () => {
+  const storage = new Memory();
+  const { custody, id } = await openBound({ storage });
+  const { get } = storage;
+  await storage.update(id, () => null);
+  for (const removed of [id, "another"]) {
+    storage.get = (id) => ((storage.get = get), Promise.reject(new Error(`refused, once: ${id}`)));
+    assert.equal(await custody.removeKey(removed), false);
+  }
+});
+
 test("a key that was removed before it had a session is KEY_LOST for every use, its sign-out included", async () => {
   const { custody } = open();
   const { id } = await custody.createKey({}, {});

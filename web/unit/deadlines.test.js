@@ -264,9 +264,9 @@ test("a module of which somebody doubts that it lives is asked: one that answers
   assert.equal(client.dead, false);
   client.askForLife(); // which gives it no more time
   await pass(1);
-  assert.deepEqual([client.dead, page.types], [true, ["start", "ping", "ping", "close", "abort"]]);
+  assert.deepEqual([client.dead, page.types], [true, ["start", "ping", "ping", "close"]]);
   client.askForLife();
-  assert.equal(page.types.length, 5, "the dead are not asked");
+  assert.equal(page.types.length, 4, "the dead are not asked");
 });
 
 test("a module that hangs is given up, however often it is called meanwhile", async () => {

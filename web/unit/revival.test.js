@@ -296,11 +296,17 @@ test("a worker that cannot be put in the place of another is nobody's uncaught e
   signer.close();
 });
 
-test("a sign-out is noted before the worker hears of it, and the next page hands the note to its worker", async () => {
+/** A localStorage, whose own properties are what is in it. */
+function setStorage() {
   const store = {};
   const methods = { setItem: (name, value) => (store[name] = value), removeItem: (name) => delete store[name] };
   for (const [name, value] of Object.entries(methods)) Object.defineProperty(store, name, { value });
   page.set({ localStorage: store });
+  return store;
+}
+
+test("a sign-out is noted before the worker hears of it, and the next page hands the note to its worker", async () => {
+  const store = setStorage();
   for (const signOut of [(signer) => signer.signOut(key), (signer) => signer.revokeSession(undefined, { key })]) {
     page.answers = { ...page.answers, signOut: never, revokeSession: never };
     const signer = await create({ namespace: "app" });
@@ -320,6 +326,16 @@ test("a sign-out is noted before the worker hears of it, and the next page hands
     assert.deepEqual(Object.keys(store), []);
     last.close();
   }
+});
+
+test("what is said of another session does not undo the note of a sign-out", async () => {
+  const store = setStorage();
+  page.answers = { ...page.answers, signOut: never, revokeSession: () => Promise.reject(new GridSignerError("ARGUMENT_INVALID", "no id")) };
+  const signer = await create();
+  void outcome(signer.signOut(key));
+  assert.equal((await outcome(signer.revokeSession("none", { key }))).code, "ARGUMENT_INVALID");
+  assert.deepEqual(Object.keys(store), ["gridsigner/leave//key-1"]);
+  signer.close();
 });
 
 test("a sign-out that is written down is pending, though no other worker can be had, and one is tried for again and again", async () => {

@@ -25,11 +25,11 @@ interface Job {
   readonly waiting: Map<() => void, OnProgress | undefined>;
   tries: number;
   trying: boolean;
-  timer?: ReturnType<typeof setTimeout>;
+  timer: ReturnType<typeof setTimeout> | undefined;
   /** Why the last try came to nothing. */
-  error?: WireError;
+  error: WireError | undefined;
   /** How the key has ended. */
-  reason?: EndReason;
+  reason: EndReason | undefined;
 }
 
 export class Leaving {
@@ -49,7 +49,7 @@ export class Leaving {
   start(id: string): Job {
     let job = this.#jobs.get(id);
     if (!job) {
-      job = { id, waiting: new Map(), tries: 0, trying: false };
+      job = { id, waiting: new Map(), tries: 0, trying: false, timer: undefined, error: undefined, reason: undefined };
       this.#jobs.set(id, job);
       void this.#try(job);
     }

@@ -134,7 +134,7 @@ export class IndexedDB implements Storage {
       request.onsuccess = () => {
         try {
           value = use(request.result, store);
-          tx.commit(); // at once, and not when the last answer has come: by then the tab may be gone
+          tx.commit(); // at once: by the time that a write is answered the tab may be gone
         } catch {
           abort(tx); // what fails here fails the transaction, and not the worker
         }
