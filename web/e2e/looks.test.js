@@ -107,15 +107,13 @@ scenario("all other devices are signed out when that is confirmed, and not befor
 });
 
 scenario("changes are announced, and errors are alerts", {}, async (guest) => {
-  const says = (text) =>
-    guest.page.waitForFunction((text) => document.querySelector('[role="status"]').textContent.includes(text), {}, text);
   await guest.ready();
-  await says("ready");
+  await guest.says("ready");
   const phone = await guest.signIn("P-256");
-  await says("Signed in as");
+  await guest.says("Signed in as");
   await guest.signIn("P-256");
   await guest.revoke(phone);
-  await says("The session is over");
+  await guest.says("The session is over");
   await guest.revokeById("x");
   assert.equal(await guest.page.$eval('[data-testid="error"]', (box) => box.getAttribute("role")), "alert");
 });

@@ -131,9 +131,10 @@ export class Visit {
     assert.deepEqual(await this.rows(), []);
   }
 
-  /** What is said, and announced. */
-  status() {
-    return this.page.$eval('[role="status"]', (status) => status.textContent);
+  /** Waits until these words are said, and announced: that is a moment after an exchange has ended. */
+  async says(words) {
+    const isSaid = (words) => document.querySelector('[role="status"]').textContent.includes(words);
+    await this.page.waitForFunction(isSaid, { polling: 50 }, words);
   }
 
   /** The sign-outs that are shown, by session. */
