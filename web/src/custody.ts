@@ -120,13 +120,12 @@ export class Custody {
     return this.#end(id, "removed").then(isRemoved, (error) => isStorageFailed(error) && Promise.reject(error));
   }
 
-  async bindSession(id: string, { id: sessionId, accountId, expiresAt }: SessionBinding): Promise<SessionKey> {
+  async bindSession(id: string, session: SessionBinding): Promise<SessionKey> {
     usable(await this.#keyring.find(id));
-    if (await this.#isPast(expiresAt, "the session")) {
+    if (await this.#isPast(session.expiresAt, "the session")) {
       await this.#end(id, "expired"); // but not one that has another session
       throw lost(words.expired);
     }
-    const session = { id: sessionId, accountId, expiresAt }; // without the signal that each call has
     return described(usable(await this.#keyring.move(id, { type: "bind", session })));
   }
 

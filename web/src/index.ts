@@ -219,7 +219,7 @@ function makeSigner(config: Config): [api.Signer, Client] {
     },
 
     async bindSession(key, session) {
-      return call("bindSession", [args.keyId(key), args.session(session)], settings());
+      return call("bindSession", [args.keyId(key), args.session(session), {}], settings());
     },
 
     async signChallenge(challenge, value = {} as api.SignOptions) {

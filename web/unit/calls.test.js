@@ -31,7 +31,7 @@ test("each method hands over these arguments and no others", async () => {
     [() => signer.createKey(), [{ curve: undefined }, {}]],
     [() => signer.removeKey(key), [key.id]],
     [() => signer.removeKey(key.id), [key.id]],
-    [() => signer.bindSession(key, { nickname: "Phone", ...bound, type: "OAUTH" }), [key.id, bound]],
+    [() => signer.bindSession(key, { nickname: "Phone", ...bound, type: "OAUTH" }), [key.id, bound, {}]],
     [
       () => signer.signChallenge({ other: "ignored", ...challenge(), type: "OAUTH" }, { key, intent, format: "der", timeoutMs: 200 }),
       [{ ...challenge(), type: "OAUTH" }, { key: key.id, intent, format: "der", timeoutMs: 200 }],
