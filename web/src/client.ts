@@ -52,6 +52,7 @@ export function onAbort(what: string, signal: AbortSignal | undefined, abort: (e
 export class Client {
   /** Settles once: the module is ready for calls, or never will be. */
   readonly ready: Promise<void>;
+  /** Whether it is: for whoever cannot wait. */
   isReady = false;
   readonly #peer: Peer;
   readonly #stop: () => void;

@@ -71,7 +71,7 @@ export function report(listener: Listener | undefined, event: unknown): void {
   }
 }
 
-/** Why a module that its page has closed answers nothing. */
+/** What becomes of a call to a signer that was closed. */
 export const closed: WireError = { code: "CLOSED", message: "the signer was closed", retryable: false };
 
 /** What a call has besides its arguments. */

@@ -57,7 +57,7 @@ export function serve(port: Port, load: Load): void {
       stop("an unknown method was called");
       return never;
     }
-    const options = args.at(-1);
+    const options = args.at(-1); // an object that comes last is the options
     if (typeof options === "object" && options !== null) Object.assign(options, { signal, ...(onProgress && { onProgress }) });
     try {
       return await service.methods[method](...(args as never[]));
@@ -74,7 +74,7 @@ export function serve(port: Port, load: Load): void {
  */
 function hold(name: string | undefined): Promise<unknown> {
   return new Promise((resolve) => {
-    const held = () => (resolve(name), never);
+    const held = () => (resolve(undefined), never);
     Promise.resolve(name && navigator.locks?.request(name, held)).then(resolve, resolve);
   });
 }

@@ -7,8 +7,8 @@ import { toWire } from "./errors.ts";
 import { type Listener, report } from "./rpc.ts";
 import type { ErrorCode, SessionEvent } from "./types.ts";
 
-/** Of these codes a sign-out is over: there is no such key, or it has no session. */
-const pointless: ErrorCode[] = ["KEY_LOST", "KEY_NOT_FOUND", "ARGUMENT_INVALID"];
+/** With these codes there is nothing to sign out: no such key, or one without a session. */
+const nothingToSignOut: ErrorCode[] = ["KEY_LOST", "KEY_NOT_FOUND", "ARGUMENT_INVALID"];
 
 export class Sessions {
   readonly #listeners = new Set<Listener>();
@@ -44,8 +44,9 @@ export class Sessions {
   }
 
   /**
-   * Carries out what signs a key out, or, if another end is `named`, perhaps: a session's id, or others. What a worker
-   * that dies has begun, the next one goes on with; and once a sign-out is written down it fails no more.
+   * Carries out a call that signs a key out. `named`: what it ends instead, the id of a session, which may be the key's
+   * own, or "others". What a worker that dies has begun, the next one goes on with; once the sign-out is written down
+   * the call fails no more.
    */
   async signOut(key: string, named: string | undefined, timeoutMs: number, ask: (timeoutMs: number) => Promise<Outcome | Outcome[]>): Promise<Outcome[]> {
     const asked = performance.now();
@@ -60,7 +61,7 @@ export class Sessions {
       return [outcomes].flat();
     } catch (error) {
       const wire = toWire(error);
-      if (named === undefined && pointless.includes(wire.code)) this.#note(key, false);
+      if (named === undefined && nothingToSignOut.includes(wire.code)) this.#note(key, false);
       const last = this.#last.get(key);
       // The last three: the caller's own wish, or not written down after all.
       if (last?.type !== "leaving" || ["CLOSED", "ABORTED", "STORAGE_FAILED"].includes(wire.code)) throw error;
