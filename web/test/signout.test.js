@@ -164,13 +164,15 @@ test("each step is told to whoever asks, also of a sign-out that goes on already
   await signIn();
   bridge.down = true;
   await signOut({ timeoutMs: 0 });
-  const steps = page.evaluate(async () => {
-    const steps = [];
-    await signer.signOut(key, { onProgress: ({ step, leg, status }) => steps.push([step, leg, status].filter(Boolean).join(" ")) });
-    return steps;
+  await page.evaluate(() => {
+    globalThis.steps = [];
+    const onProgress = ({ step, leg, status }) => steps.push([step, leg, status].filter(Boolean).join(" "));
+    globalThis.signingOut = signer.signOut(key, { onProgress });
   });
+  await page.waitForFunction(() => steps.includes("request 1")); // one that is lost: it is heard now, whatever comes
   bridge.down = false;
-  assert.deepEqual((await steps).slice(-5), ["response 1 202", "challenge", "signed", "request 2", "response 2 204"]);
+  const steps = await page.evaluate(() => signingOut.then(() => steps));
+  assert.deepEqual(steps.slice(-5), ["response 1 202", "challenge", "signed", "request 2", "response 2 204"]);
 });
 
 // Of the others: one is there, one is gone when its turn comes, one is refused. And one has a key here.
