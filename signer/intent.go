@@ -110,6 +110,11 @@ func (in Intent) Accept(p Payload, key PublicKey) error {
 	return fail(ErrIntentMismatch, "the payload ("+seen+") is not what "+string(in.Name)+" signs")
 }
 
+// Plausible is [Intent.Accept] for whoever relays a challenge and does not sign:
+// what is not known there, the key and to which address or number a credential is
+// added, is held against nothing.
+func (in Intent) Plausible(p Payload) bool { return in.accepts(p, PublicKey{}) }
+
 func (in Intent) accepts(p Payload, key PublicKey) bool {
 	params := &p.parameters
 	switch in.Name {
@@ -150,9 +155,9 @@ func (in Intent) accepts(p Payload, key PublicKey) bool {
 func (in Intent) adds(activity string, params *jsonValue) bool {
 	switch {
 	case in.Credential == EmailOTP && activity == activityUpdateEmail:
-		return params.hasOnly("userEmail", "userId") && params.isText("userEmail", in.Submitted)
+		return params.hasOnly("userEmail", "userId") && in.isSubmitted(params, "userEmail")
 	case in.Credential == SMSOTP && activity == activityUpdatePhone:
-		return params.hasOnly("userPhoneNumber", "userId") && params.isText("userPhoneNumber", in.Submitted)
+		return params.hasOnly("userPhoneNumber", "userId") && in.isSubmitted(params, "userPhoneNumber")
 	case in.Credential == OAuth && activity == activityCreateOAuthProviders:
 		provider := params.onlyItem("oauthProviders")
 		return params.hasOnly("oauthProviders", "userId") && provider != nil &&
@@ -168,6 +173,15 @@ func (in Intent) adds(activity string, params *jsonValue) bool {
 			attestation.isText("attestationObject", in.Submitted)
 	}
 	return false
+}
+
+// isSubmitted reports whether name is what was submitted or, where that is not
+// known, something: nothing would take the credential away.
+func (in Intent) isSubmitted(v *jsonValue, name string) bool {
+	if in.Submitted == "" {
+		return v.hasText(name)
+	}
+	return v.isText(name, in.Submitted)
 }
 
 // removes reports whether the activity removes one credential of the type that

@@ -8,19 +8,19 @@ import (
 
 // Limits of a [Retry].
 const (
-	maxRestarts = 2  // after a 401 on the signed leg
-	maxPolls    = 30 // repeats of a signed leg that is still processing
+	maxRestarts = 2 // after a 401 on the signed leg
 
 	// Of the pauses after 429, 502, 503, 504 or no answer. Their number has no
 	// limit but the deadline: who has time to wait is there when Grid is back.
 	backoffBase = 250 * time.Millisecond
 	backoffMax  = 8 * time.Second
 
-	pollEvery = 500 * time.Millisecond
+	// The first pause while Grid is processing; each is twice the one before.
+	pollBase = 500 * time.Millisecond
 )
 
-// Retry is one call to Grid, as a value: the two-step signed retry of contract
-// 2.0, or a list, which needs no signature. It says what to do next and is told
+// Retry is one [Operation], as a value: the two-step signed retry of contract
+// 2.0, or a request that needs no signature. It says what to do next and is told
 // what came of it. It does no I/O and has no clock or randomness of its own, so
 // the same code runs in a browser, in a Go program and in a test:
 //
@@ -30,26 +30,28 @@ const (
 //		case signer.Send: // make the request, then r.Answered or r.Failed
 //		case signer.Sign: // SignChallenge, then r.Signed
 //		case signer.Wait: // sleep for s.For, then r.Waited
-//		case signer.Done: // s.Status or s.Body, s.Err
+//		case signer.Done: // s.Status and s.Body, or s.Err
 //		}
 //	}
 //
 // It never repeats a signed request whose outcome it does not know: it asks for
-// a new challenge instead, and learns from the answer whether the session is
-// still there. The one exception is Grid's own "still processing", which asks
-// for the identical request (contract 2.16).
+// a new challenge instead, and learns from the answer whether there is still
+// something to do. The one exception is Grid's own "still processing", which
+// asks for the identical request (contract 2.16).
 type Retry struct {
-	method, path string
-	intent       IntentName // what Grid has signed, "" for a list
-	deadline     time.Time
-	jitter       func() float64
+	op       *operation
+	path     string
+	body     string
+	asked    question
+	deadline time.Time
+	jitter   func() float64
 
 	next    Step
 	sent    Send // the request being answered
 	attempt int
 
-	backoff         time.Duration // the longest that the next pause may be
-	restarts, polls int
+	backoff, poll   time.Duration // the longest that the next pause may be
+	restarts        int
 	reauthenticated bool
 }
 
@@ -59,6 +61,7 @@ type Step interface{ step() }
 // Send asks for one request to Grid, directly or through the bridge.
 type Send struct {
 	Method, Path string // Path is below the base URL, percent-encoded, with its query
+	Body         string // JSON, the same on both legs; "" for none
 	Signature    string // value of Grid-Wallet-Signature; "" on the first leg
 	RequestID    string // value of Request-Id; "" on the first leg
 	Attempt      int    // counts the requests of this Retry, from 1
@@ -86,28 +89,16 @@ type Wait struct {
 
 // Done is the end: Next returns it from then on.
 type Done struct {
-	Status Status // of a revocation, "" if Err is not nil
-	Body   []byte // of a list, nil if Err is not nil
-	Err    error
+	Status   Status // "" if Err is not nil
+	Body     []byte // of the terminal answer, nil if it has none
+	Accepted bool   // that answer was to the last signature
+	Err      error
 }
 
 func (Send) step() {}
 func (Sign) step() {}
 func (Wait) step() {}
 func (Done) step() {}
-
-// Status is the outcome of a revocation.
-type Status string
-
-const (
-	// Revoked means that Grid answered 204 to our signature.
-	Revoked Status = "revoked"
-
-	// Inactive means that there is no active session of that id, by the word
-	// of Grid or of the bridge: it was revoked before, ran out, never was, or
-	// is another user's.
-	Inactive Status = "inactive"
-)
 
 // Response is an HTTP answer. Body may be cut at any length over 1 MiB.
 type Response struct {
@@ -116,37 +107,65 @@ type Response struct {
 	Body       []byte
 }
 
-// NewRevocation starts the revocation of a session: DELETE /auth/sessions/{id}
-// (contract 2.1). No wait goes past deadline. jitter returns numbers in [0,1).
-//
-// The error is [ErrArgumentInvalid] for an id that is not Session:<uuid>.
-func NewRevocation(sessionID string, deadline time.Time, jitter func() float64) (*Retry, error) {
-	if !ValidID("Session", sessionID) {
-		return nil, fail(ErrArgumentInvalid, "session id must be Session:<uuid>")
-	}
-	r := &Retry{method: "DELETE", path: "/auth/sessions/" + escapeID(sessionID), intent: RevokeSession, deadline: deadline, jitter: jitter}
-	return r.start(), nil
+// Params are what an operation is about.
+type Params struct {
+	// ID is the one in the path, or the account of a list.
+	ID string
+
+	// Body is what is submitted, as JSON. It is judged ([Operation.Judge]) and
+	// then sent as it is.
+	Body string
+
+	// Account, if it is known, is the one that a new session must be of.
+	Account string
+
+	// Credential is the type of the credential that [OpRemoveCredential] takes
+	// away, as the person saw it.
+	Credential CredentialType
+
+	// Contact is the e-mail address or the phone number to which an OTP type is
+	// added: Grid takes it from its customer record, and not from the body.
+	Contact string
 }
 
-// NewSessionList starts to list the sessions of an account: GET /auth/sessions
-// (contract 2.2). No wait goes past deadline. jitter returns numbers in [0,1).
+// NewRetry starts an operation. No wait goes past deadline. jitter returns
+// numbers in [0,1).
 //
-// The error is [ErrArgumentInvalid] for an id that is not InternalAccount:<uuid>.
-func NewSessionList(accountID string, deadline time.Time, jitter func() float64) (*Retry, error) {
-	if !ValidID("InternalAccount", accountID) {
-		return nil, fail(ErrArgumentInvalid, "account id must be InternalAccount:<uuid>")
+// The error is [ErrArgumentInvalid] for an id of another kind, a body of another
+// form, or an intent that is not complete.
+func NewRetry(op Operation, p Params, deadline time.Time, jitter func() float64) (*Retry, error) {
+	in, account, err := op.Judge(p.Body)
+	if err != nil {
+		return nil, err
 	}
-	r := &Retry{method: "GET", path: "/auth/sessions?accountId=" + escapeID(accountID), deadline: deadline, jitter: jitter}
-	return r.start(), nil
-}
-
-// escapeID percent-encodes what of an id needs it.
-func escapeID(id string) string { return strings.Replace(id, ":", "%3A", 1) }
-
-func (r *Retry) start() *Retry {
-	r.backoff = backoffBase
+	r := &Retry{op: op.row(), body: p.Body, deadline: deadline, jitter: jitter, backoff: backoffBase, poll: pollBase}
+	kind := r.op.idKind()
+	if kind != "" && !ValidID(kind, p.ID) || kind == "" && p.ID != "" {
+		return nil, fail(ErrArgumentInvalid, "the id of "+string(op)+" must be "+kind+":<uuid>")
+	}
+	r.path = strings.Replace(r.op.path, "{"+kind+"}", strings.Replace(p.ID, ":", "%3A", 1), 1)
+	if p.Credential != "" && in.Credential == "" {
+		in.Credential = p.Credential
+	}
+	if p.Contact != "" && in.Submitted == "" {
+		in.Submitted = p.Contact
+	}
+	if account == "" {
+		account = p.Account
+	}
+	r.asked = question{p.ID, account, in}
+	if in.Name != "" {
+		if _, err := in.normalize(); err != nil {
+			return nil, err
+		}
+	}
 	r.send(Send{})
-	return r
+	return r, nil
+}
+
+// NewRevocation starts the revocation of a session: [OpRevokeSession].
+func NewRevocation(sessionID string, deadline time.Time, jitter func() float64) (*Retry, error) {
+	return NewRetry(OpRevokeSession, Params{ID: sessionID}, deadline, jitter)
 }
 
 // Next returns the step to take. It changes only when the step's outcome is
@@ -155,7 +174,7 @@ func (r *Retry) Next() Step { return r.next }
 
 func (r *Retry) send(s Send) {
 	r.attempt++
-	s.Method, s.Path, s.Attempt = r.method, r.path, r.attempt
+	s.Method, s.Path, s.Body, s.Attempt = r.op.method, r.path, r.body, r.attempt
 	r.sent, r.next = s, s
 }
 
@@ -182,34 +201,31 @@ func (r *Retry) Failed(now time.Time, err error) {
 
 // Answered reports the answer to a [Send].
 func (r *Retry) Answered(now time.Time, res Response) {
-	signed, listing := r.sent.Signed(), r.intent == ""
+	signed := r.sent.Signed()
+	terminal := signed || r.op.intent == "" // where the terminal answer may come
 	failure := res.Failure()
 	failure.RequestID = r.sent.RequestID
 	switch code := failure.UpstreamCode; {
-	case listing && res.Status == 200:
-		r.next = Done{Body: res.Body}
-
-	case !listing && !signed && res.Status == 202:
+	case !terminal && res.Status == 202:
 		c, err := ParseChallenge(res.Body)
 		if err != nil {
 			r.end(err)
 			return
 		}
-		r.next = Sign{Challenge: c, Intent: Intent{Name: r.intent}}
-
-	case signed && res.Status == 204:
-		r.next = Done{Status: Revoked}
+		r.poll = pollBase
+		r.next = Sign{Challenge: c, Intent: r.asked.intent}
 
 	case signed && res.Status == 200 && isProcessing(res.Body):
-		still := &Error{Kind: ErrUpstreamUnavailable, Msg: "Grid is still processing the revocation", Status: 200, RetryAfter: failure.RetryAfter, RequestID: r.sent.RequestID}
-		if r.polls++; r.polls > maxPolls {
-			r.end(still)
-			return
-		}
-		r.wait(now, "processing", max(pollEvery, failure.RetryAfter), r.sent, still)
+		still := &Error{Kind: ErrUpstreamUnavailable, Msg: "Grid is still processing it", Status: 200, RetryAfter: failure.RetryAfter, RequestID: r.sent.RequestID}
+		pause := time.Duration((0.5 + r.jitter()) * float64(r.poll))
+		r.poll = min(2*r.poll, backoffMax)
+		r.wait(now, "processing", max(pause, failure.RetryAfter), r.sent, still)
 
-	case !listing && res.Status == 404 && failure.Kind == ErrUpstreamRefused:
-		r.next = Done{Status: Inactive}
+	case terminal && res.Status == r.op.status && r.fits(res.Body):
+		r.next = Done{Status: r.op.done, Body: res.Body, Accepted: signed}
+
+	case r.op.gone != "" && res.Status == 404 && failure.Kind == ErrUpstreamRefused:
+		r.next = Done{Status: r.op.gone}
 
 	case res.Status == 401 && code == "BRIDGE_UNAUTHENTICATED" && !r.reauthenticated:
 		r.reauthenticated = true
@@ -230,6 +246,16 @@ func (r *Retry) Answered(now time.Time, res Response) {
 	default:
 		r.end(failure)
 	}
+}
+
+// fits reports whether the terminal body is about what was asked for: a bridge or
+// a cache could answer with what belongs to somebody else.
+func (r *Retry) fits(body []byte) bool {
+	if r.op.answer == nil {
+		return len(body) == 0
+	}
+	v, err := parseJSON(string(body))
+	return err == nil && r.op.answer(&r.asked, &v)
 }
 
 // isStale reports whether an answer says that the challenge, and not the

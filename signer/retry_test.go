@@ -141,12 +141,13 @@ func TestRetry(t *testing.T) {
 		{"505 is final", []any{envelope(505, "X")}, "ask", "", ErrUpstreamUnavailable},
 		{"428 is final", []any{envelope(428, "X")}, "ask", "", ErrUpstreamRefused},
 
-		{"processing: the identical request again", []any{okChallenge, processing, processing, Response{Status: 204}}, "ask sign signed 500ms signed 500ms signed", Revoked, ""},
+		{"processing: the identical request again", []any{okChallenge, processing, processing, Response{Status: 204}}, "ask sign signed 500ms signed 1s signed", Revoked, ""},
 		{"processing, then gone", []any{okChallenge, processing, gone}, "ask sign signed 500ms signed", Inactive, ""},
-		{"processing without end", append([]any{okChallenge}, repeat(processing, 31)...), "ask sign signed" + strings.Repeat(" 500ms signed", 30), "", ErrUpstreamUnavailable},
+		{"processing, as long as there is time", append([]any{okChallenge}, repeat(processing, 7)...), "ask sign signed 500ms signed 1s signed 2s signed 4s signed 8s signed 8s signed", "", ErrUpstreamUnavailable},
 
 		{"204 without a signature proves nothing", []any{Response{Status: 204}}, "ask", "", ErrResponseMalformed},
 		{"200 without a signature", []any{processing}, "ask", "", ErrResponseMalformed},
+		{"processing, and a lost answer: from the first leg, which knows", []any{okChallenge, processing, errLost, gone}, "ask sign signed 500ms signed 125ms ask", Inactive, ""},
 		{"200 that is not processing", []any{okChallenge, Response{Status: 200, Body: []byte(`{}`)}}, "ask sign signed", "", ErrResponseMalformed},
 		{"202 to the signed leg", []any{okChallenge, okChallenge}, "ask sign signed", "", ErrResponseMalformed},
 		{"404 of a server that is not a bridge", []any{Response{Status: 404, Body: []byte("<html>")}}, "ask", "", ErrResponseMalformed},
@@ -183,6 +184,7 @@ const accountID = "InternalAccount:019542f5-b3e7-1d02-0000-000000000001"
 
 func TestSessionList(t *testing.T) {
 	list := Response{Status: 200, Body: []byte(`{"data":[]}`)}
+	sessions := Response{Status: 200, Body: []byte(`{"data":[{"id":"` + sessionID + `","expiresAt":"2026-08-22T12:15:00Z","of":["tomorrow"]}]}`)}
 	processing := Response{Status: 200, Body: []byte(`{"status":"PROCESSING"}`)}
 	for _, test := range []struct {
 		name   string
@@ -192,8 +194,9 @@ func TestSessionList(t *testing.T) {
 		fail   Kind
 	}{
 		{"listed", []any{list}, "ask", `{"data":[]}`, ""},
-		{"whatever the body is", []any{processing}, "ask", `{"status":"PROCESSING"}`, ""},
-		{"an empty body", []any{Response{Status: 200}}, "ask", "", ""},
+		{"sessions", []any{sessions}, "ask", string(sessions.Body), ""},
+		{"no list", []any{processing}, "ask", "", ErrResponseMalformed},
+		{"an empty body", []any{Response{Status: 200}}, "ask", "", ErrResponseMalformed},
 		{"lost answers", []any{errLost, envelope(503, "X"), Response{Status: 429, RetryAfter: "3"}, list}, "ask 125ms ask 250ms ask 3s ask", `{"data":[]}`, ""},
 		{"without end", repeat(envelope(504, "X"), 12), "ask 125ms ask 250ms ask 500ms ask 1s ask 2s ask 4s ask 4s ask 4s ask 4s ask 4s ask 4s ask", "", ErrUpstreamUnavailable},
 		{"the app's token ran out", []any{envelope(401, "BRIDGE_UNAUTHENTICATED"), list}, "ask ask-anew", `{"data":[]}`, ""},
@@ -207,7 +210,7 @@ func TestSessionList(t *testing.T) {
 		{"500", []any{envelope(500, "X")}, "ask", "", ErrUpstreamUnavailable},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r, err := NewSessionList(accountID, noon.Add(31*time.Second), half)
+			r, err := NewRetry(OpListSessions, Params{ID: accountID}, noon.Add(31*time.Second), half)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -215,14 +218,14 @@ func TestSessionList(t *testing.T) {
 			if story != test.story {
 				t.Errorf("story = %s\nwant    %s", story, test.story)
 			}
-			if string(done.Body) != test.body || done.Status != "" {
+			if string(done.Body) != test.body || (done.Status == Listed) != (test.fail == "") {
 				t.Errorf("body = %s, status %q", done.Body, done.Status)
 			}
 			wantKind(t, done.Err, test.fail)
 		})
 	}
 	for _, id := range []string{"", "InternalAccount:", sessionID, accountID + "&x=y", accountID + "\n"} {
-		_, err := NewSessionList(id, noon, nil)
+		_, err := NewRetry(OpListSessions, Params{ID: id}, noon, nil)
 		wantKind(t, err, ErrArgumentInvalid)
 	}
 }

@@ -88,12 +88,18 @@ func (b *bridge) fetch(ctx context.Context, s signer.Send) (res signer.Response,
 	if s.Method != "GET" {
 		h.Call("set", headerOwn, "1")
 	}
+	body := js.Undefined()
+	if s.Body != "" {
+		h.Call("set", "Content-Type", "application/json")
+		body = js.ValueOf(s.Body)
+	}
 	aborter := js.Global().Get("AbortController").New()
 	// Whatever happens, the request ends here: its promises then settle, and their callbacks are released.
 	defer aborter.Call("abort")
 	answer, err := await(ctx, js.Global().Call("fetch", b.base+s.Path, objectOf.Call("setPrototypeOf", map[string]any{
 		"method":      s.Method,
 		"headers":     h,
+		"body":        body,
 		"credentials": b.credentials,
 		"signal":      aborter.Get("signal"),
 		"cache":       "no-store",
@@ -109,11 +115,11 @@ func (b *bridge) fetch(ctx context.Context, s signer.Send) (res signer.Response,
 	if v := received.Call("get", "Retry-After"); !absent(v) {
 		res.RetryAfter = v.String()
 	}
-	body := answer.Get("body")
-	if absent(body) {
+	content := answer.Get("body")
+	if absent(content) {
 		return res, nil
 	}
-	reader := body.Call("getReader")
+	reader := content.Call("getReader")
 	for {
 		chunk, err := await(ctx, reader.Call("read"))
 		if err != nil || chunk.Get("done").Bool() {

@@ -114,7 +114,7 @@ func TestHeadersAreAskedForOnceMore(t *testing.T) {
 	}
 	requests := fakeFetch(t, unauthenticatedAnswer, emptyList)
 	headers := asking("token")
-	resolve(t, "listSessions", accountID, map[string]any{"bridgeUrl": bridgeURL, "headers": headers})
+	resolve(t, "perform", "list-sessions", map[string]any{"id": accountID, "bridgeUrl": bridgeURL, "headers": headers})
 	if got := header(requests.Index(1), "Authorization").String(); got != "Bearer 2" {
 		t.Errorf("a list asks with %s", got)
 	}
@@ -173,7 +173,7 @@ func TestHeadersThatHang(t *testing.T) {
 	if !signal(1).Get("aborted").Bool() {
 		t.Error("its signal did not fire with the caller's")
 	}
-	wantCode(t, signer.ErrTimeout, "listSessions", accountID, map[string]any{"bridgeUrl": bridgeURL, "headers": headers, "timeoutMs": 20})
+	wantCode(t, signer.ErrTimeout, "perform", "list-sessions", map[string]any{"id": accountID, "bridgeUrl": bridgeURL, "headers": headers, "timeoutMs": 20})
 	if requests.Length() != 0 {
 		t.Errorf("%d requests were made without headers", requests.Length())
 	}

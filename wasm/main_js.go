@@ -6,7 +6,7 @@
 //
 //	signChallenge(challenge, {key, intent?, format?, payloads?, signal?, timeoutMs?})
 //	revokeSession(id, {key, bridgeUrl, headers?, credentials?, payloads?, signal?, timeoutMs?, onProgress?})
-//	listSessions(accountId, {bridgeUrl, headers?, credentials?, signal?, timeoutMs?})
+//	perform(operation, {id?, body?, …})           any row of signer/operation.go, with the options of revokeSession
 //	createKey({curve: "secp256k1"})              {id, curve, publicKey}
 //	importKey({curve: "secp256k1", privateKey})  {id, curve, publicKey}; zeroes privateKey
 //	removeKey(id)                                boolean
@@ -34,7 +34,7 @@ func main() {
 		"lendKey":       keys.lend,
 		"signChallenge": keys.signChallenge,
 		"revokeSession": keys.revokeSession,
-		"listSessions":  listSessions,
+		"perform":       keys.perform,
 	} {
 		surface.Set(name, export(f))
 	}

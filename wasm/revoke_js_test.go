@@ -235,7 +235,7 @@ func TestRetriesLastUntilTheDeadline(t *testing.T) {
 	late := `new Response("", { status: 429, headers: { "Retry-After": "60" } })`
 	for name, args := range map[string][]any{
 		"revokeSession": {sessionID, revokeOptions(key)},
-		"listSessions":  {accountID, map[string]any{"bridgeUrl": bridgeURL}},
+		"perform":       {"list-sessions", map[string]any{"id": accountID, "bridgeUrl": bridgeURL}},
 	} {
 		requests := fakeFetch(t, append(script, late)...)
 		f := wantCode(t, signer.ErrUpstreamUnavailable, name, args...)
@@ -350,68 +350,5 @@ func TestRevokeSessionArguments(t *testing.T) {
 	wantCode(t, signer.ErrArgumentInvalid, "revokeSession", sessionID)
 	if requests.Length() != 0 {
 		t.Errorf("%d requests were made", requests.Length())
-	}
-}
-
-func TestListSessions(t *testing.T) {
-	opt := map[string]any{"bridgeUrl": bridgeURL}
-	entry := `"accountId":"` + accountID + `","type":"OAUTH","nickname":"n","createdAt":"2026-08-22T10:00:00Z","updatedAt":"2026-08-22T10:00:00Z","expiresAt":"2026-08-22T10:15:00Z","future":1`
-	answer := func(entry string) string {
-		return `new Response(` + strconv.Quote(`{"data":[{"id":"`+sessionID+`",`+entry+`}]}`) + `, { status: 200 })`
-	}
-	requests := fakeFetch(t, answer(entry))
-	all := resolve(t, "listSessions", accountID, opt)
-	if all.Length() != 1 || all.Index(0).Get("id").String() != sessionID || all.Index(0).Get("future").Int() != 1 {
-		t.Error("the session is not in the list as it came")
-	}
-	r := requests.Index(0)
-	if got, want := r.Get("url").String(), bridgeURL+"/auth/sessions?accountId="+strings.Replace(accountID, ":", "%3A", 1); got != want {
-		t.Errorf("url = %s, want %s", got, want)
-	}
-	if r.Get("method").String() != "GET" || r.Get("keepalive").Bool() || !header(r, "X-Gridsigner").IsUndefined() {
-		t.Error("a list is more than a plain GET")
-	}
-	for _, test := range []struct {
-		answer string
-		want   signer.Kind
-	}{
-		{`new Response("hello")`, signer.ErrResponseMalformed},
-		{`new Response("null")`, signer.ErrResponseMalformed},
-		{`new Response("{}")`, signer.ErrResponseMalformed},
-		{`new Response('{"data":{"length":1}}')`, signer.ErrResponseMalformed},
-		{`new Response('{"data":[{"id":"x"}]}')`, signer.ErrResponseMalformed},
-		{`new Response('{"data":[null]}')`, signer.ErrResponseMalformed},
-		{`new Response('{"data":["x"]}')`, signer.ErrResponseMalformed},
-		{answer(`"expiresAt":5`), signer.ErrResponseMalformed},
-		{`new Response(null, { status: 204 })`, signer.ErrResponseMalformed},
-		{`new Response("<html>", { status: 404 })`, signer.ErrResponseMalformed},
-		{refusal("404", "NOT_FOUND"), signer.ErrUpstreamRefused},
-		{refusal("403", "FORBIDDEN"), signer.ErrUpstreamRefused},
-		{`new Response("", { status: 500 })`, signer.ErrUpstreamUnavailable},
-	} {
-		requests := fakeFetch(t, test.answer)
-		wantCode(t, test.want, "listSessions", accountID, opt)
-		if got := requests.Length(); got != 1 {
-			t.Errorf("%s: %d requests, want 1", test.answer, got)
-		}
-	}
-	fakeFetch(t, `Promise.reject(new TypeError("x"))`)
-	alwaysRandom(t, 1) // the pause is 250 ms, which would end too late
-	wantCode(t, signer.ErrNetworkFailed, "listSessions", accountID, with(opt, "timeoutMs", 250))
-	wantCode(t, signer.ErrArgumentInvalid, "listSessions", sessionID, opt)
-	wantCode(t, signer.ErrArgumentInvalid, "listSessions", accountID)
-}
-
-// Copied by an app, an own property of that name would become the prototype of
-// the copy, and give it what the list did not say.
-func TestListedProto(t *testing.T) {
-	fakeFetch(t, `new Response('{"data":[{"__proto__":{"admin":true},"id":"`+sessionID+`","expiresAt":"2026-08-22T10:15:00Z"}]}')`)
-	entry := resolve(t, "listSessions", accountID, map[string]any{"bridgeUrl": bridgeURL}).Index(0)
-	safe := eval(`(entry) => {
-		const copies = [entry, { ...entry }, Object.assign({}, entry)]
-		return copies.every((o) => o.admin === undefined && !Object.hasOwn(o, "__proto__") && Object.getPrototypeOf(o) === Object.prototype)
-	}`)
-	if !safe.Invoke(entry).Bool() {
-		t.Error("an entry brings a prototype of its own")
 	}
 }

@@ -158,7 +158,7 @@ func TestSurface(t *testing.T) {
 		got = append(got, names.Index(i).String())
 	}
 	slices.Sort(got)
-	want := "createKey importKey lendKey listSessions removeKey revokeSession signChallenge"
+	want := "createKey importKey lendKey perform removeKey revokeSession signChallenge"
 	if got := strings.Join(got, " "); got != want {
 		t.Errorf("the surface is %s\nwant           %s", got, want)
 	}
@@ -190,8 +190,8 @@ func TestInheritedPropertiesAreNotRead(t *testing.T) {
 				t.Errorf("%v: revokeSession: %s %s", value, f.code(), f.Get("message"))
 			}
 		}
-		if _, f := invoke(t, "listSessions", accountID, map[string]any{"bridgeUrl": bridgeURL}); f != nil {
-			t.Errorf("%v: listSessions: %s %s", value, f.code(), f.Get("message"))
+		if _, f := invoke(t, "perform", "list-sessions", map[string]any{"id": accountID, "bridgeUrl": bridgeURL}); f != nil {
+			t.Errorf("%v: perform: %s %s", value, f.code(), f.Get("message"))
 		}
 		wantCode(t, signer.ErrArgumentInvalid, "signChallenge", newChallenge(), map[string]any{})
 		wantCode(t, signer.ErrArgumentInvalid, "signChallenge", map[string]any{}, map[string]any{"key": secp})

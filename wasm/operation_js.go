@@ -8,14 +8,39 @@ import (
 	"gridsigner/signer"
 )
 
-// revokeSession(id, options) resolves to {status, sessionId, organizationId?}, this where Grid accepted a signature for it.
+// perform(operation, options) resolves to {status, body?, organizationId?}: the JSON of the terminal answer, where it has
+// one, and the organization that Grid accepted a signature for.
+func (k keyring) perform(call *call) work {
+	op, o := signer.Operation(text(call.at(0), "operation")), call.options(1)
+	return k.operation(op, signer.Params{
+		ID: o.optionalText("id"), Body: o.optionalText("body"), Account: o.optionalText("account"),
+		Credential: signer.CredentialType(o.optionalText("credential")), Contact: o.optionalText("contact"),
+	}, o)
+}
+
+// revokeSession(id, options) resolves to {status, sessionId, organizationId?}.
 func (k keyring) revokeSession(call *call) work {
 	id, o := text(call.at(0), "sessionId"), call.options(1)
-	s, b := k.signing(o), bridgeOptions(o)
-	b.onProgress = o.function("onProgress")
+	do := k.operation(signer.OpRevokeSession, signer.Params{ID: id}, o)
 	return func(ctx context.Context) any {
+		result := do(ctx).(map[string]any)
+		result["sessionId"] = id
+		return result
+	}
+}
+
+// operation reads what an operation needs besides its parameters: the bridge and, where something is signed, a key.
+func (k keyring) operation(op signer.Operation, p signer.Params, o object) work {
+	b := bridgeOptions(o)
+	b.onProgress = o.function("onProgress")
+	var s signing
+	if op.Route().Intent != "" {
+		s = k.signing(o)
+	}
+	return func(ctx context.Context) any {
+		deadline, _ := ctx.Deadline()
 		organization := ""
-		done := b.drive(ctx, signer.NewRevocation, id, func(step signer.Sign) signer.Signed {
+		done := b.drive(ctx, must(signer.NewRetry(op, p, deadline, random)), func(step signer.Sign) signer.Signed {
 			b.report(describeChallenge(step.Challenge))
 			s.options.Intent = step.Intent
 			signed := s.sign(ctx, step.Challenge)
@@ -23,30 +48,19 @@ func (k keyring) revokeSession(call *call) work {
 			b.report(map[string]any{"step": "signed", "format": string(signed.Format), "signature": signed.Header})
 			return signed
 		})
-		result := map[string]any{"status": string(done.Status), "sessionId": id}
-		if organization != "" && done.Status == signer.Revoked {
+		result := map[string]any{"status": string(done.Status)}
+		if done.Body != nil {
+			result["body"] = string(done.Body)
+		}
+		if organization != "" && done.Accepted {
 			result["organizationId"] = organization
 		}
 		return result
 	}
 }
 
-// listSessions asks for the active sessions of an account (contract 2.2).
-func listSessions(call *call) work {
-	account, b := text(call.at(0), "accountId"), bridgeOptions(call.options(1))
-	return func(ctx context.Context) any {
-		return sessionList(string(b.drive(ctx, signer.NewSessionList, account, nil).Body))
-	}
-}
-
 // drive carries a [signer.Retry] out, with fetch.
-func (b *bridge) drive(
-	ctx context.Context,
-	start func(id string, deadline time.Time, jitter func() float64) (*signer.Retry, error), id string,
-	sign func(signer.Sign) signer.Signed,
-) signer.Done {
-	deadline, _ := ctx.Deadline()
-	retry := must(start(id, deadline, random))
+func (b *bridge) drive(ctx context.Context, retry *signer.Retry, sign func(signer.Sign) signer.Signed) signer.Done {
 	for {
 		step := retry.Next()
 		// Looked at before patience is: what is known is told.
@@ -112,26 +126,4 @@ func describeChallenge(c signer.Challenge) map[string]any {
 		}
 	}
 	return event
-}
-
-// sessionList parses {"data":[AuthSession…]}, of which each must have what a page builds on: an id, a text expiresAt.
-func sessionList(body string) (sessions js.Value) {
-	err := caught(func() {
-		sessions = js.Global().Get("JSON").Call("parse", body).Get("data")
-		if !sessions.InstanceOf(js.Global().Get("Array")) {
-			panic(invalid("no array"))
-		}
-		for i := range sessions.Length() {
-			s := object{sessions.Index(i)}
-			if s.text("expiresAt"); !signer.ValidID("Session", s.text("id")) {
-				panic(invalid("no session"))
-			}
-			// Copied by an app, it would become the copy's prototype.
-			js.Global().Get("Reflect").Call("deleteProperty", s.v, "__proto__")
-		}
-	})
-	if err != nil {
-		panic(&signer.Error{Kind: signer.ErrResponseMalformed, Msg: "the answer is not a list of sessions", Status: 200})
-	}
-	return sessions
 }
