@@ -1,12 +1,12 @@
 // The exchange between browser, bridge and Grid, drawn while it happens.
-import { type RevokeEvent, type SessionOutcome } from "gridsigner";
+import { type CallEvent, type SessionOutcome } from "gridsigner";
 import { clock, el, facts, icon, shorten } from "./dom.ts";
 import { explain, type Failure } from "./failure.ts";
 import { inWords, type Outcome, outcomeIcons, outcomeOf } from "./outcome.ts";
 import { announce, page } from "./page.ts";
 import { describePayload, openStamp } from "./payload.ts";
 
-type Step = RevokeEvent["step"] | "result";
+type Step = CallEvent["step"] | "result";
 
 /** What is being revoked, in words. */
 export interface Subject {
@@ -47,7 +47,7 @@ export class Exchange {
   }
 
   /** Draws one step. */
-  record(event: RevokeEvent): void {
+  record(event: CallEvent): void {
     switch (event.step) {
       case "request": return this.#drawRequest(event.leg);
       case "response": return this.#drawResponse(event.status);
@@ -121,7 +121,7 @@ export class Exchange {
     );
   }
 
-  #drawChallenge(event: Extract<RevokeEvent, { step: "challenge" }>): void {
+  #drawChallenge(event: Extract<CallEvent, { step: "challenge" }>): void {
     const words = describePayload(event.payload, event.kind);
     const size = new TextEncoder().encode(event.payload).length;
     this.#add(
@@ -138,7 +138,7 @@ export class Exchange {
     );
   }
 
-  #drawSigned(event: Extract<RevokeEvent, { step: "signed" }>): void {
+  #drawSigned(event: Extract<CallEvent, { step: "signed" }>): void {
     const stamp = event.format === "stamp" ? openStamp(event.signature) : undefined;
     const copy = el("button", { type: "button", class: "quiet", "aria-label": "Copy the signature header" }, icon("copy"), "Copy");
     copy.addEventListener("click", () => {
@@ -160,7 +160,7 @@ export class Exchange {
     );
   }
 
-  #drawWait(event: Extract<RevokeEvent, { step: "wait" }>): void {
+  #drawWait(event: Extract<CallEvent, { step: "wait" }>): void {
     const seconds = (event.ms / 1000).toLocaleString(undefined, { maximumFractionDigits: 1 });
     this.#add("wait", "pause", icon("wait"), el("p", {}, `Waits ${seconds} s, then tries again: ${pauses[event.reason] ?? event.reason}`));
   }

@@ -96,6 +96,18 @@ export function intent(value: unknown): string | Record<string, string> | undefi
   return strings("intent", options("intent", value, ["name", ...facts]));
 }
 
+/** What a caller wants to add: one of NewAuthMethod. The module knows which fields belong to which type. */
+export function credential(value: unknown): object {
+  const { attestation, ...texts } = options("credential", value, [
+    "type", "email", "phoneNumber", "oidcToken", "nickname", "challenge", "attestation",
+  ]);
+  const copy = strings("credential", texts);
+  if (attestation === undefined) return copy;
+  const { transports, ...parts } = options("attestation", attestation, ["credentialId", "clientDataJson", "attestationObject", "transports"]);
+  const list = transports === undefined ? {} : { transports: guarded("transports", () => Array.from(transports as string[], (text) => string("transports", text))) };
+  return { ...copy, attestation: { ...strings("attestation", parts), ...list } };
+}
+
 /** A day. A delay past 2**31 ms would make setTimeout fire at once. */
 const maxTimeoutMs = 86_400_000;
 

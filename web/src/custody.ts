@@ -2,14 +2,17 @@
  * What may be done with a key, and when it ends. Runs in the worker, between the protocol (serve.ts) and the module:
  * joins the keys (keys/) with the sessions that they sign for, the server's time (clock.ts), and the calls to Grid.
  */
-import { Clock } from "./clock.ts";
 import { GridSignerError, toWire, type WireError } from "./errors.ts";
+import { type CallOptions, Grid, isSameId, words } from "./grid.ts";
+import { Jobs } from "./keys/jobs.ts";
 import { Keyring, lost } from "./keys/keyring.ts";
-import { Leaving } from "./keys/leaving.ts";
-import { described, forgottenMs, type KeyRecord, maySign } from "./keys/machine.ts";
-import { type Given, importKey, makeKey, type Made, type RawModule, seal, withKey } from "./keys/secrets.ts";
+import { described, forgottenMs, type KeyRecord, maySign, type Move } from "./keys/machine.ts";
+import { type Given, importKey, makeKey, type Made, type RawModule, seal } from "./keys/secrets.ts";
 import { IndexedDB, type Storage } from "./keys/storage.ts";
-import type { Challenge, EndReason, RevokeEvent, RevokeResult, SessionBinding, SessionEvent, SessionKey } from "./types.ts";
+import { Refreshing } from "./refreshing.ts";
+import type {
+  AuthMethod, AuthSession, Challenge, EndReason, NewAuthMethod, RemoveCredentialResult, RevokeResult, SessionBinding, SessionEvent, SessionKey,
+} from "./types.ts";
 
 /** What the page tells a new worker. */
 export interface CustodySettings {
@@ -18,6 +21,7 @@ export interface CustodySettings {
   payloads: string;
   persistence: SessionKey["persistence"];
   namespace: string | undefined;
+  autoRefresh?: boolean;
   /** The keys that died with an earlier worker. */
   lost?: string[];
   /** Keys whose sign-out a page had noted when it was closed. */
@@ -32,11 +36,8 @@ export interface Page {
 }
 
 /** Options as the protocol hands them over: the key's id, and what else the call has. */
-interface Options {
+interface Options extends CallOptions {
   key: string;
-  timeoutMs: number;
-  signal?: AbortSignal;
-  onProgress?: (event: RevokeEvent) => void;
   scope?: string;
   unreachable?: string;
 }
@@ -49,17 +50,24 @@ export interface Outcome {
   error?: WireError;
 }
 
+/** How long one try to tell Grid of a sign-out may take. */
+const tryMs = 8000;
+
 /** How often the clocks are looked at while a session runs: a timer alone does not see sleep and jumps. */
 const lookMs = 60_000;
 
 export class Custody {
   readonly #module: RawModule;
   readonly #page: Page;
-  readonly #settings: CustodySettings;
-  readonly #clock: Clock;
   readonly #channel: BroadcastChannel | undefined;
   readonly #keyring: Keyring;
-  readonly #leaving: Leaving;
+  readonly #grid: Grid;
+  readonly #leaving: Jobs;
+  readonly #refreshing: Refreshing;
+  /** Names this worker in leases. */
+  readonly #holder = crypto.randomUUID();
+  /** Sessions of which the page was told that they will soon be over. */
+  readonly #announced = new Set<string>();
   readonly #ended = new AbortController();
   /** The look under way, and the one after it, which whoever comes now waits for. */
   #looking: Promise<void> = Promise.resolve();
@@ -69,17 +77,16 @@ export class Custody {
   #doubtMs = 0;
 
   constructor(module: RawModule, settings: CustodySettings, page: Page, storage?: Storage) {
-    const { bridgeUrl, persistence, namespace, lost, leave = [] } = settings;
+    const { persistence, namespace, autoRefresh = false, lost, leave = [] } = settings;
     const name = namespace === undefined ? "gridsigner" : `gridsigner/${namespace}`;
     this.#module = module;
     this.#page = page;
-    this.#settings = settings;
-    this.#clock = new Clock(bridgeUrl);
     this.#channel = openChannel(name);
     const listeners = {
       onEvent: (event: SessionEvent) => {
         page.onEvent(event);
-        if (event.type === "ended") this.#leaving.settle(event.key, event.reason);
+        if (event.type === "ended") this.#leaving.settle(event.key);
+        if (event.type !== "started") this.#refreshing.settle(event.key);
       },
       onChange: () => {
         if (!this.#ended.signal.aborted) this.#channel?.postMessage(null);
@@ -88,10 +95,14 @@ export class Custody {
       onRelease: (held: string) => void module.removeKey(held),
     };
     this.#keyring = new Keyring(persistence === "memory" ? undefined : (storage ?? new IndexedDB(name)), listeners, lost);
-    this.#leaving = new Leaving(this.#keyring, (record, options) => this.#tell(record, options));
+    this.#grid = new Grid(module, settings, page, this.#keyring);
+    const tell = (record: KeyRecord, options: CallOptions) => this.#tell(record, options);
+    this.#leaving = new Jobs(this.#keyring, this.#holder, { state: "leaving", tryMs, run: tell, goesOn: () => true });
+    this.#refreshing = new Refreshing(this.#keyring, this.#grid, module, this.#leaving, this.#holder, autoRefresh);
     // Page code can post here too, so whatever is said is a reason to look, and nothing more.
     if (this.#channel) this.#channel.onmessage = () => void this.#look();
-    addEventListener("online", () => this.#leaving.hurry(), { signal: this.#ended.signal });
+    const hurry = () => (this.#leaving.hurry(), this.#refreshing.hurry());
+    addEventListener("online", hurry, { signal: this.#ended.signal });
     const leaving = leave.map((id) => this.#leave(id).catch(() => {})); // if it is there, and signed in
     this.#looking = Promise.all(leaving).then(() => {});
     void this.#look();
@@ -114,33 +125,39 @@ export class Custody {
   async removeKey(id: string): Promise<boolean> {
     // To all but its sign-out a key that is leaving is gone already. Where storage cannot be asked, it may be there.
     const isStorageFailed = (error: unknown) => toWire(error).code === "STORAGE_FAILED";
-    const isThere = await this.#keyring.find(id).then(usable).then(() => true, isStorageFailed);
-    if (!isThere) return false;
+    const there = await this.#keyring.current(id).then(usable).catch((error) => isStorageFailed(error) && { id });
+    if (!there) return false;
     const isRemoved = ({ reason }: KeyRecord) => reason === "removed";
-    return this.#end(id, "removed").then(isRemoved, (error) => isStorageFailed(error) && Promise.reject(error));
+    return this.#end(there.id, "removed").then(isRemoved, (error) => isStorageFailed(error) && Promise.reject(error));
   }
 
-  async bindSession(id: string, session: SessionBinding): Promise<SessionKey> {
-    usable(await this.#keyring.find(id));
-    if (await this.#isPast(session.expiresAt, "the session")) {
+  async bindSession(key: string, session: SessionBinding): Promise<SessionKey> {
+    const { id } = usable(await this.#keyring.current(key));
+    if (await this.#grid.isPast(session.expiresAt, "the session")) {
       await this.#end(id, "expired"); // but not one that has another session
       throw lost(words.expired);
     }
-    return described(usable(await this.#keyring.move(id, { type: "bind", session })));
+    return described(usable(await this.#keyring.move(id, { type: "bind", session, now: this.#grid.clock.now() })));
+  }
+
+  async refreshSession({ key, ...options }: Options): Promise<SessionKey> {
+    const left = stopwatch(options);
+    const { id } = signedIn(await this.#use(key, "refresh-session"));
+    return described(await this.#refreshing.refresh(id, { ...options, timeoutMs: left() }));
   }
 
   async signChallenge(challenge: Challenge, options: Options & { intent?: string | { name: string } }): Promise<unknown> {
     const left = stopwatch(options);
     const { intent = "revoke-session" } = options;
     const record = await this.#use(options.key, typeof intent === "string" ? intent : intent.name);
-    await this.#isPast(challenge.expiresAt, "the challenge"); // that it is over the module says
-    return this.#withKey(record, (conditions) => this.#module.signChallenge(challenge, { ...options, ...conditions, timeoutMs: left() }));
+    await this.#grid.isPast(challenge.expiresAt, "the challenge"); // that it is over the module says
+    return this.#grid.withKey(record, (conditions) => this.#module.signChallenge(challenge, { ...options, ...conditions, timeoutMs: left() }));
   }
 
   /** Without a session id, the key's own session. */
   async revokeSession(sessionId: string | undefined, options: Options): Promise<Outcome> {
     const left = stopwatch(options);
-    const { session } = await this.#keyring.find(options.key);
+    const { session } = await this.#keyring.current(options.key);
     if (sessionId === undefined || (session && isSameId(sessionId, session.id))) return this.#signOut(options, left);
     const result = await this.#revoke(await this.#use(options.key), sessionId, { ...options, timeoutMs: left() });
     for (const { id, session, state } of this.#keyring.records()) {
@@ -157,8 +174,31 @@ export class Custody {
     return scope === "others" ? others : [...others, await this.#signOut(options, left)];
   }
 
-  async listSessions(accountId: string, options: Pick<Options, "timeoutMs" | "signal">): Promise<{ id: string }[]> {
-    return this.#module.listSessions(accountId, { ...options, ...this.#bridge() });
+  async listSessions(accountId: string, options: CallOptions): Promise<AuthSession[]> {
+    return this.#grid.list("list-sessions", accountId, options);
+  }
+
+  async listCredentials(accountId: string, options: CallOptions): Promise<AuthMethod[]> {
+    return this.#grid.list("list-credentials", accountId, options);
+  }
+
+  async addCredential(credential: NewAuthMethod, options: Options): Promise<AuthMethod> {
+    const left = stopwatch(options);
+    const record = signedIn(await this.#use(options.key, "add-credential"));
+    // Where codes go Grid knows, and is not told: the challenge has to say it.
+    const { email, phoneNumber, ...submitted } = credential as { type: string; email?: string; phoneNumber?: string };
+    const contact = email ?? phoneNumber;
+    const parameters = { body: { accountId: record.session!.accountId, ...submitted }, ...(contact !== undefined && { contact }) };
+    const { value } = await this.#grid.perform("add-credential", parameters, { ...options, timeoutMs: left() }, record);
+    return value;
+  }
+
+  async removeCredential(credentialId: string, options: Options & { type: string }): Promise<RemoveCredentialResult> {
+    const left = stopwatch(options);
+    const record = await this.#use(options.key, "remove-credential");
+    const parameters = { id: credentialId, credential: options.type };
+    const { status } = await this.#grid.perform("remove-credential", parameters, { ...options, timeoutMs: left() }, record);
+    return { status: status as RemoveCredentialResult["status"], credentialId };
   }
 
   /** Forgets what is in memory. Stored keys stay. */
@@ -167,17 +207,20 @@ export class Custody {
     clearTimeout(this.#timer);
     this.#channel?.close();
     this.#leaving.close();
+    this.#refreshing.close();
     this.#keyring.close();
   }
 
-  async #signOut({ key: id, unreachable, signal, onProgress }: Options, left: () => number): Promise<Outcome> {
+  async #signOut({ key, unreachable, signal, onProgress }: Options, left: () => number): Promise<Outcome> {
     let failed: unknown;
     // Before anything else: this tab may be closed any moment. What cannot be written down is done all the same, as long as it lives.
-    const record = await this.#leave(id).catch((error) => ((failed = error), this.#keyring.find(id)));
-    if (!record.session) throw record.state === "ended" ? lost(words[record.reason!]) : unbound();
-    const { id: sessionId, expiresAt: sessionExpiresAt } = record.session;
+    let record = await this.#leave(key).catch((error) => ((failed = error), this.#keyring.current(key)));
+    const { id, session } = record;
+    if (!session) throw record.state === "ended" ? lost(words[record.reason!]) : unbound();
+    const { id: sessionId, expiresAt: sessionExpiresAt } = session;
     const job = record.state === "leaving" ? await this.#leaving.wait(id, left(), signal, onProgress) : undefined;
-    const { reason } = job ?? record;
+    if (job?.settled) record = await this.#keyring.find(id);
+    const { reason } = record;
     if (!reason) {
       const forget = unreachable === "forget";
       if (forget) await this.#end(id, "forgotten").catch(() => {});
@@ -194,8 +237,7 @@ export class Custody {
     const options = () => ({ key, timeoutMs: left(), ...(signal && { signal }) });
     const outcomes: Outcome[] = [];
     try {
-      const { session } = await this.#use(key);
-      if (!session) throw unbound();
+      const session = signedIn(await this.#use(key)).session!;
       for (const { id: sessionId } of await this.listSessions(session.accountId, options())) {
         if (isSameId(sessionId, session.id)) continue;
         outcomes.push(await this.revokeSession(sessionId, options()).catch((error) => ({ sessionId, error: toWire(error) })));
@@ -214,8 +256,10 @@ export class Custody {
     throw new GridSignerError("ABORTED", "nobody waits for the key any more");
   }
 
-  #leave(id: string): Promise<KeyRecord> {
-    return this.#keyring.move(id, { type: "leave", holder: this.#leaving.holder, now: Date.now() });
+  /** In one transaction, without a look before it: a key that was replaced cannot leave any more, and names the one that can. */
+  async #leave(id: string): Promise<KeyRecord> {
+    const record = await this.#keyring.move(id, { type: "leave", holder: this.#holder, now: Date.now() });
+    return record.next === undefined ? record : this.#leave(record.next);
   }
 
   #end(id: string, reason: EndReason, session?: SessionBinding): Promise<KeyRecord> {
@@ -224,82 +268,32 @@ export class Custody {
 
   /** The key, if it may sign for this and its session is not over. */
   async #use(id: string, intent = "revoke-session"): Promise<KeyRecord> {
-    const record = usable(await this.#keyring.find(id));
+    const record = usable(await this.#keyring.current(id));
     if (!maySign(record, intent)) throw new GridSignerError("INTENT_MISMATCH", "the key has its session: it signs nobody in");
-    if (record.session && (await this.#isPast(record.session.expiresAt, "the session"))) {
-      usable(await this.#end(id, "expired", record.session));
+    if (record.session && (await this.#grid.isPast(record.session.expiresAt, "the session"))) {
+      usable(await this.#end(record.id, "expired", record.session));
       return this.#use(id, intent); // bound to another session meanwhile
     }
     return record;
   }
 
-  /** Whether an instant has passed, by the server's clock and this device's. What is no date is for others to refuse. */
-  async #isPast(date: string, what: string): Promise<boolean> {
-    const instant = Date.parse(date);
-    return !Number.isNaN(instant) && ((await this.#clock.isPast(instant)) ?? this.#doubt(what, instant));
-  }
-
-  #doubt(what: string, instant: number): never {
-    const message = `whether ${what} is over, this device's clock and the server's do not agree`;
-    throw new GridSignerError("CLOCK_SKEW", message, { skewMs: this.#clock.ahead(instant) });
-  }
-
-  /** Lets `work` sign with a key, under the conditions that hold for it. */
-  async #withKey<T>(record: KeyRecord, work: (conditions: object) => Promise<T>): Promise<T> {
-    const { id, state, organizationId } = record;
-    const conditions = {
-      payloads: this.#settings.payloads,
-      clock: this.#clock,
-      ...(organizationId !== undefined && { organizationId }),
-      // Asked when nothing but the signature is missing: the call may have taken long.
-      allow: async () => {
-        const now = await this.#keyring.find(id);
-        if (now.state !== state) throw lost(words[now.reason ?? "leaving"]);
-      },
-    };
-    try {
-      return await withKey(this.#module, this.#keyring.storage, record, (key) => work({ ...conditions, key }));
-    } catch (error) {
-      if (toWire(error).code !== "KEY_MALFORMED") throw error;
-      await this.#end(id, "lost").catch(() => {}); // what does not open today will not tomorrow
-      throw lost(words.lost);
-    }
-  }
-
-  async #revoke(record: KeyRecord, sessionId: string, options: Omit<Options, "key">): Promise<RevokeResult> {
-    let ends = NaN;
-    const onProgress = (event: RevokeEvent) => {
-      if (event.step === "challenge") ends = Date.parse(event.expiresAt);
-      options.onProgress?.(event);
-    };
-    try {
-      const { organizationId, ...result } = await this.#withKey(record, (conditions) =>
-        this.#module.revokeSession(sessionId, { ...options, ...conditions, ...this.#bridge(), onProgress }),
-      );
-      // Grid has accepted it: from now on the key is held to that organization.
-      if (organizationId !== undefined) await this.#keyring.move(record.id, { type: "accept", organizationId }).catch(() => {});
-      return result;
-    } catch (error) {
-      // It came just now: one of the two clocks is wrong.
-      if (toWire(error).code === "CHALLENGE_EXPIRED" && !this.#clock.judge(ends)) this.#doubt("a challenge", ends);
-      throw error;
-    }
+  async #revoke(record: KeyRecord, sessionId: string, options: CallOptions): Promise<RevokeResult> {
+    const { status } = await this.#grid.perform("revoke-session", { id: sessionId }, options, record);
+    return { status: status as RevokeResult["status"], sessionId };
   }
 
   /** Tells Grid of a sign-out. */
-  async #tell(record: KeyRecord, options: Omit<Options, "key">): Promise<RevokeResult> {
-    const { id, accountId } = record.session!;
-    const result = await this.#revoke(record, id, options);
+  async #tell(record: KeyRecord, options: CallOptions): Promise<void> {
+    const { id, session, strays } = record;
+    const { id: sessionId, accountId } = session!;
+    if (strays !== undefined) await this.#refreshing.tidy(record, { timeoutMs: options.timeoutMs }).catch(() => {});
+    const { status } = await this.#revoke(record, sessionId, options);
     // Whoever is signed in to the app by now may be somebody else, to whom the bridge says of any session that there is none.
-    if (result.status === "inactive" && (await this.listSessions(accountId, options)).some((session) => isSameId(session.id, id))) {
+    if (status === "inactive" && (await this.listSessions(accountId, options)).some((row) => isSameId(row.id, sessionId))) {
       throw new GridSignerError("RESPONSE_MALFORMED", "the session is said to be gone, and is listed");
     }
-    return result;
-  }
-
-  #bridge(): object {
-    const { bridgeUrl, credentials } = this.#settings;
-    return { bridgeUrl, credentials, clock: this.#clock, headers: ({ signal }: { signal: AbortSignal }) => this.#page.headers(signal) };
+    const end: Move = { type: "end", reason: status === "revoked" ? "signed-out" : "revoked", now: Date.now(), session };
+    await this.#keyring.move(id, end).catch(() => this.#keyring.find(id)); // where storage fails, Grid's word holds
   }
 
   /** Looks at storage and at the clocks. One look at a time, however many ask: any script of the origin can make us look. */
@@ -309,9 +303,15 @@ export class Custody {
       await this.#keyring.look();
       for (const { id, session, createdAt } of this.#keyring.records()) {
         const ends = session ? Date.parse(session.expiresAt) : createdAt + forgottenMs;
-        if (this.#clock.judge(ends)) await this.#end(id, "expired", session).catch(() => {}); // here it has ended at least
+        if (this.#grid.clock.judge(ends)) await this.#end(id, "expired", session).catch(() => {}); // here it has ended at least
       }
-      for (const { id, state } of this.#keyring.records()) if (state === "leaving") this.#leaving.start(id);
+      for (const record of this.#keyring.records()) {
+        if (record.state === "leaving") this.#leaving.start(record.id);
+        this.#refreshing.look(record);
+        if (!this.#refreshing.isDue(record) || this.#announced.has(record.session!.id)) continue;
+        this.#announced.add(record.session!.id);
+        this.#page.onEvent({ type: "expiring", key: record.id, session: record.session! });
+      }
       this.#setTimer();
     };
     return (this.#next ??= this.#looking = this.#looking.then(look, look));
@@ -319,27 +319,19 @@ export class Custody {
 
   #setTimer(): void {
     clearTimeout(this.#timer);
-    const ends = this.#keyring.records().flatMap(({ session }) => (session ? [Date.parse(session.expiresAt)] : []));
-    if (ends.length === 0 || this.#ended.signal.aborted) return;
-    const next = Math.min(...ends);
-    const left = next - this.#clock.now();
+    const times = this.#keyring.records().flatMap(({ state, session, dueAt }) => {
+      if (!session) return [];
+      return state === "active" && dueAt !== undefined && !this.#announced.has(session.id) ? dueAt : Date.parse(session.expiresAt);
+    });
+    if (times.length === 0 || this.#ended.signal.aborted) return;
+    const next = Math.min(...times);
+    const left = next - this.#grid.clock.now();
     // To ask is to learn the server's time, where that is what is missing.
-    const look = () => void this.#clock.isPast(next).then(() => this.#look());
+    const look = () => void this.#grid.clock.isPast(next).then(() => this.#look());
     this.#timer = setTimeout(look, left > 0 ? Math.min(left, lookMs) : this.#doubtMs);
     if (left <= 0) this.#doubtMs = lookMs;
   }
 }
-
-/** Why a key signs no more. */
-const words: Record<EndReason | "leaving", string> = {
-  leaving: "it is signed out",
-  "signed-out": "it was signed out",
-  expired: "its session is over",
-  revoked: "its session was revoked",
-  removed: "it was removed",
-  forgotten: "it was signed out, and destroyed",
-  lost: "what the browser has stored cannot be opened",
-};
 
 function usable(record: KeyRecord): KeyRecord {
   if (record.state === "leaving" || record.state === "ended") throw lost(words[record.reason ?? "leaving"]);
@@ -348,14 +340,16 @@ function usable(record: KeyRecord): KeyRecord {
 
 const unbound = () => new GridSignerError("ARGUMENT_INVALID", "the key is not bound to a session");
 
+function signedIn(record: KeyRecord): KeyRecord {
+  if (!record.session) throw unbound();
+  return record;
+}
+
 /** What is left of a call's time from now on: storage and clocks take theirs of it. */
 function stopwatch({ timeoutMs }: { timeoutMs: number }): () => number {
   const deadline = performance.now() + timeoutMs;
   return () => Math.max(1, deadline - performance.now());
 }
-
-/** Their hex digits may come in either case. */
-const isSameId = (a: string, b: string) => a.toLowerCase() === b.toLowerCase();
 
 /** Undefined where the browser denies the page whatever tabs could share. */
 function openChannel(name: string): BroadcastChannel | undefined {

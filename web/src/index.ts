@@ -33,10 +33,10 @@ type Config = ReturnType<typeof readOptions>;
 function readOptions(value: unknown) {
   const options = args.options("createSigner", value, [
     "bridgeUrl", "wasmUrl", "workerUrl", "worker", "headers", "credentials", "timeoutMs", "persistence", "namespace", "payloads",
-    "onProgress", "signal",
+    "autoRefresh", "onProgress", "signal",
   ]);
-  const { worker = true, headers = {} } = options;
-  if (typeof worker !== "boolean") throw args.invalid("worker must be a boolean");
+  const { worker = true, headers = {}, autoRefresh = false } = options;
+  if (typeof worker !== "boolean" || typeof autoRefresh !== "boolean") throw args.invalid("worker and autoRefresh must be booleans");
   const base = globalThis.document?.baseURI ?? location.href;
   const fixed = typeof headers === "function" ? undefined : args.headers(headers);
   return {
@@ -44,6 +44,7 @@ function readOptions(value: unknown) {
     wasmUrl: args.url("wasmUrl", () => options.wasmUrl ?? new URL("./signer.wasm", import.meta.url), base),
     workerUrl: args.url("workerUrl", () => options.workerUrl ?? new URL("./worker.js", import.meta.url), base),
     worker,
+    autoRefresh,
     credentials: args.choice("credentials", options.credentials, ["same-origin", "omit", "include"]),
     headers: async (signal: AbortSignal) => fixed ?? args.headers(await (headers as (options: object) => unknown)({ signal })),
     timeoutMs: args.timeout(options.timeoutMs, 30_000),
@@ -57,7 +58,7 @@ function readOptions(value: unknown) {
 
 /** Starts a module. `lost`: the keys that were only in the memory of earlier ones; `leave`: those whose sign-out is noted. */
 function connect(config: Config, keys: { lost: string[]; leave: string[] }, servant: Servant): Client {
-  const { workerUrl, wasmUrl, bridgeUrl, credentials, payloads, persistence, namespace, timeoutMs } = config;
+  const { workerUrl, wasmUrl, bridgeUrl, credentials, payloads, persistence, namespace, autoRefresh, timeoutMs } = config;
   if (!globalThis.isSecureContext) {
     throw new GridSignerError("LOAD_FAILED", "a secure context is needed: https, or a loopback address");
   }
@@ -65,7 +66,7 @@ function connect(config: Config, keys: { lost: string[]; leave: string[] }, serv
   if (workerUrl.origin !== location.origin || !/^https?:$/.test(workerUrl.protocol)) {
     throw new GridSignerError("LOAD_FAILED", `workerUrl must be of this page's origin, ${location.origin}: ${workerUrl}`);
   }
-  const custody = { bridgeUrl, credentials, payloads, persistence, namespace, ...keys };
+  const custody = { bridgeUrl, credentials, payloads, persistence, namespace, autoRefresh, ...keys };
   const start = { wasmUrl: wasmUrl.href, progress: servant.onLoad !== undefined, alive: undefined, custody };
   const client = (config.worker ? inWorker : onThisThread)(workerUrl, start, servant);
   const timer = setTimeout(() => client.fail(`not ready within ${timeoutMs} ms`), timeoutMs);
@@ -134,6 +135,7 @@ function makeSigner(config: Config): [api.Signer, Client] {
     headers: config.headers,
     onSession(event) {
       pauseMs = reviveMs;
+      if (event.type === "refreshed" && inMemory.includes(event.key)) inMemory.push(event.by);
       sessions.hear(event);
     },
     onDeath() {
@@ -172,13 +174,19 @@ function makeSigner(config: Config): [api.Signer, Client] {
     };
   }
 
+  function list<T>(method: "listSessions" | "listCredentials", accountId: unknown, value: unknown): Promise<T> {
+    const id = args.string("accountId", accountId);
+    const patience = settings(args.options(method, value, ["signal", "timeoutMs"]));
+    return call(method, [id, { timeoutMs: patience.timeoutMs }], patience);
+  }
+
   /** What a sign-out came to, its error as one that can be thrown. */
   function outcome(result: Outcome): api.SignOutResult & api.SessionOutcome {
     return (result.error ? { ...result, error: client.error(result.error) } : result) as api.SignOutResult & api.SessionOutcome;
   }
 
   async function signOut(key: unknown, value: unknown = {}): Promise<api.SignOutResult | api.SessionOutcome[]> {
-    const id = args.keyId(key);
+    const id = sessions.current(args.keyId(key));
     const options = args.options("signOut", value, ["scope", "unreachable", "timeoutMs", "onProgress"]);
     const scope = args.choice("scope", options.scope, ["this", "others", "all"]);
     const unreachable = args.choice("unreachable", options.unreachable, ["keep-trying", "forget"]);
@@ -222,6 +230,12 @@ function makeSigner(config: Config): [api.Signer, Client] {
       return call("bindSession", [args.keyId(key), args.session(session), {}], settings());
     },
 
+    async refreshSession(key, value = {}) {
+      const id = args.keyId(key);
+      const patience = settings(args.options("refreshSession", value, ["signal", "timeoutMs", "onProgress"]));
+      return call("refreshSession", [{ key: id, timeoutMs: patience.timeoutMs }], patience);
+    },
+
     async signChallenge(challenge, value = {} as api.SignOptions) {
       const fields = args.fields("challenge", challenge, ["payloadToSign", "requestId", "expiresAt", "type"]);
       const options = args.options("signChallenge", value, ["key", "intent", "format", "signal", "timeoutMs"]);
@@ -232,10 +246,10 @@ function makeSigner(config: Config): [api.Signer, Client] {
       return call("signChallenge", [args.strings("challenge", fields), { key, intent, format, timeoutMs: patience.timeoutMs }], patience);
     },
 
-    async revokeSession(sessionId, value = {} as api.RevokeOptions) {
+    async revokeSession(sessionId, value = {} as api.SignedCallOptions) {
       const id = sessionId === undefined ? undefined : args.string("sessionId", sessionId);
       const options = args.options("revokeSession", value, ["key", "signal", "timeoutMs", "onProgress"]);
-      const key = args.keyId(options.key);
+      const key = sessions.current(args.keyId(options.key));
       const patience = settings(options);
       const [result] = await sessions.signOut(key, id, patience.timeoutMs, (timeoutMs) =>
         call("revokeSession", [id, { key, timeoutMs }], { ...patience, timeoutMs }),
@@ -246,9 +260,28 @@ function makeSigner(config: Config): [api.Signer, Client] {
     signOut: signOut as api.Signer["signOut"],
 
     async listSessions(accountId, value = {}) {
-      const id = args.string("accountId", accountId);
-      const patience = settings(args.options("listSessions", value, ["signal", "timeoutMs"]));
-      return call("listSessions", [id, { timeoutMs: patience.timeoutMs }], patience);
+      return list("listSessions", accountId, value);
+    },
+
+    async listCredentials(accountId, value = {}) {
+      return list("listCredentials", accountId, value);
+    },
+
+    async addCredential(credential, value = {} as api.SignedCallOptions) {
+      const submitted = args.credential(credential);
+      const options = args.options("addCredential", value, ["key", "signal", "timeoutMs", "onProgress"]);
+      const key = args.keyId(options.key);
+      const patience = settings(options);
+      return call("addCredential", [submitted, { key, timeoutMs: patience.timeoutMs }], patience);
+    },
+
+    async removeCredential(credentialId, value = {} as api.RemoveCredentialOptions) {
+      const id = args.string("credentialId", credentialId);
+      const options = args.options("removeCredential", value, ["key", "type", "signal", "timeoutMs", "onProgress"]);
+      const key = args.keyId(options.key);
+      const type = args.string("type", options.type);
+      const patience = settings(options);
+      return call("removeCredential", [id, { key, type, timeoutMs: patience.timeoutMs }], patience);
     },
 
     on(type, listener) {

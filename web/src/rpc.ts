@@ -23,7 +23,8 @@ export const workerName = "gridsigner";
 
 /** What a page may call. Module and custody have more, which hands out keys: no other name may ever be looked up. */
 export const methods = [
-  "createKey", "importKey", "keys", "removeKey", "bindSession", "signChallenge", "revokeSession", "signOut", "listSessions",
+  "createKey", "importKey", "keys", "removeKey", "bindSession", "refreshSession", "signChallenge", "revokeSession", "signOut",
+  "listSessions", "listCredentials", "addCredential", "removeCredential",
 ] as const;
 export type Method = (typeof methods)[number];
 

@@ -152,6 +152,11 @@ export interface CreateSignerOptions {
    * 2026. `"activities"` refuses that text: enough for an app that talks to today's Grid only.
    */
   payloads?: "all" | "activities" | undefined;
+  /**
+   * Whether sessions stay alive as long as a page of the app is open: each is refreshed before it ends, by one tab, as by
+   * {@link Signer.refreshSession}, again and again while that fails. Default `false`.
+   */
+  autoRefresh?: boolean | undefined;
   /** Called while the module is loaded. Leave it out if nobody looks: only then may browsers cache compiled code. */
   onProgress?: ((progress: LoadProgress) => void) | undefined;
   /** Stops the loading: `ABORTED`. */
@@ -218,11 +223,40 @@ export interface Challenge {
 /** The kinds of credentials, as Grid spells them. */
 export type CredentialType = "EMAIL_OTP" | "SMS_OTP" | "OAUTH" | "PASSKEY";
 
-/** The credential that an `add-credential` challenge must add, as submitted to Grid. */
-export type NewCredential =
+/** A way to sign in, as Grid lists it: handed on as it came, with no more checked than its ids and type. */
+export interface AuthMethod {
+  /** `AuthMethod:<uuid>` */
+  readonly id: string;
+  readonly accountId: string;
+  /** One of {@link CredentialType}; Grid may add some. */
+  readonly type: string;
+  readonly nickname: string;
+  readonly createdAt: string;
+  readonly updatedAt: string;
+  /** The WebAuthn credential, of a passkey. */
+  readonly credentialId?: string;
+  /** What the first code is sealed to, where Grid has sent one along: see {@link Signer.addCredential}. */
+  readonly otpEncryptionTargetBundle?: string;
+}
+
+/** What {@link Signer.addCredential} adds. The challenge must add exactly this. */
+export type NewAuthMethod =
+  /** Codes go where Grid's customer record says. Name the address or number that the person saw: another is not signed. */
   | { type: "EMAIL_OTP"; email: string }
   | { type: "SMS_OTP"; phoneNumber: string }
+  /** A fresh OIDC token: Grid takes none that is older than a minute. */
   | { type: "OAUTH"; oidcToken: string }
+  /** What `navigator.credentials.create` returned, each in base64url. `challenge`: the one it was created for. */
+  | {
+      type: "PASSKEY";
+      nickname: string;
+      challenge: string;
+      attestation: { credentialId: string; clientDataJson: string; attestationObject: string; transports?: string[] | undefined };
+    };
+
+/** The credential that an `add-credential` challenge must add, as submitted to Grid. */
+export type NewCredential =
+  | Exclude<NewAuthMethod, { type: "PASSKEY" }>
   /** The id alone would not do: a backend could keep it and put a key of its own behind it. */
   | { type: "PASSKEY"; attestationObject: string };
 
@@ -269,8 +303,8 @@ export interface SignedChallenge {
   readonly intent: IntentName;
 }
 
-/** A step of {@link Signer.revokeSession}, for showing. `attempt` counts from 1, anew in each try of a sign-out. */
-export type RevokeEvent =
+/** A step of a signed request, for showing. `attempt` counts from 1, anew in each try of a sign-out or a refresh. */
+export type CallEvent =
   /** A request leaves: leg 1 asks for a challenge, leg 2 carries the signature. */
   | { step: "request"; leg: 1 | 2; attempt: number }
   | { step: "response"; leg: 1 | 2; attempt: number; status: number }
@@ -285,15 +319,32 @@ export type RevokeEvent =
       activityType?: string;
     }
   | { step: "signed"; format: SignatureFormat; signature: string }
-  /** A pause before the next request. */
+  /** A pause before the next request. `"processing"`: Grid is still at it, and is sent the identical request again. */
   | { step: "wait"; ms: number; reason: string };
 
-/** Options of {@link Signer.revokeSession}. */
-export interface RevokeOptions extends CallOptions {
+/** Options of {@link Signer.refreshSession}. */
+export interface RefreshOptions extends CallOptions {
+  /** Called at each step, in order. What it throws is reported and changes nothing. */
+  onProgress?: ((event: CallEvent) => void) | undefined;
+}
+
+/** Options of the calls that have Grid's challenge signed. */
+export interface SignedCallOptions extends RefreshOptions {
   /** The key of any active session of the same account, or its id. */
   key: SessionKey | string;
-  /** Called at each step, in order. What it throws is reported and changes nothing. */
-  onProgress?: ((event: RevokeEvent) => void) | undefined;
+}
+
+/** Options of {@link Signer.removeCredential}. */
+export interface RemoveCredentialOptions extends SignedCallOptions {
+  /** The type of the credential, as the person saw it: a challenge that removes one of another type is not signed. */
+  type: CredentialType;
+}
+
+/** How a removal ended: in both cases the user whom the bridge knows has no such credential any more. */
+export interface RemoveCredentialResult {
+  /** `"removed"`: Grid removed it just now. `"gone"`: it was not there, or is another user's. */
+  readonly status: "removed" | "gone";
+  readonly credentialId: string;
 }
 
 /** How a revocation ended: in both cases the user whom the bridge knows has no such session any more. */
@@ -338,7 +389,7 @@ export interface SignOutOptions {
   /** How long to wait for Grid's word, in ms. Default 10000; 0 does not wait at all. */
   timeoutMs?: number | undefined;
   /** Called at each step of the end of the key's own session, as of {@link Signer.revokeSession}. */
-  onProgress?: ((event: RevokeEvent) => void) | undefined;
+  onProgress?: ((event: CallEvent) => void) | undefined;
 }
 
 /** Why a key ended. */
@@ -349,6 +400,8 @@ export type EndReason =
   | "expired"
   /** Grid says that its session is gone: revoked from elsewhere, or by a sign-out whose answer was lost. */
   | "revoked"
+  /** Its session was refreshed for another key, and is ended at Grid. */
+  | "replaced"
   /** {@link Signer.removeKey}: its session may live on. */
   | "removed"
   /** A sign-out could not tell Grid, and was to forget the key then: its session may live on. */
@@ -359,6 +412,8 @@ export type EndReason =
 /** News of a session that a key of this browser signs for, whichever tab they come from. */
 export type SessionEvent = { /** The key's id. */ readonly key: string; readonly session: SessionBinding } & (
   | { /** A key was bound to it. */ readonly type: "started" }
+  | { /** It will soon be over: time to refresh it, which `autoRefresh` does. */ readonly type: "expiring" }
+  | { /** It goes on with another key, of this id, and ends itself. */ readonly type: "refreshed"; readonly by: string }
   | { /** It is signed out here, and Grid is being told. */ readonly type: "leaving" }
   | { /** The key has ended. */ readonly type: "ended"; readonly reason: EndReason }
 );
@@ -415,6 +470,16 @@ export interface Signer {
   bindSession(key: SessionKey | string, session: SessionBinding): Promise<SessionKey>;
 
   /**
+   * Goes on with a session that will soon be over: a new key of the same curve, and a new session of Grid's for it. The
+   * old session is ended at Grid by its own key, as by {@link signOut}. The old key's id stands for the new key from then
+   * on, in every call and every tab. Where it fails the old key and its session go on. An abort ends the waiting; what is
+   * under way may still succeed, as the `refreshed` event of {@link on} says.
+   * @throws every code of {@link signChallenge} and {@link listSessions}; `KEY_LOST`, also where Grid says that the
+   * session is over: only signing in helps then
+   */
+  refreshSession(key: SessionKey | string, options?: RefreshOptions): Promise<SessionKey>;
+
+  /**
    * Signs a challenge, if it is well formed, not expired, and its payload means what `intent` says.
    * @throws `KEY_NOT_FOUND`, `KEY_LOST`, `STORAGE_FAILED`, `CLOCK_SKEW`, `CHALLENGE_MALFORMED`, `CHALLENGE_EXPIRED`,
    * `PAYLOAD_MALFORMED`, `INTENT_MISMATCH`, `ORGANIZATION_MISMATCH`
@@ -446,13 +511,30 @@ export interface Signer {
    * @throws every code of {@link signChallenge} and {@link listSessions}. After `TIMEOUT`, `ABORTED` or
    * `NETWORK_FAILED` the session may or may not be over: call again, which is safe.
    */
-  revokeSession(sessionId: string | undefined, options: RevokeOptions): Promise<SignOutResult>;
+  revokeSession(sessionId: string | undefined, options: SignedCallOptions): Promise<SignOutResult>;
 
   /**
    * The active sessions of an account, through the bridge; retries for as long as `timeoutMs` allows.
    * @throws `UPSTREAM_REFUSED`, `UPSTREAM_UNAVAILABLE`, `NETWORK_FAILED`, `RESPONSE_MALFORMED`, `HEADERS_FAILED`
    */
   listSessions(accountId: string, options?: CallOptions): Promise<AuthSession[]>;
+
+  /** The ways to sign in to an account, through the bridge. @throws as {@link listSessions} */
+  listCredentials(accountId: string, options?: CallOptions): Promise<AuthMethod[]>;
+
+  /**
+   * Adds a way to sign in to the account of the key's session. After a lost answer Grid may call a credential a duplicate
+   * that this call has added: {@link listCredentials} tells.
+   * @throws every code of {@link signChallenge} and {@link listSessions}; `ARGUMENT_INVALID`, also for a key without a session
+   */
+  addCredential(credential: NewAuthMethod, options: SignedCallOptions): Promise<AuthMethod>;
+
+  /**
+   * Removes a way to sign in, and with it every session that it has started. It takes the key of a session that another
+   * credential has started, and an account keeps its last one: `UPSTREAM_REFUSED` otherwise.
+   * @throws every code of {@link signChallenge} and {@link listSessions}
+   */
+  removeCredential(credentialId: string, options: RemoveCredentialOptions): Promise<RemoveCredentialResult>;
 
   /** Tells of sessions, in every tab. Returns its undo. The first listener hears of earlier visits' sign-outs, too. */
   on(type: "session", listener: (event: SessionEvent) => void): () => void;

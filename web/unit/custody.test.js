@@ -5,7 +5,7 @@ import { afterEach, beforeEach, mock, test } from "node:test";
 import { Custody } from "../.tsc/src/custody.js";
 import { GridSignerError } from "../.tsc/src/errors.js";
 import { Memory } from "../.tsc/src/keys/memory.js";
-import { idle, outcome } from "./ports.js";
+import { idle, outcome, performing } from "./ports.js";
 
 const minute = 60_000;
 const ids = (n) => `019542f5-b3e7-1d02-0000-00000000000${n}`;
@@ -37,13 +37,13 @@ const challenge = () => ({ payloadToSign: "b3BhcXVl", requestId: "Request:1", ex
 
 /** A custody, and the module behind it, which takes what it is given and says yes. */
 function open({ lost, storage, ...methods } = {}) {
-  const module = {
+  const module = performing({
     given: [],
     signChallenge: async (_, options) => (module.given.push(options), await options.allow(), {}),
     revokeSession: async (sessionId, options) => (module.given.push(options), await options.allow(), { status: "revoked", sessionId }),
     listSessions: async () => [],
     ...methods,
-  };
+  });
   const settings = { bridgeUrl: "https://wallet.example/api/grid", credentials: "same-origin", payloads: "activities" };
   const events = [];
   const page = { onEvent: (event) => events.push(event), headers: async () => ({ a: "1" }) };

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, mock, test } from "node:test";
 import { Custody } from "../.tsc/src/custody.js";
 import { GridSignerError } from "../.tsc/src/errors.js";
 import { Memory } from "../.tsc/src/keys/memory.js";
-import { idle, outcome } from "./ports.js";
+import { idle, outcome, performing } from "./ports.js";
 
 const session = { id: "Session:019542f5-b3e7-1d02-0000-000000000003", accountId: "InternalAccount:019542f5-b3e7-1d02-0000-000000000001" };
 const second = 1000;
@@ -33,7 +33,7 @@ const key = (options = {}) => ({ key: id, timeoutMs: 10 * second, ...options });
 
 /** Another tab of the origin. */
 function open() {
-  const module = {
+  const module = performing({
     async revokeSession(sessionId, options) {
       grid.tries.push(Date.now());
       grid.most = Math.max(grid.most, ++grid.underWay);
@@ -45,7 +45,7 @@ function open() {
       }
     },
     listSessions: async () => grid.lists,
-  };
+  });
   let online;
   globalThis.addEventListener = (_, listener) => (online = listener); // the only one that custody has
   const events = [];

@@ -182,3 +182,12 @@ export function pollute(t, values) {
   Object.assign(Object.prototype, values);
   return clean;
 }
+
+/** A module of a test's, which revokes and lists with methods of its own. */
+export const performing = (module) =>
+  Object.assign(module, {
+    async perform(operation, { id, ...options }) {
+      if (operation === "revoke-session") return module.revokeSession(id, options);
+      return { status: "listed", body: JSON.stringify({ data: await module.listSessions(id, options) }) };
+    },
+  });

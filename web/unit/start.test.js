@@ -49,6 +49,7 @@ test("a worker is started as a module of our name, and told where its parts are"
       payloads: "activities",
       persistence: "memory",
       namespace: "app",
+      autoRefresh: false,
       lost: [],
       leave: [],
     },

@@ -8,7 +8,7 @@
  */
 import { GridSignerError } from "../errors.ts";
 import type { EndReason, SessionEvent } from "../types.ts";
-import { forgottenMs, isOver, type KeyRecord, later, type Move, type Secret, step } from "./machine.ts";
+import { forgottenMs, isOver, type KeyRecord, later, type Move, replace, type Secret, step } from "./machine.ts";
 import { Memory } from "./memory.ts";
 import type { Made } from "./secrets.ts";
 import { type Storage, storageFailed } from "./storage.ts";
@@ -20,6 +20,13 @@ export interface KeyringListeners {
   onChange(): void;
   /** A secret that is in the module's memory is needed no more. */
   onRelease(held: string): void;
+}
+
+type Seal = (storage: Storage, record: KeyRecord) => Promise<Secret>;
+type News = { type: "started" | "leaving" } | { type: "refreshed"; by: string } | { type: "ended"; reason: EndReason };
+
+function begin(made: Made, persistence: KeyRecord["persistence"]): KeyRecord {
+  return { ...made, id: crypto.randomUUID(), createdAt: Date.now(), state: "new", rev: 0, persistence };
 }
 
 export class Keyring {
@@ -40,25 +47,55 @@ export class Keyring {
   }
 
   /** Stores a new key, its secret as `seal` makes it fit for that; where that fails it lives in memory as it is. */
-  async add(made: Made, seal: (storage: Storage, record: KeyRecord) => Promise<Secret>): Promise<KeyRecord> {
-    const begin = (persistence: KeyRecord["persistence"]): KeyRecord => {
-      return { ...made, id: crypto.randomUUID(), createdAt: Date.now(), state: "new", rev: 0, persistence };
-    };
+  async add(made: Made, seal: Seal): Promise<KeyRecord> {
     if (this.storage) {
-      const record = begin("indexeddb");
+      const record = begin(made, "indexeddb");
       try {
         const stored = { ...record, secret: await seal(this.storage, record) };
         await this.storage.add(stored);
-        this.#release(made.secret);
+        this.release(made.secret);
         return this.#changed(stored);
       } catch {
         // It may have been written all the same. Then nobody is to use it.
         this.#note(step(record, { type: "end", reason: "removed", now: Date.now() })!);
       }
     }
-    const record = begin("memory");
+    const record = begin(made, "memory");
     await this.#memory.add(record);
     return this.#changed(record);
+  }
+
+  /** A new key that is to take the place of `old`, fit to be kept where that is. It is nowhere yet. */
+  async successor(old: KeyRecord, made: Made, seal: Seal): Promise<KeyRecord> {
+    const record = begin(made, old.persistence);
+    if (old.persistence === "memory") return record;
+    return { ...record, secret: await seal(this.storage!, record).catch(() => Promise.reject(storageFailed())) };
+  }
+
+  /**
+   * Puts a key in the place of `old`, whose session was refreshed for it; see {@link replace}. What became of the two is
+   * one transaction. After `STORAGE_FAILED` nothing of it is known, and whoever looks next will see.
+   */
+  async replace(old: KeyRecord, next: KeyRecord, holder: string): Promise<void> {
+    const change = (found: KeyRecord) => (after = replace(later(found, this.#known.get(old.id)), next, old.session!, holder, Date.now()));
+    let after: KeyRecord[] = [];
+    try {
+      const home = this.#home(old.id);
+      await home.update(old.id, change);
+      if (after.length === 0) {
+        after = [change({ ...old, state: "ended" })[1]]; // the browser has dropped the old one: the new one ends its session
+        await home.add(after[0]!);
+      }
+    } catch {
+      throw storageFailed();
+    }
+    for (const record of after.reverse()) this.#changed(record); // a page that hears of a successor finds it
+  }
+
+  /** The key that an id stands for: that which has taken its place, if one has. Rejects as `find` does. */
+  async current(id: string): Promise<KeyRecord> {
+    const record = await this.find(id);
+    return record.next === undefined ? record : this.current(record.next);
   }
 
   /** The record of an id, whatever its state. Rejects with `KEY_NOT_FOUND`, `KEY_LOST`, or `STORAGE_FAILED`. */
@@ -114,6 +151,11 @@ export class Keyring {
     }
   }
 
+  /** What this worker knows of every key that ever was, tombstones included. */
+  everyRecord(): KeyRecord[] {
+    return [...this.#known.values()];
+  }
+
   /** What this worker knows of keys that have not ended, oldest first. */
   records(): KeyRecord[] {
     return [...this.#known.values()]
@@ -124,7 +166,12 @@ export class Keyring {
   /** Forgets what is in memory. Stored keys stay. */
   close(): void {
     this.storage?.close();
-    for (const { secret } of this.#known.values()) this.#release(secret);
+    for (const { secret } of this.#known.values()) this.release(secret);
+  }
+
+  /** Lets go of a secret that no record has. */
+  release(secret: KeyRecord["secret"]): void {
+    if (secret && "held" in secret) this.#listeners.onRelease(secret.held);
   }
 
   /** Where the record of an id is, if there is one. */
@@ -164,26 +211,23 @@ export class Keyring {
     const known = this.#known.get(id);
     const wasLost = this.#lost.delete(id);
     this.#known.set(id, record);
-    if (!secret) this.#release(known?.secret);
+    if (!secret) this.release(known?.secret);
     if (state === "active") {
       // What was there before this worker is no news.
       const isNews = known ? wasLost || known.session?.id !== session?.id : this.#looked;
       if (isNews) this.#tell(record, { type: "started" });
     } else if (state !== known?.state) {
-      if (state === "leaving") this.#tell(record, { type: "leaving" });
+      if (state === "leaving") this.#tell(record, record.next === undefined ? { type: "leaving" } : { type: "refreshed", by: record.next });
       else if (known && reason) this.#tell(record, { type: "ended", reason });
     }
     return record;
   }
 
   /** Keys without a session are no news to the page. */
-  #tell({ id, session }: KeyRecord, news: { type: "started" | "leaving" } | { type: "ended"; reason: EndReason }) {
-    if (session) this.#listeners.onEvent({ key: id, session, ...news });
+  #tell({ id, session, surplus }: KeyRecord, news: News) {
+    if (session && !surplus) this.#listeners.onEvent({ key: id, session, ...news });
   }
 
-  #release(secret: KeyRecord["secret"]): void {
-    if (secret && "held" in secret) this.#listeners.onRelease(secret.held);
-  }
 }
 
 export function lost(why: string): GridSignerError {

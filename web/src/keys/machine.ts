@@ -3,6 +3,7 @@
  * looks at the record as it then is, so two tabs cannot disagree. States only go forward.
  *
  *     new ──bind──▶ active ──leave──▶ leaving ──end──▶ ended      (end: from each of the others)
+ *                          ──replaced─▶ leaving, and another key is active in its place
  *
  * A `leaving` key signs the end of its own session and nothing else; an ended one has no secret any more, and stays
  * as a tombstone, for tabs that wake later.
@@ -36,12 +37,23 @@ export interface KeyRecord {
   readonly session?: SessionBinding;
   /** The organization of the first payload whose signature Grid accepted: no other is signed for. */
   readonly organizationId?: string;
-  /** Of `leaving`: who tells Grid, and until when nobody else does. */
+  /** Who tells Grid of a sign-out or refreshes the session, and until when nobody else does. */
   readonly lease?: { readonly holder: string; readonly until: number };
+  /** Of `active`, by the server's clock: from when the session should be refreshed. */
+  readonly dueAt?: number;
+  /** Of `active`: a refresh was signed whose outcome is not known. Until then a session too many may turn up at Grid. */
+  readonly strays?: number | undefined;
+  /** The key that has taken its place. */
+  readonly next?: string;
+  /** Made by a refresh that another tab had won: it ends its own session, and the page never heard of it. */
+  readonly surplus?: true;
   /** Of `ended`. */
   readonly reason?: EndReason;
   readonly endedAt?: number;
 }
+
+/** How long before its end a session should be refreshed, but for a short one. */
+const leadMs = 120_000;
 
 /** How long a tab that tells Grid may be silent, before another takes over. */
 export const leaseMs = 3000;
@@ -51,9 +63,10 @@ export const forgottenMs = 30 * 86_400_000;
 
 /** What can happen to a key. `session`: that of which somebody says that it is over. */
 export type Move =
-  | { type: "bind"; session: SessionBinding }
+  | { type: "bind"; session: SessionBinding; now: number }
   | { type: "accept"; organizationId: string }
   | { type: "leave" | "lease"; holder: string; now: number }
+  | { type: "doubt"; holder: string; strays: number | undefined }
   | { type: "end"; reason: EndReason; now: number; session?: SessionBinding | undefined };
 
 /** From which states each is possible, an end by its reason. At a caller's wish `leaving` ends as `forgotten` only. */
@@ -61,7 +74,9 @@ const from: Record<Exclude<Move["type"], "end"> | EndReason, readonly State[]> =
   bind: ["new", "active"],
   accept: ["new", "active"],
   leave: ["active"],
-  lease: ["leaving"],
+  lease: ["active", "leaving"],
+  doubt: ["active"],
+  replaced: ["leaving"],
   "signed-out": ["leaving"],
   revoked: ["active", "leaving"],
   expired: ["new", "active", "leaving"],
@@ -76,11 +91,11 @@ export function step(record: KeyRecord, move: Move): KeyRecord | undefined {
   const after = { ...record, rev: record.rev + 1 };
   switch (move.type) {
     case "bind":
-      return { ...after, state: "active", session: move.session };
+      return bound(after, move.session, move.now);
     case "accept":
       return record.organizationId === undefined ? { ...after, organizationId: move.organizationId } : undefined;
     case "leave": // the tab that signs out is the first to tell Grid, and shows it
-      return { ...after, state: "leaving", lease: { holder: move.holder, until: move.now + leaseMs } };
+      return left(record, move.holder, move.now);
     case "lease": {
       const { holder, now } = move;
       const left = (record.lease?.until ?? 0) - now;
@@ -88,15 +103,37 @@ export function step(record: KeyRecord, move: Move): KeyRecord | undefined {
       if (record.lease && record.lease.holder !== holder && left > 0 && left <= 2 * leaseMs) return undefined;
       return { ...after, lease: { holder, until: now + leaseMs } };
     }
+    case "doubt": // whoever has lost the lease does not sign
+      return record.lease?.holder === move.holder ? { ...after, strays: move.strays } : undefined;
     case "end": {
       const { reason, session, now } = move;
       const isOther = record.session?.id !== session?.id || record.session?.expiresAt !== session?.expiresAt;
       // It may have been bound to another one since that was judged.
       if (isOther && (reason === "expired" || reason === "revoked")) return undefined;
       const { secret: _, lease: __, ...tombstone } = after;
-      return { ...tombstone, state: "ended", reason, endedAt: now };
+      return { ...tombstone, state: "ended", reason: record.next ? "replaced" : reason, endedAt: now };
     }
   }
+}
+
+/** A key with its session, of which there is enough left to be refreshed. */
+export function bound(record: KeyRecord, session: SessionBinding, now: number): KeyRecord {
+  const ends = Date.parse(session.expiresAt);
+  return { ...record, state: "active", session, dueAt: ends - Math.min(leadMs, Math.max(0, ends - now) / 3) };
+}
+
+/** A key that is to end its session, and who begins with that. */
+function left(record: KeyRecord, holder: string, now: number): KeyRecord {
+  return { ...record, rev: record.rev + 1, state: "leaving", lease: { holder, until: now + leaseMs } };
+}
+
+/**
+ * Two keys after the session of `old` was refreshed for `next`. Where `old` was signed out meanwhile, bound anew, or
+ * refreshed by another tab, whose lease it then was, there is one session too many: that of `next`.
+ */
+export function replace(old: KeyRecord, next: KeyRecord, refreshed: SessionBinding, holder: string, now: number): [KeyRecord, KeyRecord] {
+  const isOurs = old.state === "active" && old.session!.id === refreshed.id && old.lease?.holder === holder;
+  return isOurs ? [{ ...left(old, holder, now), next: next.id, strays: undefined }, next] : [old, { ...left(next, holder, now), surplus: true }];
 }
 
 /** Whichever of two copies of a record is further on in the key's life; the first where there is no difference. */

@@ -22,7 +22,7 @@ export class Memory implements Storage {
     const found = this.#records.get(id);
     const changed = found && change(found);
     if (changed === null) this.#records.delete(id);
-    else if (changed) this.#records.set(id, changed);
+    for (const record of [changed ?? []].flat()) this.#records.set(record.id, record);
     return this.#records.get(id);
   }
 

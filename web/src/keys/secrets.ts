@@ -7,7 +7,6 @@
  * reads the browser's profile on the disk finds it there: types.ts says so to users.
  */
 import { GridSignerError } from "../errors.ts";
-import type { RevokeResult } from "../types.ts";
 import type { KeyRecord, Secret } from "./machine.ts";
 import { type Storage, storageFailed } from "./storage.ts";
 
@@ -19,8 +18,7 @@ export interface RawModule {
   /** Calls encrypt with the private half, and zeroes that when encrypt returns. */
   lendKey(id: string, encrypt: (privateKey: Uint8Array<ArrayBuffer>) => Promise<ArrayBuffer>): Promise<ArrayBuffer>;
   signChallenge(challenge: unknown, options: unknown): Promise<unknown>;
-  revokeSession(id: string, options: unknown): Promise<RevokeResult & { organizationId?: string }>;
-  listSessions(accountId: string, options: unknown): Promise<{ id: string }[]>;
+  perform(operation: string, options: unknown): Promise<{ status: string; body?: string; organizationId?: string }>;
 }
 
 type HeldKey = { id: string; publicKey: string };

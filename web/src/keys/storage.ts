@@ -8,8 +8,8 @@
 import { GridSignerError } from "../errors.ts";
 import type { KeyRecord } from "./machine.ts";
 
-/** What is to become of a record: another one; with `undefined` it stays as it is, with `null` it goes. */
-export type Change = (record: KeyRecord) => KeyRecord | undefined | null;
+/** What is to become of a record: another one, which may bring further ones; with `undefined` it stays as it is, with `null` it goes. */
+export type Change = (record: KeyRecord) => KeyRecord | [KeyRecord, ...KeyRecord[]] | undefined | null;
 
 /** Where records are kept. memory.ts has the other one. */
 export interface Storage {
@@ -62,9 +62,10 @@ export class IndexedDB implements Storage {
   update(id: string, change: Change): Promise<KeyRecord | undefined> {
     return this.#run(keys, "readwrite", (store) => store.get(id), (found: KeyRecord | undefined, store) => {
       const changed = found && change(found);
-      if (changed) store.put(changed);
-      else if (changed === null) store.delete(id);
-      return changed === null ? undefined : (changed ?? found);
+      if (changed === null) return void store.delete(id);
+      const [first = found, ...others] = [changed ?? []].flat();
+      for (const record of changed ? [first, ...others] : []) store.put(record);
+      return first;
     });
   }
 

@@ -1,0 +1,131 @@
+/**
+ * What the worker asks of Grid, through the bridge: the operations of signer/operation.go. And what holds for every key
+ * that signs, here or for the page: its organization, the time, and that it has not ended meanwhile.
+ */
+import { Clock } from "./clock.ts";
+import type { CustodySettings, Page } from "./custody.ts";
+import { GridSignerError, toWire } from "./errors.ts";
+import type { Keyring } from "./keys/keyring.ts";
+import { lost } from "./keys/keyring.ts";
+import type { KeyRecord } from "./keys/machine.ts";
+import { type RawModule, withKey } from "./keys/secrets.ts";
+import type { CallEvent, EndReason } from "./types.ts";
+
+/** What a call has besides its arguments. */
+export interface CallOptions {
+  timeoutMs: number;
+  signal?: AbortSignal;
+  onProgress?: ((event: CallEvent) => void) | undefined;
+}
+
+/** Of an operation: the id in its path, what is submitted, and what else the challenge and the answer must say. */
+export interface Parameters {
+  id?: string;
+  body?: object;
+  account?: string;
+  credential?: string;
+  contact?: string;
+}
+
+/** Whether somebody may still sign. Rejects if not. */
+type Allow = () => Promise<void>;
+
+export class Grid {
+  readonly clock: Clock;
+  readonly #module: RawModule;
+  readonly #settings: CustodySettings;
+  readonly #page: Page;
+  readonly #keyring: Keyring;
+
+  constructor(module: RawModule, settings: CustodySettings, page: Page, keyring: Keyring) {
+    this.clock = new Clock(settings.bridgeUrl);
+    this.#module = module;
+    this.#settings = settings;
+    this.#page = page;
+    this.#keyring = keyring;
+  }
+
+  /** Carries out an operation, which `record` signs for, if it is signed. `allow` is asked last before that. */
+  async perform(operation: string, parameters: Parameters, options: CallOptions, record?: KeyRecord, allow?: Allow): Promise<{ status: string; value?: any }> {
+    const { bridgeUrl, credentials } = this.#settings;
+    const { timeoutMs, signal } = options;
+    let ends = NaN;
+    const onProgress = (event: CallEvent) => {
+      if (event.step === "challenge") ends = Date.parse(event.expiresAt);
+      options.onProgress?.(event);
+    };
+    const body = parameters.body && JSON.stringify(parameters.body);
+    const headers = ({ signal }: { signal: AbortSignal }) => this.#page.headers(signal);
+    const request = { ...parameters, body, bridgeUrl, credentials, headers, clock: this.clock, timeoutMs, signal, onProgress };
+    const perform = (conditions: object) => this.#module.perform(operation, { ...request, ...conditions });
+    try {
+      const answer = await (record ? this.withKey(record, perform, allow) : perform({}));
+      // Grid has accepted it: from now on the key is held to that organization.
+      const { status, organizationId } = answer;
+      if (organizationId !== undefined) await this.#keyring.move(record!.id, { type: "accept", organizationId }).catch(() => {});
+      // Copied by an app, a member of that name would become the copy's prototype.
+      const clean = (name: string, value: unknown) => (name === "__proto__" ? undefined : value);
+      return { status, ...(answer.body !== undefined && { value: JSON.parse(answer.body, clean) }) };
+    } catch (error) {
+      // It came just now: one of the two clocks is wrong.
+      if (toWire(error).code === "CHALLENGE_EXPIRED" && !this.clock.judge(ends)) this.#doubt("a challenge", ends);
+      throw error;
+    }
+  }
+
+  /** The rows of a list. */
+  async list<T extends { id: string }>(operation: string, accountId: string, options: CallOptions): Promise<T[]> {
+    const { value } = await this.perform(operation, { id: accountId }, options);
+    return value.data;
+  }
+
+  /** Lets `work` sign with a key, under the conditions that hold for it. */
+  async withKey<T>(record: KeyRecord, work: (conditions: object) => Promise<T>, allow?: Allow): Promise<T> {
+    const { id, state, organizationId } = record;
+    const conditions = {
+      payloads: this.#settings.payloads,
+      clock: this.clock,
+      ...(organizationId !== undefined && { organizationId }),
+      // Asked when nothing but the signature is missing: the call may have taken long.
+      allow: async () => {
+        const now = await this.#keyring.find(id);
+        if (now.state !== state) throw lost(words[now.reason ?? "leaving"]);
+        await allow?.();
+      },
+    };
+    try {
+      return await withKey(this.#module, this.#keyring.storage, record, (key) => work({ ...conditions, key }));
+    } catch (error) {
+      if (toWire(error).code !== "KEY_MALFORMED") throw error;
+      // What does not open today will not tomorrow.
+      await this.#keyring.move(id, { type: "end", reason: "lost", now: Date.now() }).catch(() => {});
+      throw lost(words.lost);
+    }
+  }
+
+  /** Whether an instant has passed, by the server's clock and this device's. What is no date is for others to refuse. */
+  async isPast(date: string, what: string): Promise<boolean> {
+    const instant = Date.parse(date);
+    return !Number.isNaN(instant) && ((await this.clock.isPast(instant)) ?? this.#doubt(what, instant));
+  }
+
+  #doubt(what: string, instant: number): never {
+    const message = `whether ${what} is over, this device's clock and the server's do not agree`;
+    throw new GridSignerError("CLOCK_SKEW", message, { skewMs: this.clock.ahead(instant) });
+  }
+}
+
+/** Why a key signs no more. */
+export const words: Record<EndReason | "leaving", string> = {
+  leaving: "it is signed out",
+  "signed-out": "it was signed out",
+  expired: "its session is over",
+  revoked: "its session was revoked",
+  replaced: "another has taken its place",
+  removed: "it was removed",
+  forgotten: "it was signed out, and destroyed",
+  lost: "what the browser has stored cannot be opened",
+};
+
+/** Their hex digits may come in either case. */
+export const isSameId = (a: string, b: string) => a.toLowerCase() === b.toLowerCase();
