@@ -41,7 +41,6 @@ export function endingOf({ reason, session }: Ended): Outcome {
     "signed-out": { state: "over", title: over, text: "Grid confirmed it." },
     expired: { state: "over", title: over, text: "Its time is up." },
     revoked: { state: "over", title: over, text: "Grid has no such session any more." },
-    replaced: { state: "over", title: over, text: "Another has taken its place." },
     removed: keyGone("The key is destroyed.", session.expiresAt),
     forgotten: keyGone("The key is destroyed.", session.expiresAt),
     lost: keyGone("The browser has lost the key.", session.expiresAt),

@@ -125,14 +125,14 @@ export class Custody {
   async removeKey(id: string): Promise<boolean> {
     // To all but its sign-out a key that is leaving is gone already. Where storage cannot be asked, it may be there.
     const isStorageFailed = (error: unknown) => toWire(error).code === "STORAGE_FAILED";
-    const there = await this.#keyring.current(id).then(usable).catch((error) => isStorageFailed(error) && { id });
-    if (!there) return false;
+    const isThere = await this.#keyring.find(id).then(usable).then(() => true, isStorageFailed);
+    if (!isThere) return false;
     const isRemoved = ({ reason }: KeyRecord) => reason === "removed";
-    return this.#end(there.id, "removed").then(isRemoved, (error) => isStorageFailed(error) && Promise.reject(error));
+    return this.#end(id, "removed").then(isRemoved, (error) => isStorageFailed(error) && Promise.reject(error));
   }
 
-  async bindSession(key: string, session: SessionBinding): Promise<SessionKey> {
-    const { id } = usable(await this.#keyring.current(key));
+  async bindSession(id: string, session: SessionBinding): Promise<SessionKey> {
+    usable(await this.#keyring.find(id));
     if (await this.#grid.isPast(session.expiresAt, "the session")) {
       await this.#end(id, "expired"); // but not one that has another session
       throw lost(words.expired);
@@ -142,8 +142,8 @@ export class Custody {
 
   async refreshSession({ key, ...options }: Options): Promise<SessionKey> {
     const left = stopwatch(options);
-    const { id } = signedIn(await this.#use(key, "refresh-session"));
-    return described(await this.#refreshing.refresh(id, { ...options, timeoutMs: left() }));
+    signedIn(await this.#use(key, "refresh-session"));
+    return described(await this.#refreshing.refresh(key, { ...options, timeoutMs: left() }));
   }
 
   async signChallenge(challenge: Challenge, options: Options & { intent?: string | { name: string } }): Promise<unknown> {
@@ -157,7 +157,7 @@ export class Custody {
   /** Without a session id, the key's own session. */
   async revokeSession(sessionId: string | undefined, options: Options): Promise<Outcome> {
     const left = stopwatch(options);
-    const { session } = await this.#keyring.current(options.key);
+    const { session } = await this.#keyring.find(options.key);
     if (sessionId === undefined || (session && isSameId(sessionId, session.id))) return this.#signOut(options, left);
     const result = await this.#revoke(await this.#use(options.key), sessionId, { ...options, timeoutMs: left() });
     for (const { id, session, state } of this.#keyring.records()) {
@@ -211,11 +211,11 @@ export class Custody {
     this.#keyring.close();
   }
 
-  async #signOut({ key, unreachable, signal, onProgress }: Options, left: () => number): Promise<Outcome> {
+  async #signOut({ key: id, unreachable, signal, onProgress }: Options, left: () => number): Promise<Outcome> {
     let failed: unknown;
     // Before anything else: this tab may be closed any moment. What cannot be written down is done all the same, as long as it lives.
-    let record = await this.#leave(key).catch((error) => ((failed = error), this.#keyring.current(key)));
-    const { id, session } = record;
+    let record = await this.#leave(id).catch((error) => ((failed = error), this.#keyring.find(id)));
+    const { session } = record;
     if (!session) throw record.state === "ended" ? lost(words[record.reason!]) : unbound();
     const { id: sessionId, expiresAt: sessionExpiresAt } = session;
     const job = record.state === "leaving" ? await this.#leaving.wait(id, left(), signal, onProgress) : undefined;
@@ -256,10 +256,8 @@ export class Custody {
     throw new GridSignerError("ABORTED", "nobody waits for the key any more");
   }
 
-  /** In one transaction, without a look before it: a key that was replaced cannot leave any more, and names the one that can. */
-  async #leave(id: string): Promise<KeyRecord> {
-    const record = await this.#keyring.move(id, { type: "leave", holder: this.#holder, now: Date.now() });
-    return record.next === undefined ? record : this.#leave(record.next);
+  #leave(id: string): Promise<KeyRecord> {
+    return this.#keyring.move(id, { type: "leave", holder: this.#holder, now: Date.now() });
   }
 
   #end(id: string, reason: EndReason, session?: SessionBinding): Promise<KeyRecord> {
@@ -268,10 +266,10 @@ export class Custody {
 
   /** The key, if it may sign for this and its session is not over. */
   async #use(id: string, intent = "revoke-session"): Promise<KeyRecord> {
-    const record = usable(await this.#keyring.current(id));
+    const record = usable(await this.#keyring.find(id));
     if (!maySign(record, intent)) throw new GridSignerError("INTENT_MISMATCH", "the key has its session: it signs nobody in");
     if (record.session && (await this.#grid.isPast(record.session.expiresAt, "the session"))) {
-      usable(await this.#end(record.id, "expired", record.session));
+      usable(await this.#end(id, "expired", record.session));
       return this.#use(id, intent); // bound to another session meanwhile
     }
     return record;

@@ -121,7 +121,6 @@ export const words: Record<EndReason | "leaving", string> = {
   "signed-out": "it was signed out",
   expired: "its session is over",
   revoked: "its session was revoked",
-  replaced: "another has taken its place",
   removed: "it was removed",
   forgotten: "it was signed out, and destroyed",
   lost: "what the browser has stored cannot be opened",

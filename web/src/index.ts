@@ -135,11 +135,10 @@ function makeSigner(config: Config): [api.Signer, Client] {
     headers: config.headers,
     onSession(event) {
       pauseMs = reviveMs;
-      if (event.type === "refreshed" && inMemory.includes(event.key)) inMemory.push(event.by);
       sessions.hear(event);
     },
     onDeath() {
-      if (!first.isReady || !sessions.unfinished) return;
+      if (!first.isReady || !(sessions.unfinished || config.autoRefresh)) return;
       const pause = new Promise<void>((over) => setTimeout(over, pauseMs));
       pause.then(revive).catch(() => {}); // the next call will say what is in the way
       pauseMs = Math.min(2 * pauseMs, reviveMostMs);
@@ -186,7 +185,7 @@ function makeSigner(config: Config): [api.Signer, Client] {
   }
 
   async function signOut(key: unknown, value: unknown = {}): Promise<api.SignOutResult | api.SessionOutcome[]> {
-    const id = sessions.current(args.keyId(key));
+    const id = args.keyId(key);
     const options = args.options("signOut", value, ["scope", "unreachable", "timeoutMs", "onProgress"]);
     const scope = args.choice("scope", options.scope, ["this", "others", "all"]);
     const unreachable = args.choice("unreachable", options.unreachable, ["keep-trying", "forget"]);
@@ -249,7 +248,7 @@ function makeSigner(config: Config): [api.Signer, Client] {
     async revokeSession(sessionId, value = {} as api.SignedCallOptions) {
       const id = sessionId === undefined ? undefined : args.string("sessionId", sessionId);
       const options = args.options("revokeSession", value, ["key", "signal", "timeoutMs", "onProgress"]);
-      const key = sessions.current(args.keyId(options.key));
+      const key = args.keyId(options.key);
       const patience = settings(options);
       const [result] = await sessions.signOut(key, id, patience.timeoutMs, (timeoutMs) =>
         call("revokeSession", [id, { key, timeoutMs }], { ...patience, timeoutMs }),

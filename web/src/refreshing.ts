@@ -1,7 +1,7 @@
 /**
- * Refreshes sessions: a new key, a session of Grid's for it, and the two in the place of the old ones, in one
- * transaction. Whatever fails before that leaves the old ones as they were; whoever loses the race of two tabs has made
- * a session too many, and ends that one.
+ * Refreshes sessions: another half that signs, a session of Grid's for it, and the two in the place of the old ones, in
+ * one transaction. Whatever fails before that leaves the old ones as they were; whoever loses the race of two tabs has
+ * made a session too many, and ends that one.
  *
  * A refresh whose answer is lost may have made a session that nobody knows of. That is written down before each
  * signature, and until it is known to have come to nothing whoever is there looks for it: Grid lists it with the time at
@@ -11,9 +11,9 @@ import { fromWire, GridSignerError, toWire } from "./errors.ts";
 import { type CallOptions, type Grid, isSameId, words } from "./grid.ts";
 import { Jobs } from "./keys/jobs.ts";
 import { type Keyring, lost } from "./keys/keyring.ts";
-import { bound, type KeyRecord } from "./keys/machine.ts";
+import { due, type KeyRecord } from "./keys/machine.ts";
 import { makeKey, type RawModule, seal } from "./keys/secrets.ts";
-import type { AuthSession, CallEvent } from "./types.ts";
+import type { AuthSession, CallEvent, SessionBinding } from "./types.ts";
 
 /** How long one try may take: Grid may be at it for a while. */
 const tryMs = 60_000;
@@ -59,15 +59,15 @@ export class Refreshing {
     if (record.state === "active" && (record.strays !== undefined || (this.#auto && this.isDue(record)))) this.#jobs.start(record.id);
   }
 
-  /** The key that is in the place of this one, once one is. */
+  /** The key once its session is another, whichever tab has seen to it. */
   async refresh(id: string, { timeoutMs, signal, onProgress }: CallOptions): Promise<KeyRecord> {
     const deadline = performance.now() + timeoutMs;
     for (;;) {
-      const job = await this.#jobs.wait(id, Math.max(1, deadline - performance.now()), signal, onProgress);
-      const record = await this.#keyring.current(id);
-      if (record.id !== id) return record;
+      const { settled, error } = await this.#jobs.wait(id, Math.max(1, deadline - performance.now()), signal, onProgress);
+      const record = await this.#keyring.find(id);
       if (record.state !== "active") throw lost(words[record.reason ?? "leaving"]);
-      if (job.error) throw fromWire(job.error);
+      if (settled) return record;
+      if (error) throw fromWire(error);
       if (signal?.aborted || performance.now() >= deadline) {
         throw new GridSignerError("TIMEOUT", "the session was not refreshed in time", { retryable: true });
       }
@@ -89,7 +89,7 @@ export class Refreshing {
   async #refresh(record: KeyRecord, { timeoutMs, onProgress }: CallOptions): Promise<void> {
     const { id, curve, session, strays } = record;
     const made = await makeKey(this.#module, curve);
-    let [ends, isOpen, isUnsure, isHome] = [NaN, false, false, false];
+    let [ends, isOpen, isUnsure, isInUse] = [NaN, false, false, false];
     const watch = (event: CallEvent) => {
       if (event.step === "challenge") ends = Date.parse(event.expiresAt);
       if (event.step === "signed") [isUnsure, isOpen] = [isUnsure || isOpen, true];
@@ -100,23 +100,22 @@ export class Refreshing {
     const until = () => Math.max(strays ?? 0, ends + settleMs);
     const allow = async () => this.#hold(await doubt(until()));
     try {
-      const next = await this.#keyring.successor(record, made, (storage, record) => seal(this.#module, storage, record));
+      const secret = await this.#keyring.sealed(record, made, (storage, record) => seal(this.#module, storage, record));
       const parameters = { id: session!.id, account: session!.accountId, body: { clientPublicKey: made.publicKey } };
       const { value } = await this.#grid.perform("refresh-session", parameters, { timeoutMs, onProgress: watch }, record, allow);
-      const refreshed = { id: value.id, accountId: value.accountId, expiresAt: value.expiresAt };
-      if (this.#isBound(refreshed.id) || (await this.#grid.isPast(refreshed.expiresAt, "the new session"))) {
+      const next: SessionBinding = { id: value.id, accountId: value.accountId, expiresAt: value.expiresAt };
+      if (this.#isBound(next.id) || (await this.#grid.isPast(next.expiresAt, "the new session"))) {
         throw new GridSignerError("RESPONSE_MALFORMED", "the answer is another key's session, or one that is over");
       }
-      const { organizationId } = await this.#keyring.find(id);
-      const kept = { ...next, ...(organizationId !== undefined && { organizationId }), strays: isUnsure ? until() : strays };
-      await this.#keyring.replace(record, bound(kept, refreshed, this.#grid.clock.now()), this.#holder);
-      isHome = next.secret === made.secret;
-      for (const left of [id, next.id]) this.#leaving.start(left); // one of them it is
+      const refreshed = { publicKey: made.publicKey, secret, session: next, dueAt: due(next, this.#grid.clock.now()) };
+      const leftOver = await this.#keyring.refresh(record, { ...refreshed, strays: isUnsure ? until() : strays }, this.#holder);
+      isInUse = secret === made.secret;
+      this.#leaving.start(leftOver.id);
     } catch (error) {
       if (!isUnsure && !isOpen) await doubt(strays).catch(() => {});
       throw await this.#explained(record, error, timeoutMs);
     } finally {
-      if (!isHome) this.#keyring.release(made.secret);
+      if (!isInUse) this.#keyring.release(made.secret);
     }
   }
 

@@ -14,8 +14,6 @@ export class Sessions {
   readonly #listeners = new Set<Listener>();
   /** The last news of each key. */
   readonly #last = new Map<string, SessionEvent>();
-  /** The key that has taken the place of each. */
-  readonly #next = new Map<string, string>();
   /** Whether somebody listens, or has. */
   #isHeard = false;
   readonly #notes: string;
@@ -26,18 +24,11 @@ export class Sessions {
 
   /** Whether a sign-out goes on in a worker. */
   get unfinished(): boolean {
-    return [...this.#last.values()].some(({ type }) => type === "leaving" || type === "refreshed");
-  }
-
-  /** The key that an id stands for, as far as this page has heard. */
-  current(key: string): string {
-    const next = this.#next.get(key);
-    return next === undefined ? key : this.current(next);
+    return [...this.#last.values()].some(({ type }) => type === "leaving");
   }
 
   hear(event: SessionEvent): void {
-    if (event.type === "leaving" || event.type === "ended") this.#note(event.key, false); // it is written down
-    if (event.type === "refreshed") this.#next.set(event.key, event.by);
+    if (event.type !== "started") this.#note(event.key, false); // it is written down
     this.#last.set(event.key, event);
     for (const listener of this.#listeners) report(listener, event);
   }
@@ -71,7 +62,7 @@ export class Sessions {
     } catch (error) {
       const wire = toWire(error);
       if (named === undefined && nothingToSignOut.includes(wire.code)) this.#note(key, false);
-      const last = this.#last.get(this.current(key));
+      const last = this.#last.get(key);
       // The last three: the caller's own wish, or not written down after all.
       if (last?.type !== "leaving" || ["CLOSED", "ABORTED", "STORAGE_FAILED"].includes(wire.code)) throw error;
       const { id, expiresAt } = last.session;

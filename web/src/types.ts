@@ -186,7 +186,7 @@ export interface SessionKey {
   /** Names the key in other calls, in every tab of the origin if it is stored. */
   readonly id: string;
   readonly curve: Curve;
-  /** The compressed public key, 66 lower-case hex digits: Grid's `clientPublicKey`. */
+  /** The compressed public key, 66 lower-case hex digits: Grid's `clientPublicKey`. Each refresh makes another. */
   readonly publicKey: string;
   /**
    * What keeps the private key from being read:
@@ -400,8 +400,6 @@ export type EndReason =
   | "expired"
   /** Grid says that its session is gone: revoked from elsewhere, or by a sign-out whose answer was lost. */
   | "revoked"
-  /** Its session was refreshed for another key, and is ended at Grid. */
-  | "replaced"
   /** {@link Signer.removeKey}: its session may live on. */
   | "removed"
   /** A sign-out could not tell Grid, and was to forget the key then: its session may live on. */
@@ -413,7 +411,7 @@ export type EndReason =
 export type SessionEvent = { /** The key's id. */ readonly key: string; readonly session: SessionBinding } & (
   | { /** A key was bound to it. */ readonly type: "started" }
   | { /** It will soon be over: time to refresh it, which `autoRefresh` does. */ readonly type: "expiring" }
-  | { /** It goes on with another key, of this id, and ends itself. */ readonly type: "refreshed"; readonly by: string }
+  | { /** The key has gone on to this one, with another public key. */ readonly type: "refreshed" }
   | { /** It is signed out here, and Grid is being told. */ readonly type: "leaving" }
   | { /** The key has ended. */ readonly type: "ended"; readonly reason: EndReason }
 );
@@ -470,12 +468,12 @@ export interface Signer {
   bindSession(key: SessionKey | string, session: SessionBinding): Promise<SessionKey>;
 
   /**
-   * Goes on with a session that will soon be over: a new key of the same curve, and a new session of Grid's for it. The
-   * old session is ended at Grid by its own key, as by {@link signOut}. The old key's id stands for the new key from then
-   * on, in every call and every tab. Where it fails the old key and its session go on. An abort ends the waiting; what is
-   * under way may still succeed, as the `refreshed` event of {@link on} says.
-   * @throws every code of {@link signChallenge} and {@link listSessions}; `KEY_LOST`, also where Grid says that the
-   * session is over: only signing in helps then
+   * Goes on to another session before this one is over. The key keeps its id, in every call and every tab, and gets a new
+   * private half: Grid wants one for each session. What it had before is used for one thing more, to end the session
+   * before at Grid, as {@link signOut} does. Where it fails the key and its session are as they were. An abort ends the
+   * waiting; what is under way may still succeed, as the `refreshed` event of {@link on} says.
+   * @throws every code of {@link signChallenge} and {@link listSessions}; `ARGUMENT_INVALID`, also for a key without a
+   * session; `KEY_LOST`, also where Grid says that the session is over: only signing in helps then
    */
   refreshSession(key: SessionKey | string, options?: RefreshOptions): Promise<SessionKey>;
 

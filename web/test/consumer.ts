@@ -95,7 +95,6 @@ export function listen(signer: Signer, show: (text: string) => void): () => void
     "signed-out": "signed out",
     expired: "time is up",
     revoked: "ended elsewhere",
-    replaced: "",
     removed: "",
     forgotten: "",
     lost: "the browser has dropped it",

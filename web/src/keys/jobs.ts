@@ -112,7 +112,7 @@ export class Jobs {
     try {
       // Where storage fails, what is known here counts: better two tabs tell Grid than none, and Grid's word holds.
       const record = await lease().catch(() => this.#keyring.find(job.id));
-      if (record.state !== this.#work.state) return this.#end(job, true);
+      if (job.settled || record.state !== this.#work.state) return this.#end(job, true);
       const { holder = this.#holder, until = 0 } = record.lease ?? {};
       if (holder === this.#holder) {
         const onProgress: OnProgress = (event) => job.waiting.forEach((listener) => listener?.(event));

@@ -8,7 +8,7 @@
  */
 import { GridSignerError } from "../errors.ts";
 import type { EndReason, SessionEvent } from "../types.ts";
-import { forgottenMs, isOver, type KeyRecord, later, type Move, replace, type Secret, step } from "./machine.ts";
+import { forgottenMs, isOver, type KeyRecord, later, type Move, type Refreshed, refreshed, type Secret, step } from "./machine.ts";
 import { Memory } from "./memory.ts";
 import type { Made } from "./secrets.ts";
 import { type Storage, storageFailed } from "./storage.ts";
@@ -23,11 +23,6 @@ export interface KeyringListeners {
 }
 
 type Seal = (storage: Storage, record: KeyRecord) => Promise<Secret>;
-type News = { type: "started" | "leaving" } | { type: "refreshed"; by: string } | { type: "ended"; reason: EndReason };
-
-function begin(made: Made, persistence: KeyRecord["persistence"]): KeyRecord {
-  return { ...made, id: crypto.randomUUID(), createdAt: Date.now(), state: "new", rev: 0, persistence };
-}
 
 export class Keyring {
   readonly storage: Storage | undefined;
@@ -48,8 +43,11 @@ export class Keyring {
 
   /** Stores a new key, its secret as `seal` makes it fit for that; where that fails it lives in memory as it is. */
   async add(made: Made, seal: Seal): Promise<KeyRecord> {
+    const begin = (persistence: KeyRecord["persistence"]): KeyRecord => {
+      return { ...made, id: crypto.randomUUID(), createdAt: Date.now(), state: "new", rev: 0, persistence };
+    };
     if (this.storage) {
-      const record = begin(made, "indexeddb");
+      const record = begin("indexeddb");
       try {
         const stored = { ...record, secret: await seal(this.storage, record) };
         await this.storage.add(stored);
@@ -60,42 +58,34 @@ export class Keyring {
         this.#note(step(record, { type: "end", reason: "removed", now: Date.now() })!);
       }
     }
-    const record = begin(made, "memory");
+    const record = begin("memory");
     await this.#memory.add(record);
     return this.#changed(record);
   }
 
-  /** A new key that is to take the place of `old`, fit to be kept where that is. It is nowhere yet. */
-  async successor(old: KeyRecord, made: Made, seal: Seal): Promise<KeyRecord> {
-    const record = begin(made, old.persistence);
-    if (old.persistence === "memory") return record;
-    return { ...record, secret: await seal(this.storage!, record).catch(() => Promise.reject(storageFailed())) };
+  /** A secret as it may rest where the record of this key does. */
+  async sealed(record: KeyRecord, { publicKey, secret }: Made, seal: Seal): Promise<Secret> {
+    if (record.persistence === "memory") return secret;
+    return seal(this.storage!, { ...record, publicKey, secret }).catch(() => Promise.reject(storageFailed()));
   }
 
   /**
-   * Puts a key in the place of `old`, whose session was refreshed for it; see {@link replace}. What became of the two is
-   * one transaction. After `STORAGE_FAILED` nothing of it is known, and whoever looks next will see.
+   * Takes in what a refresh of `record` has made, in one transaction; see {@link refreshed}. Resolves to the record which
+   * is to end the session that is too many. After `STORAGE_FAILED` nothing is known of it, and whoever looks next will see.
    */
-  async replace(old: KeyRecord, next: KeyRecord, holder: string): Promise<void> {
-    const change = (found: KeyRecord) => (after = replace(later(found, this.#known.get(old.id)), next, old.session!, holder, Date.now()));
-    let after: KeyRecord[] = [];
+  async refresh(record: KeyRecord, made: Refreshed, holder: string): Promise<KeyRecord> {
+    const known = this.#known.get(record.id);
+    const change = (found: KeyRecord) => (after = refreshed(later(found, known), record.session!, made, holder, Date.now()));
+    let after: [KeyRecord, KeyRecord] | undefined;
     try {
-      const home = this.#home(old.id);
-      await home.update(old.id, change);
-      if (after.length === 0) {
-        after = [change({ ...old, state: "ended" })[1]]; // the browser has dropped the old one: the new one ends its session
-        await home.add(after[0]!);
-      }
+      const home = this.#home(record.id);
+      await home.update(record.id, change);
+      if (!after) await home.add(change({ ...record, state: "ended" })[1]); // dropped by the browser meanwhile
     } catch {
       throw storageFailed();
     }
-    for (const record of after.reverse()) this.#changed(record); // a page that hears of a successor finds it
-  }
-
-  /** The key that an id stands for: that which has taken its place, if one has. Rejects as `find` does. */
-  async current(id: string): Promise<KeyRecord> {
-    const record = await this.find(id);
-    return record.next === undefined ? record : this.current(record.next);
+    this.#note(after![1]);
+    return this.#changed(after![0]) && after![1];
   }
 
   /** The record of an id, whatever its state. Rejects with `KEY_NOT_FOUND`, `KEY_LOST`, or `STORAGE_FAILED`. */
@@ -142,8 +132,8 @@ export class Keyring {
         if (!there.has(id) && state !== "ended") this.#see(id, await this.#home(id).get(id)); // it may have come since
       }
       this.#looked = true;
-      for (const { id, endedAt } of records) {
-        if (endedAt === undefined || Math.abs(Date.now() - endedAt) < forgottenMs) continue; // or the clock was wrong
+      for (const { id, endedAt, unseen } of records) {
+        if (endedAt === undefined || (!unseen && Math.abs(Date.now() - endedAt) < forgottenMs)) continue; // or the clock was wrong
         await this.storage!.update(id, ({ state }) => (state === "ended" ? null : undefined));
       }
     } catch {
@@ -215,17 +205,18 @@ export class Keyring {
     if (state === "active") {
       // What was there before this worker is no news.
       const isNews = known ? wasLost || known.session?.id !== session?.id : this.#looked;
-      if (isNews) this.#tell(record, { type: "started" });
+      const isSame = known === undefined || known.publicKey === record.publicKey;
+      if (isNews) this.#tell(record, { type: isSame ? "started" : "refreshed" });
     } else if (state !== known?.state) {
-      if (state === "leaving") this.#tell(record, record.next === undefined ? { type: "leaving" } : { type: "refreshed", by: record.next });
+      if (state === "leaving") this.#tell(record, { type: "leaving" });
       else if (known && reason) this.#tell(record, { type: "ended", reason });
     }
     return record;
   }
 
   /** Keys without a session are no news to the page. */
-  #tell({ id, session, surplus }: KeyRecord, news: News) {
-    if (session && !surplus) this.#listeners.onEvent({ key: id, session, ...news });
+  #tell({ id, session, unseen }: KeyRecord, news: { type: "started" | "refreshed" | "leaving" } | { type: "ended"; reason: EndReason }) {
+    if (session && !unseen) this.#listeners.onEvent({ key: id, session, ...news });
   }
 
 }

@@ -3,7 +3,9 @@
  * looks at the record as it then is, so two tabs cannot disagree. States only go forward.
  *
  *     new ──bind──▶ active ──leave──▶ leaving ──end──▶ ended      (end: from each of the others)
- *                          ──replaced─▶ leaving, and another key is active in its place
+ *
+ * A refresh leaves a record `active` with another half that signs and another session; what it had before goes to a
+ * record of its own, which is `leaving` from its beginning. See {@link refreshed}.
  *
  * A `leaving` key signs the end of its own session and nothing else; an ended one has no secret any more, and stays
  * as a tombstone, for tabs that wake later.
@@ -43,10 +45,8 @@ export interface KeyRecord {
   readonly dueAt?: number;
   /** Of `active`: a refresh was signed whose outcome is not known. Until then a session too many may turn up at Grid. */
   readonly strays?: number | undefined;
-  /** The key that has taken its place. */
-  readonly next?: string;
-  /** Made by a refresh that another tab had won: it ends its own session, and the page never heard of it. */
-  readonly surplus?: true;
+  /** Of `leaving`: what a refresh has left over. The page has never heard of it. */
+  readonly unseen?: true;
   /** Of `ended`. */
   readonly reason?: EndReason;
   readonly endedAt?: number;
@@ -76,7 +76,6 @@ const from: Record<Exclude<Move["type"], "end"> | EndReason, readonly State[]> =
   leave: ["active"],
   lease: ["active", "leaving"],
   doubt: ["active"],
-  replaced: ["leaving"],
   "signed-out": ["leaving"],
   revoked: ["active", "leaving"],
   expired: ["new", "active", "leaving"],
@@ -91,11 +90,11 @@ export function step(record: KeyRecord, move: Move): KeyRecord | undefined {
   const after = { ...record, rev: record.rev + 1 };
   switch (move.type) {
     case "bind":
-      return bound(after, move.session, move.now);
+      return { ...after, state: "active", session: move.session, dueAt: due(move.session, move.now) };
     case "accept":
       return record.organizationId === undefined ? { ...after, organizationId: move.organizationId } : undefined;
     case "leave": // the tab that signs out is the first to tell Grid, and shows it
-      return left(record, move.holder, move.now);
+      return { ...after, state: "leaving", lease: { holder: move.holder, until: move.now + leaseMs } };
     case "lease": {
       const { holder, now } = move;
       const left = (record.lease?.until ?? 0) - now;
@@ -111,29 +110,35 @@ export function step(record: KeyRecord, move: Move): KeyRecord | undefined {
       // It may have been bound to another one since that was judged.
       if (isOther && (reason === "expired" || reason === "revoked")) return undefined;
       const { secret: _, lease: __, ...tombstone } = after;
-      return { ...tombstone, state: "ended", reason: record.next ? "replaced" : reason, endedAt: now };
+      return { ...tombstone, state: "ended", reason, endedAt: now };
     }
   }
 }
 
-/** A key with its session, of which there is enough left to be refreshed. */
-export function bound(record: KeyRecord, session: SessionBinding, now: number): KeyRecord {
-  const ends = Date.parse(session.expiresAt);
-  return { ...record, state: "active", session, dueAt: ends - Math.min(leadMs, Math.max(0, ends - now) / 3) };
+/** When a session should be refreshed. */
+export function due({ expiresAt }: SessionBinding, now: number): number {
+  const ends = Date.parse(expiresAt);
+  return ends - Math.min(leadMs, Math.max(0, ends - now) / 3);
 }
 
-/** A key that is to end its session, and who begins with that. */
-function left(record: KeyRecord, holder: string, now: number): KeyRecord {
-  return { ...record, rev: record.rev + 1, state: "leaving", lease: { holder, until: now + leaseMs } };
-}
+/** What a refresh has made: a half that signs, and the session for it. */
+export type Refreshed = Pick<KeyRecord, "publicKey" | "dueAt" | "strays"> & { secret: Secret; session: SessionBinding };
 
 /**
- * Two keys after the session of `old` was refreshed for `next`. Where `old` was signed out meanwhile, bound anew, or
- * refreshed by another tab, whose lease it then was, there is one session too many: that of `next`.
+ * The record after a refresh of the session `before`, and another one, which is to end the session that is too many: the
+ * one before. Where the key was signed out meanwhile, bound anew, or refreshed by another tab, whose lease it then was,
+ * it is the one that was made.
  */
-export function replace(old: KeyRecord, next: KeyRecord, refreshed: SessionBinding, holder: string, now: number): [KeyRecord, KeyRecord] {
-  const isOurs = old.state === "active" && old.session!.id === refreshed.id && old.lease?.holder === holder;
-  return isOurs ? [{ ...left(old, holder, now), next: next.id, strays: undefined }, next] : [old, { ...left(next, holder, now), surplus: true }];
+export function refreshed(record: KeyRecord, before: SessionBinding, made: Refreshed, holder: string, now: number): [KeyRecord, KeyRecord] {
+  const { curve, createdAt, persistence, organizationId, lease } = record;
+  const isOurs = record.state === "active" && record.session!.id === before.id && lease?.holder === holder;
+  const { publicKey, secret, session } = isOurs ? record : made;
+  const leftOver: KeyRecord = {
+    id: crypto.randomUUID(), curve, publicKey, createdAt, persistence, secret: secret!, session: session!, rev: 0,
+    ...(organizationId !== undefined && { organizationId }),
+    state: "leaving", unseen: true, lease: { holder, until: now + leaseMs },
+  };
+  return [isOurs ? { ...record, ...made, rev: record.rev + 1 } : record, leftOver];
 }
 
 /** Whichever of two copies of a record is further on in the key's life; the first where there is no difference. */

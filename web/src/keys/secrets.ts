@@ -164,8 +164,8 @@ export async function withKey<T>(module: RawModule, storage: Storage | undefined
 }
 
 /** The additional data ties a ciphertext to its key: none can be passed off as another's. */
-function algorithm({ curve, publicKey, id }: KeyRecord, iv: Uint8Array<ArrayBuffer>): AesGcmParams {
-  const additionalData = new TextEncoder().encode(["gridsigner/key/1", curve, publicKey, id].join("|"));
+function algorithm({ curve, publicKey }: KeyRecord, iv: Uint8Array<ArrayBuffer>): AesGcmParams {
+  const additionalData = new TextEncoder().encode(["gridsigner/key/2", curve, publicKey].join("|"));
   return { name: "AES-GCM", iv, additionalData };
 }
 

@@ -79,7 +79,7 @@ export class IndexedDB implements Storage {
 
   #open(): Promise<IDBDatabase> {
     const opened = new Promise<IDBDatabase>((resolve, reject) => {
-      const request = indexedDB.open(this.#name, 2);
+      const request = indexedDB.open(this.#name, 3);
       request.onupgradeneeded = () => {
         const database = request.result;
         for (const old of [...database.objectStoreNames]) database.deleteObjectStore(old); // nothing was released
