@@ -18,48 +18,74 @@ import (
 // the oldest.
 const maxChallenges = 32
 
-// operation is what an endpoint asks of the signed retry.
+// operation is one signed operation as a request asks for it. All that the
+// endpoints differ in is in here: signedRetry does the rest.
 type operation struct {
-	resource   string // method and path: what a challenge is good for
-	kind       string // "type" of the challenge
 	account    *account
+	kind       string // "type" of the challenge; empty where Grid has none
 	activity   string // activity type and parameters: what is to be signed
-	parameters any
-	signers    []*session
-	apply      func() reply
+	parameters map[string]any
+	signers    []*session // whose keys may sign
+
+	// check tells what stands in the way as things are. It is asked on both legs
+	// and, of an operation that was left in process, when that takes effect.
+	// Nil: nothing does.
+	check func(now time.Time) error
+
+	// apply does what was signed. It fails on a fault of the simulator only.
+	apply func(now time.Time) (reply, error)
+}
+
+func (op operation) possible(now time.Time) error {
+	if op.check == nil {
+		return nil
+	}
+	return op.check(now)
+}
+
+// resource is what a challenge is good for.
+type resource struct {
+	target  string // method and path
+	account *account
 }
 
 // challenge is a payload that waits for its signature.
 type challenge struct {
 	requestID string
-	resource  string
+	resource  resource
 	body      [sha256.Size]byte // of leg 1; leg 2 must be equal
 	payload   string
 	expires   time.Time
 	spent     bool
 
-	// Once a signed request was accepted but is answered with PROCESSING: its
-	// signature header, and how many such answers it got.
+	// Once a signed request was accepted: what it asked for until that takes
+	// effect, and then what became of it. Where there are PROCESSING answers its
+	// signature header is kept, for resends to be known by.
+	op       *operation
+	answer   reply
+	failure  error
 	accepted string
-	replies  int
+	replies  int       // PROCESSING answers so far
+	settles  time.Time // when it takes effect if nobody asks again
 }
 
 // challengeBook holds the challenges of all resources.
 type challengeBook struct {
 	byRequestID map[string]*challenge
-	byResource  map[string][]*challenge // oldest first
+	byResource  map[resource][]*challenge // oldest first
+	underway    []*challenge              // in process, the first to settle first
 }
 
 func newChallengeBook() challengeBook {
-	return challengeBook{make(map[string]*challenge), make(map[string][]*challenge)}
+	return challengeBook{byRequestID: make(map[string]*challenge), byResource: make(map[resource][]*challenge)}
 }
 
-func (b challengeBook) add(c *challenge) {
+func (b *challengeBook) add(c *challenge) {
 	pending := append(b.byResource[c.resource], c)
 	if len(pending) > maxChallenges {
 		// One in process goes last: its resends must find it.
 		oldest := max(0, slices.IndexFunc(pending[:maxChallenges], func(c *challenge) bool { return c.accepted == "" }))
-		delete(b.byRequestID, pending[oldest].requestID)
+		b.drop(pending[oldest])
 		pending = slices.Delete(pending, oldest, oldest+1)
 	}
 	b.byRequestID[c.requestID] = c
@@ -67,29 +93,47 @@ func (b challengeBook) add(c *challenge) {
 }
 
 // forget drops the challenges of a resource that is gone.
-func (b challengeBook) forget(resource string) {
-	for _, c := range b.byResource[resource] {
-		delete(b.byRequestID, c.requestID)
+func (b *challengeBook) forget(r resource) {
+	for _, c := range b.byResource[r] {
+		b.drop(c)
 	}
-	delete(b.byResource, resource)
+	delete(b.byResource, r)
 }
 
-// match finds the challenge that a signed request answers. One in process does
-// not expire, nor does it stand in the way of another: a client that lost the
-// answer must be able to start again from leg 1.
-func (b challengeBook) match(requestID, resource string, now time.Time) (*challenge, error) {
-	c := b.byRequestID[requestID]
-	switch {
-	case c == nil:
-		return nil, challengeUnknown
-	case c.resource != resource:
-		return nil, challengeElsewhere
-	case c.spent:
-		return nil, challengeConsumed
-	case c.accepted == "" && !now.Before(c.expires):
-		return nil, challengeExpired
+// drop takes a challenge out of everything but the list of its resource.
+func (b *challengeBook) drop(c *challenge) {
+	delete(b.byRequestID, c.requestID)
+	b.stop(c)
+}
+
+// stop ends that a challenge is in process, if it is.
+func (b *challengeBook) stop(c *challenge) {
+	b.underway = slices.DeleteFunc(b.underway, func(other *challenge) bool { return other == c })
+}
+
+// process keeps a challenge in process until it settles.
+func (b *challengeBook) process(c *challenge, settles time.Time) {
+	b.stop(c)
+	c.settles = settles
+	b.underway = append(b.underway, c)
+}
+
+// signed is the handler of an operation that needs a signature. prepare reads
+// the request as far as it goes without one: its body, its id and what that id
+// is of.
+func signed(prepare func(*Sim, request) (operation, error)) handler {
+	return func(s *Sim, req request) (reply, error) {
+		headers, err := readSignatureHeaders(req.header)
+		if err != nil {
+			return reply{}, err
+		}
+		req.firstLeg = headers.absent()
+		op, err := prepare(s, req)
+		if err != nil {
+			return reply{}, err
+		}
+		return s.signedRetry(req, headers, op)
 	}
-	return c, nil
 }
 
 // signedRetry runs one leg. Without the two headers it issues a challenge;
@@ -99,6 +143,9 @@ func (b challengeBook) match(requestID, resource string, now time.Time) (*challe
 func (s *Sim) signedRetry(req request, headers signatureHeaders, op operation) (reply, error) {
 	switch {
 	case headers.absent():
+		if err := op.possible(req.now); err != nil {
+			return reply{}, err
+		}
 		return s.issue(req, op), nil
 	case headers.requestID == "":
 		return reply{}, requestIDMissing
@@ -111,44 +158,89 @@ func (s *Sim) signedRetry(req request, headers signatureHeaders, op operation) (
 	if err != nil {
 		return reply{}, err
 	}
-	c, err := s.challenges.match(headers.requestID, op.resource, req.now)
-	if err != nil {
+	c := s.challenges.byRequestID[headers.requestID]
+	switch {
+	case c == nil:
+		return reply{}, challengeUnknown
+	case c.resource != resource{req.target, op.account}:
+		return reply{}, challengeElsewhere
+	case c.accepted == headers.signature && c.body == sha256.Sum256(req.body):
+		// Known by its bytes and not judged again: its signer may be gone by now,
+		// the decision stands.
+		return s.proceed(c, req.now)
+	case c.spent:
+		return reply{}, challengeConsumed
+	case c.accepted == "" && !req.now.Before(c.expires):
+		return reply{}, challengeExpired
+	}
+	if err := op.possible(req.now); err != nil {
 		return reply{}, err
 	}
-	if err := s.checkLeg(c, req, headers, sig, op.signers); err != nil {
+	if err := s.checkLeg(c, req, sig, op.signers); err != nil {
 		c.spent = s.cfg.ConsumeOnFailure && c.accepted == ""
 		return reply{}, err
 	}
-	if c.replies < s.cfg.ProcessingReplies {
+	c.op = &op
+	if s.cfg.ProcessingReplies > 0 {
 		c.accepted = headers.signature
-		c.replies++
-		return reply{http.StatusOK, map[string]string{"status": "PROCESSING"}}, nil
 	}
-	c.spent = true
-	return op.apply(), nil
+	return s.proceed(c, req.now)
 }
 
-// checkLeg checks leg 2 against its challenge. A request that was accepted
-// before is known by its bytes and not judged again: its signer may be gone by
-// now, the decision stands.
-func (s *Sim) checkLeg(c *challenge, req request, headers signatureHeaders, sig walletSignature, signers []*session) error {
-	if sha256.Sum256(req.body) != c.body {
+// checkLeg checks leg 2 against its challenge. One in process is not for another
+// signature. Nor does it stand in the way of another challenge: a client that
+// lost the answer must be able to start again from leg 1.
+func (s *Sim) checkLeg(c *challenge, req request, sig walletSignature, signers []*session) error {
+	switch {
+	case sha256.Sum256(req.body) != c.body:
 		return boundBodyDiffers
-	}
-	if c.accepted != "" {
-		if headers.signature != c.accepted {
-			return processingOtherStamp
-		}
-		return nil
+	case c.accepted != "":
+		return processingOtherStamp
 	}
 	return s.checkSigner(sig, c.payload, signers)
+}
+
+// proceed answers a request that was accepted: as often as configured with
+// PROCESSING, and then with what became of it.
+func (s *Sim) proceed(c *challenge, now time.Time) (reply, error) {
+	if !c.spent && c.replies < s.cfg.ProcessingReplies {
+		c.replies++
+		s.challenges.process(c, now.Add(s.cfg.ProcessingTime))
+		return reply{http.StatusOK, map[string]string{"status": "PROCESSING"}}, nil
+	}
+	if !c.spent {
+		s.settle(c, now)
+	}
+	return c.answer, c.failure
+}
+
+// settle lets an accepted operation take effect, unless something came in its
+// way since.
+func (s *Sim) settle(c *challenge, now time.Time) {
+	c.spent = true
+	s.challenges.stop(c)
+	if c.failure = c.op.possible(now); c.failure == nil {
+		c.answer, c.failure = c.op.apply(now)
+	}
+	c.op = nil
+}
+
+// settleDue settles what nobody asked about for long enough, each at its time.
+func (s *Sim) settleDue(now time.Time) {
+	for len(s.challenges.underway) > 0 && !now.Before(s.challenges.underway[0].settles) {
+		c := s.challenges.underway[0]
+		s.dropExpired(c.settles) // which may take c along
+		if slices.Contains(s.challenges.underway, c) {
+			s.settle(c, c.settles)
+		}
+	}
 }
 
 // issue is leg 1.
 func (s *Sim) issue(req request, op operation) reply {
 	c := &challenge{
 		requestID: uuid.NewString(),
-		resource:  op.resource,
+		resource:  resource{req.target, op.account},
 		body:      sha256.Sum256(req.body),
 		expires:   expiry(req.now, s.cfg.ChallengeTTL),
 	}
@@ -160,7 +252,7 @@ func (s *Sim) issue(req request, op operation) reply {
 	}
 	s.challenges.add(c)
 	return reply{http.StatusAccepted, struct {
-		Type          string `json:"type"`
+		Type          string `json:"type,omitempty"`
 		PayloadToSign string `json:"payloadToSign"`
 		RequestID     string `json:"requestId"`
 		ExpiresAt     string `json:"expiresAt"`
@@ -168,17 +260,17 @@ func (s *Sim) issue(req request, op operation) reply {
 }
 
 // activityPayload is the payload of today: compact JSON, keys sorted at every
-// level.
+// level, as encoding/json sorts those of maps.
 func (s *Sim) activityPayload(now time.Time, op operation) string {
 	// Two challenges of the same millisecond would have the same payload, and a
 	// signature for one would do for the other.
 	s.lastStampMs = max(s.lastStampMs+1, now.UnixMilli())
-	payload, _ := json.Marshal(struct { // of strings: cannot fail
-		OrganizationID string `json:"organizationId"`
-		Parameters     any    `json:"parameters"`
-		TimestampMs    string `json:"timestampMs"`
-		Type           string `json:"type"`
-	}{op.account.organizationID, op.parameters, strconv.FormatInt(s.lastStampMs, 10), op.activity})
+	payload, _ := json.Marshal(map[string]any{ // of strings: cannot fail
+		"organizationId": op.account.organizationID,
+		"parameters":     op.parameters,
+		"timestampMs":    strconv.FormatInt(s.lastStampMs, 10),
+		"type":           op.activity,
+	})
 	return string(payload)
 }
 

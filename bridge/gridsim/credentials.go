@@ -1,39 +1,88 @@
 package gridsim
 
 import (
+	"crypto/sha256"
 	"encoding/json"
-	"math"
 	"net/http"
-	"strconv"
+	"slices"
 	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/time/rate"
 )
 
-const typeOAuth = "OAUTH"
+// The types of credentials.
+const (
+	typeOAuth    = "OAUTH"
+	typeEmailOTP = "EMAIL_OTP"
+	typeSMSOTP   = "SMS_OTP"
+	typePasskey  = "PASSKEY"
+)
+
+// maxCredentials is how many credentials an account can have at once.
+const maxCredentials = 64
+
+// maxRegistrations is how many used registration challenges of passkeys are
+// remembered.
+const maxRegistrations = 1024
 
 // credential is a way to sign in to an account.
 type credential struct {
 	id, kind, nickname string
 	account            *account
-	identity           OIDCIdentity
+	payloadID          string // its name in payloads
 	created            time.Time
+
+	identity  OIDCIdentity // of an OAUTH credential
+	passkeyID string       // of a PASSKEY credential: base64url, as submitted
+
+	attempts *rate.Limiter // of signing in, with Config.RateLimit
 }
 
 // authMethod is a credential on the wire.
 type authMethod struct {
-	ID        string `json:"id"`
-	AccountID string `json:"accountId"`
-	Type      string `json:"type"`
-	Nickname  string `json:"nickname"`
-	CreatedAt string `json:"createdAt"`
-	UpdatedAt string `json:"updatedAt"`
+	ID           string `json:"id"`
+	AccountID    string `json:"accountId"`
+	Type         string `json:"type"`
+	CredentialID string `json:"credentialId,omitempty"`
+	Nickname     string `json:"nickname"`
+	CreatedAt    string `json:"createdAt"`
+	UpdatedAt    string `json:"updatedAt"`
 }
 
-// addCredential registers an OAUTH credential.
-func (s *Sim) addCredential(a *account, id, nickname string, identity OIDCIdentity) *credential {
-	c := &credential{id: id, kind: typeOAuth, nickname: nickname, account: a, identity: identity, created: s.now()}
-	s.credentials[id] = c
-	a.credentials = append(a.credentials, c)
-	return c
+func (c *credential) wire() authMethod {
+	return authMethod{
+		ID:           c.id,
+		AccountID:    c.account.id,
+		Type:         c.kind,
+		CredentialID: c.passkeyID,
+		Nickname:     c.nickname,
+		CreatedAt:    timestamp(c.created),
+		UpdatedAt:    timestamp(c.created),
+	}
+}
+
+// keepCredential makes a credential one of its account's.
+func (s *Sim) keepCredential(c *credential) {
+	if n := s.cfg.RateLimit; n > 0 {
+		c.attempts = rate.NewLimiter(rate.Limit(float64(n)/60), n)
+	}
+	s.credentials[c.id] = c
+	c.account.credentials = append(c.account.credentials, c)
+}
+
+// countAttempt counts an attempt to sign in. One too many does not count.
+func (c *credential) countAttempt(now time.Time) error {
+	if c.attempts == nil {
+		return nil
+	}
+	attempt := c.attempts.ReserveN(now, 1)
+	wait := attempt.DelayFrom(now)
+	if wait == 0 {
+		return nil
+	}
+	attempt.CancelAt(now)
+	return retryLater{attemptsExhausted, wait}
 }
 
 // listCredentials serves GET /auth/credentials, with the same rules as
@@ -46,90 +95,220 @@ func (s *Sim) listCredentials(req request) (reply, error) {
 	list := []authMethod{} // never null
 	if a := s.accounts[id]; a != nil {
 		for _, c := range a.credentials {
-			list = append(list, authMethod{
-				ID:        c.id,
-				AccountID: a.id,
-				Type:      c.kind,
-				Nickname:  c.nickname,
-				CreatedAt: timestamp(c.created),
-				UpdatedAt: timestamp(c.created),
-			})
+			list = append(list, c.wire())
 		}
 	}
 	return reply{http.StatusOK, map[string]any{"data": list}}, nil
 }
 
-// verifyCredential serves POST /auth/credentials/{id}/verify for OAUTH: one
-// call, no challenge. The two signature headers mean nothing here and are not
-// looked at. Every success starts another session.
-func (s *Sim) verifyCredential(req request) (reply, error) {
-	body, err := req.jsonBody()
-	if err != nil {
-		return reply{}, err
-	}
-	if err := checkVerifyBody(body); err != nil {
-		return reply{}, err
-	}
-	kind, _ := stringField(body, "type")
-	token, _ := stringField(body, "oidcToken")
-	clientKey, _ := stringField(body, "clientPublicKey")
-	var key compressedKey
-	if kind == typeOAuth {
-		if key, err = s.parseClientKey(clientKey); err != nil {
-			return reply{}, err
-		}
-	}
-	if !isID("AuthMethod", req.id) {
-		return reply{}, credentialIDMalformed
-	}
-	c := s.credentials[req.id]
-	if c == nil {
-		return reply{}, credentialUnknown
-	}
-	if kind != c.kind {
-		return reply{}, typeMismatch
-	}
-	claims, err := parseOIDCToken(token)
-	if err != nil {
-		return reply{}, err
-	}
-	if err := claims.check(c.identity, clientKey, req.now); err != nil {
-		return reply{}, err
-	}
-	if len(c.account.sessions) >= maxSessions {
-		// All sessions live equally long, so the oldest is the next to expire.
-		wait := c.account.sessions[0].expires.Sub(req.now)
-		req.out.Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
-		return reply{}, sessionsExhausted
-	}
-	return reply{http.StatusOK, s.addSession(req.now, c, key).wire()}, nil
+// addition is a credential to be added, and what is signed for it.
+type addition struct {
+	credential *credential
+	activity   string
+	parameters map[string]any // but for the userId, which all have
+
+	registration [sha256.Size]byte // of the challenge of a passkey
 }
 
-// checkVerifyBody checks that the body has a type and what this type requires.
-// All types but OAUTH are refused later, because no credential here has them.
-func checkVerifyBody(body map[string]json.RawMessage) error {
+// addCredential serves POST /auth/credentials. Any active session of the account
+// may sign.
+func (s *Sim) addCredential(req request) (operation, error) {
+	body, err := req.jsonBody()
+	if err != nil {
+		return operation{}, err
+	}
+	read, err := additionOf(body)
+	if err != nil {
+		return operation{}, err
+	}
+	id, ok := stringField(body, "accountId")
+	switch {
+	case !ok:
+		return operation{}, accountIDMissing
+	case !isID("InternalAccount", id):
+		return operation{}, accountIDMalformed
+	}
+	a := s.accounts[id]
+	if a == nil {
+		return operation{}, accountUnknown
+	}
+	add, err := read(req)
+	if err != nil {
+		return operation{}, err
+	}
+	c := add.credential
+	c.account = a
+	add.parameters["userId"] = a.userID
+	return operation{
+		account:    a,
+		kind:       c.kind,
+		activity:   add.activity,
+		parameters: add.parameters,
+		signers:    a.sessions,
+		check:      func(time.Time) error { return s.checkAddition(add) },
+		apply: func(now time.Time) (reply, error) {
+			added := addedCredential{}
+			if c.sendsCodes() {
+				if added.OTPTarget, err = s.newOTPTarget(); err != nil {
+					return reply{}, err
+				}
+			}
+			c.id, c.payloadID, c.created = "AuthMethod:"+uuid.NewString(), payloadID("credential_"), now
+			s.keepCredential(c)
+			if c.kind == typePasskey {
+				s.registrations = append(s.registrations, add.registration)
+				s.registrations = slices.Delete(s.registrations, 0, max(0, len(s.registrations)-maxRegistrations))
+			}
+			added.authMethod = c.wire()
+			return reply{http.StatusCreated, added}, nil
+		},
+	}, nil
+}
+
+// addedCredential is the answer to what adds a credential.
+type addedCredential struct {
+	authMethod
+	OTPTarget string `json:"otpEncryptionTargetBundle,omitempty"`
+}
+
+// additionOf checks that the body has a type and what this type requires, and
+// returns what reads the rest, once the account is known to exist.
+func additionOf(body map[string]json.RawMessage) (func(request) (addition, error), error) {
 	kind, ok := stringField(body, "type")
 	switch {
 	case !ok:
-		return typeMissing
-	case kind == "EMAIL_OTP" || kind == "SMS_OTP":
-		if !hasStrings(body, "encryptedOtpBundle") {
-			return otpBundleMissing
-		}
+		return nil, typeMissing
+	case kind == typeEmailOTP || kind == typeSMSOTP:
+		return func(request) (addition, error) { return contactAddition(kind), nil }, nil
 	case kind == typeOAuth:
-		if !hasStrings(body, "oidcToken") {
-			return tokenMissing
+		token, ok := stringField(body, "oidcToken")
+		if !ok {
+			return nil, tokenMissing
 		}
-		if !hasStrings(body, "clientPublicKey") {
-			return clientKeyMissing
+		return func(req request) (addition, error) { return oauthAddition(token, req) }, nil
+	case kind == typePasskey:
+		passkey, err := readPasskey(body)
+		if err != nil {
+			return nil, err
 		}
-	case kind == "PASSKEY":
-		assertion, err := parseObject(body["assertion"], assertionMalformed, assertionMalformed)
-		if err != nil || !hasStrings(assertion, "credentialId", "clientDataJson", "authenticatorData", "signature") {
-			return assertionMalformed
+		return func(request) (addition, error) { return passkey.addition() }, nil
+	}
+	return nil, typeUnknown
+}
+
+// oauthAddition adds the identity of a token. No nonce is asked for, since there
+// is no key yet. The token must be fresh on the first leg: until the second, a
+// person signs.
+func oauthAddition(token string, req request) (addition, error) {
+	claims, err := parseOIDCToken(token)
+	if err != nil {
+		return addition{}, err
+	}
+	if req.firstLeg {
+		if err := claims.checkAge(req.now); err != nil {
+			return addition{}, err
 		}
-	default:
-		return typeUnknown
+	}
+	nickname := claims.email
+	if nickname == "" {
+		nickname = claims.identity.Subject
+	}
+	return addition{
+		credential: &credential{kind: typeOAuth, nickname: nickname, identity: claims.identity},
+		activity:   "ACTIVITY_TYPE_CREATE_OAUTH_PROVIDERS",
+		parameters: map[string]any{"oauthProviders": []map[string]string{
+			{"oidcToken": token, "providerName": providers[claims.identity.Issuer]},
+		}},
+	}, nil
+}
+
+// checkAddition tells whether the account, as it is, can have the credential.
+func (s *Sim) checkAddition(add addition) error {
+	c := add.credential
+	// Only OAUTH credentials have an identity. Of the others this is whether there
+	// is one of the kind.
+	has := slices.ContainsFunc(c.account.credentials, func(other *credential) bool {
+		return other.kind == c.kind && other.identity == c.identity
+	})
+	switch {
+	case c.sendsCodes() && has:
+		return contacts[c.kind].exists
+	case c.kind == typeOAuth && has:
+		return identityExists
+	case c.kind == typePasskey && s.hasPasskey(c.passkeyID):
+		return passkeyExists
+	case c.kind == typePasskey && slices.Contains(s.registrations, add.registration):
+		return registrationUsed
+	case len(c.account.credentials) >= maxCredentials:
+		return credentialsExhausted
 	}
 	return nil
+}
+
+// hasPasskey tells whether any account has the passkey: WebAuthn wants their ids
+// to differ between users too.
+func (s *Sim) hasPasskey(id string) bool {
+	for _, c := range s.credentials {
+		if c.passkeyID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// removeCredential serves DELETE /auth/credentials/{id}. A session of another
+// credential of the account must sign, so that what is left is known to work.
+func (s *Sim) removeCredential(req request) (operation, error) {
+	if err := req.noBody(); err != nil {
+		return operation{}, err
+	}
+	if !isID("AuthMethod", req.id) {
+		return operation{}, credentialIDMalformed
+	}
+	c := s.credentials[req.id]
+	if c == nil {
+		return operation{}, credentialUnknown
+	}
+	op := operation{
+		account: c.account,
+		kind:    c.kind,
+		signers: slices.DeleteFunc(slices.Clone(c.account.sessions), func(v *session) bool { return v.issuer == c }),
+		check: func(time.Time) error {
+			if len(c.account.credentials) == 1 {
+				return lastCredential
+			}
+			return nil
+		},
+		apply: func(time.Time) (reply, error) {
+			s.dropCredential(c)
+			return reply{status: http.StatusNoContent}, nil
+		},
+	}
+	op.activity, op.parameters = c.removal()
+	op.parameters["userId"] = c.account.userID
+	return op, nil
+}
+
+// removal is what is signed to remove the credential, but for the userId.
+func (c *credential) removal() (activity string, parameters map[string]any) {
+	switch c.kind {
+	case typeOAuth:
+		return "ACTIVITY_TYPE_DELETE_OAUTH_PROVIDERS", map[string]any{"providerIds": []string{c.payloadID}}
+	case typePasskey:
+		return "ACTIVITY_TYPE_DELETE_AUTHENTICATORS", map[string]any{"authenticatorIds": []string{c.payloadID}}
+	}
+	contact := contacts[c.kind]
+	return contact.activity, map[string]any{contact.parameter: ""}
+}
+
+// dropCredential removes a credential, and ends the sessions that it started.
+func (s *Sim) dropCredential(c *credential) {
+	for _, v := range slices.Clone(c.account.sessions) {
+		if v.issuer == c {
+			s.endSession(v)
+		}
+	}
+	delete(s.credentials, c.id)
+	c.account.credentials = slices.DeleteFunc(c.account.credentials, func(other *credential) bool { return other == c })
+	s.challenges.forget(resource{http.MethodDelete + " /auth/credentials/" + c.id, c.account})
 }

@@ -1,6 +1,7 @@
 package gridsim
 
 import (
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"encoding/hex"
@@ -70,19 +71,36 @@ func parseP256(key compressedKey) *ecdsa.PublicKey {
 	return public
 }
 
-// parseClientKey reads a clientPublicKey, which is compressed in both profiles;
-// see the package comment. Grid allows upper-case hex in it.
-func (s *Sim) parseClientKey(text string) (key compressedKey, err error) {
+// compress returns a point of 65 bytes as a compressed key.
+func compress(point []byte) (key compressedKey) {
+	key[0] = 2 + point[64]&1
+	copy(key[1:], point[1:33])
+	return key
+}
+
+// clientKey is a clientPublicKey. A compressed one is held by the client and
+// becomes the session's key. An uncompressed one, which is P-256 alone, is what
+// the key that Grid makes for the session is sealed to.
+type clientKey struct {
+	held   compressedKey
+	sealTo *ecdh.PublicKey // nil if compressed
+}
+
+// parseClientKey reads a clientPublicKey. Grid allows upper-case hex in it.
+func (s *Sim) parseClientKey(text string) (key clientKey, err error) {
 	raw, err := hex.DecodeString(text)
 	switch {
 	case err == nil && len(raw) == 65 && raw[0] == 4:
-		return key, clientKeySealed
-	case err != nil || len(raw) != len(key) || raw[0] != 2 && raw[0] != 3:
+		if key.sealTo, err = ecdh.P256().NewPublicKey(raw); err != nil {
+			return key, clientKeyOffCurve
+		}
+		return key, nil
+	case err != nil || len(raw) != len(key.held) || raw[0] != 2 && raw[0] != 3:
 		return key, clientKeyMalformed
 	}
-	key = compressedKey(raw)
+	key.held = compressedKey(raw)
 	for _, c := range s.curves {
-		if c.contains(key) {
+		if c.contains(key.held) {
 			return key, nil
 		}
 	}

@@ -3,6 +3,7 @@ package gridsim
 import (
 	"errors"
 	"net/http"
+	"time"
 )
 
 // The codes of Grid's error envelope that occur here.
@@ -14,10 +15,14 @@ const (
 	codeBodyMismatch      = "WALLET_SIGNATURE_BODY_MISMATCH"
 	codeInvalid           = "WALLET_SIGNATURE_INVALID"
 	codeRequestIDMissing  = "REQUEST_ID_MISSING"
-	codeReferenceNotFound = "REFERENCE_NOT_FOUND"
+	codeReferenceNotFound = DefaultNotFoundCode
 	codeMethodNotAllowed  = "METHOD_NOT_ALLOWED"
 	codeRateLimited       = "RATE_LIMITED"
 	codeInternal          = "INTERNAL_ERROR"
+	codeNotImplemented    = "NOT_IMPLEMENTED"
+	codeEmailOTPExists    = "EMAIL_OTP_CREDENTIAL_ALREADY_EXISTS"
+	codeSMSOTPExists      = "SMS_OTP_CREDENTIAL_ALREADY_EXISTS"
+	codePasskeyExists     = "PASSKEY_CREDENTIAL_ALREADY_EXISTS"
 )
 
 // reason is one cause of a refusal. It is an error, and its text is the reason
@@ -26,8 +31,17 @@ type reason string
 
 func (r reason) Error() string { return string(r) }
 
+// retryLater is a refusal that passes by itself: the answer has a Retry-After.
+type retryLater struct {
+	reason
+	wait time.Duration
+}
+
+func (e retryLater) Unwrap() error { return e.reason }
+
 const (
 	pathUnknown      reason = "path_unknown"
+	pathUnserved     reason = "path_not_simulated"
 	methodNotAllowed reason = "method_not_allowed"
 
 	credentialsMissing   reason = "credentials_missing"
@@ -48,15 +62,17 @@ const (
 
 	sessionIDMalformed    reason = "session_id_malformed"
 	sessionNotActive      reason = "session_not_active"
+	sessionUnknown        reason = "session_unknown"
+	sessionEnded          reason = "session_ended"
 	credentialIDMalformed reason = "credential_id_malformed"
 	credentialUnknown     reason = "credential_unknown"
+	accountUnknown        reason = "account_unknown"
 
 	typeMissing         reason = "type_missing"
 	typeUnknown         reason = "type_unknown"
 	typeMismatch        reason = "type_mismatch"
 	clientKeyMissing    reason = "client_public_key_missing"
 	clientKeyMalformed  reason = "client_public_key_malformed"
-	clientKeySealed     reason = "client_public_key_uncompressed"
 	clientKeyOffCurve   reason = "client_public_key_off_curve"
 	otpBundleMissing    reason = "encrypted_otp_bundle_missing"
 	assertionMalformed  reason = "assertion_missing_or_malformed"
@@ -73,6 +89,32 @@ const (
 	nonceMissing        reason = "oidc_nonce_missing"
 	nonceMismatch       reason = "oidc_nonce_mismatch"
 	sessionsExhausted   reason = "too_many_sessions"
+	attemptsExhausted   reason = "too_many_attempts"
+	signInUnserved      reason = "sign_in_not_simulated"
+
+	emailOTPExists          reason = "email_otp_credential_exists"
+	smsOTPExists            reason = "sms_otp_credential_exists"
+	identityExists          reason = "oidc_identity_exists"
+	passkeyExists           reason = "passkey_exists"
+	registrationUsed        reason = "registration_challenge_used"
+	credentialsExhausted    reason = "too_many_credentials"
+	lastCredential          reason = "only_credential"
+	nicknameInvalid         reason = "nickname_invalid"
+	registrationMalformed   reason = "registration_challenge_missing_or_malformed"
+	registrationMismatch    reason = "registration_challenge_mismatch"
+	attestationMissing      reason = "attestation_missing_or_not_base64url"
+	transportsInvalid       reason = "transports_invalid"
+	clientDataMalformed     reason = "client_data_malformed"
+	clientDataOfAnotherType reason = "client_data_of_another_type"
+	originInvalid           reason = "origin_invalid"
+	attestationMalformed    reason = "attestation_object_malformed"
+	authDataMalformed       reason = "authenticator_data_malformed"
+	relyingPartyMismatch    reason = "rp_id_hash_mismatch"
+	userAbsent              reason = "user_not_present"
+	attestedDataMissing     reason = "attested_credential_data_missing"
+	passkeyIDMismatch       reason = "passkey_id_mismatch"
+	passkeyKeyInvalid       reason = "passkey_key_invalid"
+	attestationInvalid      reason = "attestation_does_not_verify"
 
 	requestIDRepeated     reason = "request_id_repeated"
 	requestIDMissing      reason = "request_id_missing"
@@ -113,6 +155,7 @@ type refusal struct {
 // never quote the request, which may hold tokens and signatures.
 var refusals = map[reason]refusal{
 	pathUnknown:      {404, codeReferenceNotFound, "", "There is nothing at this path."},
+	pathUnserved:     {501, codeNotImplemented, "", "Grid has this, the simulator has not."},
 	methodNotAllowed: {405, codeMethodNotAllowed, "", "This path does not take this method; Allow lists those it does."},
 
 	credentialsMissing:   {401, codeUnauthorized, "", "Basic credentials are missing."},
@@ -133,15 +176,17 @@ var refusals = map[reason]refusal{
 
 	sessionIDMalformed:    {400, codeInvalidInput, "id", "A session id must read Session:<uuid>."},
 	sessionNotActive:      {404, codeReferenceNotFound, "", "There is no active session with this id."},
+	sessionUnknown:        {404, codeReferenceNotFound, "", "There never was a session with this id."},
+	sessionEnded:          {401, codeUnauthorized, "", "The session is no longer active: sign in again."},
 	credentialIDMalformed: {400, codeInvalidInput, "id", "A credential id must read AuthMethod:<uuid>."},
 	credentialUnknown:     {404, codeReferenceNotFound, "", "There is no credential with this id."},
+	accountUnknown:        {404, codeReferenceNotFound, "", "There is no account with this id."},
 
 	typeMissing:         {400, codeInvalidInput, "type", "type is required and must be a string."},
 	typeUnknown:         {400, codeInvalidInput, "type", "type must be EMAIL_OTP, SMS_OTP, OAUTH or PASSKEY."},
 	typeMismatch:        {400, codeInvalidInput, "type", "type is not the type of this credential."},
 	clientKeyMissing:    {400, codeInvalidInput, "clientPublicKey", "clientPublicKey is required and must be a string."},
-	clientKeyMalformed:  {400, codeInvalidInput, "clientPublicKey", "clientPublicKey must be a compressed public key: 66 hex digits, first 02 or 03."},
-	clientKeySealed:     {400, codeInvalidInput, "clientPublicKey", "clientPublicKey is uncompressed: sealed session keys are not simulated, send the compressed key."},
+	clientKeyMalformed:  {400, codeInvalidInput, "clientPublicKey", "clientPublicKey must be a public key in hex: 66 digits, first 02 or 03, or 130, first 04."},
 	clientKeyOffCurve:   {400, codeInvalidInput, "clientPublicKey", "clientPublicKey is not a point of an accepted curve."},
 	otpBundleMissing:    {400, codeInvalidInput, "encryptedOtpBundle", "encryptedOtpBundle is required and must be a string."},
 	assertionMalformed:  {400, codeInvalidInput, "assertion", "assertion must be an object with credentialId, clientDataJson, authenticatorData and signature, all strings."},
@@ -158,6 +203,33 @@ var refusals = map[reason]refusal{
 	nonceMissing:        {401, codeUnauthorized, "", "The token has no nonce."},
 	nonceMismatch:       {401, codeUnauthorized, "", "The nonce is not the lower-case hex SHA-256 of clientPublicKey as sent."},
 	sessionsExhausted:   {429, codeRateLimited, "", "The account has too many active sessions."},
+
+	attemptsExhausted: {429, codeRateLimited, "", "There were too many attempts to sign in with this credential."},
+	signInUnserved:    {501, codeNotImplemented, "", "Grid has this, the simulator has not: credentials of this type do not sign in."},
+
+	emailOTPExists:          {400, codeEmailOTPExists, "", "The account has an EMAIL_OTP credential."},
+	smsOTPExists:            {400, codeSMSOTPExists, "", "The account has an SMS_OTP credential."},
+	identityExists:          {400, codeInvalidInput, "oidcToken", "The account has a credential of this identity."},
+	passkeyExists:           {400, codePasskeyExists, "", "There is a credential of this passkey."},
+	registrationUsed:        {400, codeInvalidInput, "challenge", "The challenge has registered a passkey before."},
+	credentialsExhausted:    {400, codeInvalidInput, "", "The account has too many credentials."},
+	lastCredential:          {400, codeInvalidInput, "", "This is the only credential of the account."},
+	nicknameInvalid:         {400, codeInvalidInput, "nickname", "nickname must be 1 to 100 letters, digits, spaces and . _ - ' ( )."},
+	registrationMalformed:   {400, codeInvalidInput, "challenge", "challenge is required and must be unpadded base64url."},
+	registrationMismatch:    {400, codeInvalidInput, "attestation.clientDataJson", "clientDataJson is of another challenge."},
+	attestationMissing:      {400, codeInvalidInput, "attestation", "attestation must be an object with credentialId, clientDataJson and attestationObject, all unpadded base64url."},
+	transportsInvalid:       {400, codeInvalidInput, "attestation.transports", "transports must be a list of usb, nfc, ble, internal and hybrid."},
+	clientDataMalformed:     {400, codeInvalidInput, "attestation.clientDataJson", "clientDataJson is not a JSON object in UTF-8."},
+	clientDataOfAnotherType: {400, codeInvalidInput, "attestation.clientDataJson", "The type in clientDataJson must be webauthn.create."},
+	originInvalid:           {400, codeInvalidInput, "attestation.clientDataJson", "The origin in clientDataJson must be https, or http on localhost."},
+	attestationMalformed:    {400, codeInvalidInput, "attestation.attestationObject", "attestationObject is not an attestation object in CBOR."},
+	authDataMalformed:       {400, codeInvalidInput, "attestation.attestationObject", "authData does not have the layout of WebAuthn."},
+	relyingPartyMismatch:    {400, codeInvalidInput, "attestation.attestationObject", "rpIdHash is of neither the origin's host nor a parent domain."},
+	userAbsent:              {400, codeInvalidInput, "attestation.attestationObject", "The flag that a user was present is not set."},
+	attestedDataMissing:     {400, codeInvalidInput, "attestation.attestationObject", "authData has no attested credential data."},
+	passkeyIDMismatch:       {400, codeInvalidInput, "attestation.credentialId", "credentialId is not the one in authData."},
+	passkeyKeyInvalid:       {400, codeInvalidInput, "attestation.attestationObject", "The public key is not a valid COSE key of a supported algorithm."},
+	attestationInvalid:      {400, codeInvalidInput, "attestation.attestationObject", "The attestation statement does not verify."},
 
 	requestIDRepeated: {400, codeInvalidInput, "", "Request-Id must occur once."},
 	requestIDMissing:  {401, codeRequestIDMissing, "", "Grid-Wallet-Signature was sent without Request-Id."},

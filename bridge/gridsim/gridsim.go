@@ -5,10 +5,17 @@
 // It serves, below Grid's version prefix:
 //
 //	GET    /auth/sessions?accountId=
-//	DELETE /auth/sessions/{id}                 two-step signed retry
+//	DELETE /auth/sessions/{id}                 signed
+//	POST   /auth/sessions/{id}/refresh         signed; not in the legacy profile
 //	GET    /auth/credentials?accountId=
+//	POST   /auth/credentials                   signed; OAUTH, EMAIL_OTP, SMS_OTP and PASSKEY
+//	DELETE /auth/credentials/{id}              signed
 //	POST   /auth/credentials/{id}/verify       OAUTH only
 //	POST   /_sim/clock                         only with [Config.Control]
+//
+// What is signed takes two requests, the second of which carries the signature:
+// Grid's signed retry. All else that Grid has is 501, since clients take a 404
+// to say that a thing is gone.
 //
 // # Independence
 //
@@ -22,9 +29,11 @@
 // The first failing check answers, always in this order: route and method;
 // Basic credentials; body, Content-Type, JSON and header shape; grammar of the
 // id in the path; existence; pairing of the two signature headers; form of the
-// signature; the Request-Id; the body bound to it; the signer and the
-// signature. Every refusal is Grid's error envelope and carries a reason that
-// no other cause shares (errors.go is the list).
+// signature; the Request-Id; what stands in the way of the operation, such as a
+// second EMAIL_OTP, which the first leg asks too; the body bound to the
+// Request-Id; the signer and the signature. Every refusal is Grid's error
+// envelope and carries a reason that no other cause shares (errors.go is the
+// list).
 //
 // # Which curve a key is on
 //
@@ -37,26 +46,29 @@
 // one curve does not know the private key of its namesake on the other. It does
 // mean that a stamp with the other curve's scheme is
 // WALLET_SIGNATURE_MALFORMED when x is off that curve and
-// WALLET_SIGNATURE_INVALID when it is not.
+// WALLET_SIGNATURE_INVALID when it is not. An uncompressed client key is P-256:
+// what Grid seals, it seals to that.
 //
 // # Not simulated
 //
-// Sealed session keys: a clientPublicKey must be compressed, which makes its
-// private key the session's signing key; an uncompressed one is refused with
-// 400. In April 2026 Grid made the session's key and returned it sealed; the
-// legacy profile takes the compressed, client-held key all the same. A key may
-// start any number of sessions: Grid's guides want a new pair for each, but do
-// not say that a used one is refused.
+// A key may start any number of sessions: Grid's guides want a new pair for
+// each, but do not say that a used one is refused. A compressed clientPublicKey
+// is taken in the legacy profile too, though in April 2026 Grid made the keys of
+// all sessions.
 //
 // Other platforms: there is one, so nothing here belongs to another.
 //
-// OTP and passkey credentials, adding and removing credentials, refresh and
-// export are not served. OIDC tokens follow Grid's sandbox rules, which check
-// every claim and leave the token's own signature unchecked: never mistake this
-// for authentication.
+// Signing in with a code or a passkey, delegated keys and export are not served:
+// such credentials can be added and removed, and no more. Every account has the
+// same customer, with one e-mail address and one phone number. OIDC tokens follow
+// Grid's sandbox rules, which check every claim and leave the token's own
+// signature unchecked, and of an attestation only the statement is checked, not
+// who vouches for it: never mistake this for authentication.
 package gridsim
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -80,6 +92,9 @@ const (
 	// UNAUTHORIZED.
 	Legacy202604 Profile = "legacy-2026-04"
 )
+
+// DefaultNotFoundCode is the code of a 404 unless [Config] has another.
+const DefaultNotFoundCode = "REFERENCE_NOT_FOUND"
 
 // ReasonPlace says where an error envelope carries its reason. Grid documents
 // that there is one, but no schema has a place for it.
@@ -123,15 +138,24 @@ type Config struct {
 	// Modern profile.
 	AcceptLegacyDER bool
 
-	// NotFoundCode is the code of every 404. Empty: REFERENCE_NOT_FOUND. Grid
+	// NotFoundCode is the code of every 404. Empty: DefaultNotFoundCode. Grid
 	// documents no code for a missing session; clients must not depend on it.
 	NotFoundCode string
 
 	ReasonAt ReasonPlace // empty: ReasonInDetails
 
 	// ProcessingReplies is how often a valid signed request is answered with
-	// 200 {"status":"PROCESSING"} before it takes effect.
+	// 200 {"status":"PROCESSING"} before it takes effect. It must be resent as it
+	// was, and its last answer is then given to every further resend.
 	ProcessingReplies int
+
+	// ProcessingTime is when such a request takes effect by itself if it is not
+	// resent, counted from its last answer. Zero: 10 seconds.
+	ProcessingTime time.Duration
+
+	// RateLimit is how many attempts a minute there can be to sign in with one
+	// credential, and how many at once. Zero: any number.
+	RateLimit int
 
 	// ConsumeOnFailure spends a challenge also on a signed request that names it
 	// and then fails on its body, signer or signature.
@@ -181,21 +205,25 @@ type Sim struct {
 	cfg    Config
 	curves []*curve
 
+	quorum *ecdsa.PrivateKey // signs the targets of one-time codes
+
 	// Hashes, so that comparing takes the same time whatever the lengths are.
 	clientID, clientSecret [sha256.Size]byte
 
-	mu          sync.Mutex // guards what follows
-	offset      time.Duration
-	accounts    map[string]*account
-	credentials map[string]*credential
-	sessions    map[string]*session
-	challenges  challengeBook
-	lastStampMs int64
+	mu            sync.Mutex // guards what follows
+	offset        time.Duration
+	accounts      map[string]*account
+	credentials   map[string]*credential
+	registrations [][sha256.Size]byte // of used challenges of passkeys, oldest first
+	sessions      map[string]*session // active ones
+	ended         []*session          // the last ones that ended, oldest first
+	challenges    challengeBook
+	lastStampMs   int64
 }
 
 // New makes a simulator with one account and one OAUTH credential. It fails if
 // the configuration cannot work. Given the same configuration it makes the same
-// simulator, except for credentials that it has to make up.
+// simulator, except for credentials that it has to make up and for keys.
 func New(cfg Config) (*Sim, error) {
 	if cfg.Profile == "" {
 		cfg.Profile = Modern
@@ -205,6 +233,9 @@ func New(cfg Config) (*Sim, error) {
 	}
 	if cfg.SessionTTL == 0 {
 		cfg.SessionTTL = 15 * time.Minute
+	}
+	if cfg.ProcessingTime == 0 {
+		cfg.ProcessingTime = 10 * time.Second
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -224,7 +255,12 @@ func New(cfg Config) (*Sim, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("gridsim: %w", err)
 	}
+	quorum, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("gridsim: %w", err)
+	}
 	s := &Sim{
+		quorum:       quorum,
 		cfg:          cfg,
 		curves:       []*curve{p256, k256},
 		clientID:     sha256.Sum256([]byte(cfg.ClientID)),
@@ -238,7 +274,10 @@ func New(cfg Config) (*Sim, error) {
 		s.curves = []*curve{p256}
 	}
 	seeded := s.addAccount(seedAccountID, "org_sim", "user_sim")
-	s.addCredential(seeded, seedCredentialID, "ada@example.com", seedIdentity)
+	s.keepCredential(&credential{
+		id: seedCredentialID, kind: typeOAuth, nickname: customerEmail, account: seeded,
+		payloadID: payloadID("credential_"), created: s.now(), identity: seedIdentity,
+	})
 	return s, nil
 }
 
@@ -246,12 +285,14 @@ func (c Config) validate() error {
 	switch {
 	case c.Profile != Modern && c.Profile != Legacy202604:
 		return fmt.Errorf("unknown profile %q", c.Profile)
-	case c.ChallengeTTL < 0 || c.SessionTTL < 0:
-		return errors.New("a lifetime is negative")
+	case c.ChallengeTTL < 0 || c.SessionTTL < 0 || c.ProcessingTime < 0:
+		return errors.New("a lifetime or the processing time is negative")
 	case c.ReasonAt != ReasonInDetails && c.ReasonAt != ReasonAtTop && c.ReasonAt != ReasonInBoth:
 		return fmt.Errorf("unknown place %q for the reason", c.ReasonAt)
 	case c.ProcessingReplies < 0:
 		return errors.New("the number of processing replies is negative")
+	case c.RateLimit < 0:
+		return errors.New("the rate limit is negative")
 	case strings.ContainsRune(c.ClientID, ':'):
 		return errors.New("the client id has a colon, which Basic authentication cannot carry")
 	}

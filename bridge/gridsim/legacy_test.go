@@ -2,10 +2,31 @@ package gridsim
 
 import (
 	"encoding/base64"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
+
+// legacyOps are the signed operations of April 2026.
+func legacyOps() []signedOp {
+	return slices.DeleteFunc(slices.Clone(signedOps), func(op signedOp) bool { return op.name == "refresh-session" })
+}
+
+// TestLegacySuccess tests that the operations of April 2026 work, that their
+// payloads are opaque, and that the one that came later is not there.
+func TestLegacySuccess(t *testing.T) {
+	for _, op := range legacyOps() {
+		s := newState(t, Config{Profile: Legacy202604}, op)
+		if raw, err := base64.StdEncoding.DecodeString(s.payload); err != nil || len(raw) != 32 {
+			t.Errorf("%s: payload = %q", op.name, s.payload)
+		}
+		s.leg2(s.k1.legacy(s.payload), s.id).want(t, op.done, "")
+	}
+	w, k := newWorld(t, Config{Profile: Legacy202604}), newP256(t)
+	a := w.send("POST", refreshOf(w.signIn(credential1, k)), refreshBody(k.public))
+	a.want(t, 501, "NOT_IMPLEMENTED")
+}
 
 // TestLegacySignedRetry goes through what leg 2 may look like in April 2026,
 // when every 401 had the same code.
@@ -47,19 +68,19 @@ func TestLegacySignedRetry(t *testing.T) {
 		{"request-id-prefixed", challengeUnknown, func(_ *world, _ key, _ string, l *leg) { l.requestID = "Request:" + l.requestID }},
 		{"signature-alone", requestIDMissing, func(_ *world, _ key, _ string, l *leg) { l.requestID = "" }},
 		{"request-id-alone", signatureMissing, func(_ *world, _ key, _ string, l *leg) { l.signature = "" }},
-		{"body-changed", boundBodyDiffers, func(_ *world, _ key, _ string, l *leg) { l.body = "{}" }},
+		{"body-changed", boundBodyDiffers, func(_ *world, _ key, _ string, l *leg) { l.body += " " }},
 		{"expired", challengeExpired, func(w *world, _ key, _ string, _ *leg) { w.clock.advance(5 * time.Minute) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w, k := newWorld(t, Config{Profile: Legacy202604}), newP256(t)
-			session := w.signIn(credential1, k)
-			payload, id := w.challenge(session)
-			l := leg{k.legacy(payload), id, ""}
-			test.change(w, k, payload, &l)
-			a := w.send("DELETE", sessionPath(session), l.body, headerSignature, l.signature, headerRequestID, l.requestID)
-			a.want(t, 401, "UNAUTHORIZED")
-			if a.reason() != test.reason {
-				t.Errorf("reason = %q, want %q", a.reason(), test.reason)
+			for _, op := range legacyOps() {
+				s := newState(t, Config{Profile: Legacy202604}, op)
+				l := leg{s.k1.legacy(s.payload), s.id, s.body}
+				test.change(s.world, s.k1, s.payload, &l)
+				a := s.send(s.method, s.path, l.body, headerSignature, l.signature, headerRequestID, l.requestID)
+				a.want(t, 401, "UNAUTHORIZED")
+				if a.reason() != test.reason {
+					t.Errorf("%s: reason = %q, want %q", op.name, a.reason(), test.reason)
+				}
 			}
 		})
 	}

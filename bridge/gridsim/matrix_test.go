@@ -68,22 +68,27 @@ func TestRevoke(t *testing.T) {
 
 func TestChallenge(t *testing.T) {
 	const uuidText = `[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`
-	t.Run("modern", func(t *testing.T) {
-		w := newWorld(t, Config{})
-		a := w.send("DELETE", sessionPath(w.signIn(credential1, newP256(t))), "")
-		a.want(t, 202, "")
-		if got := len(a.body); got != 4 || a.text("type") != "OAUTH" || a.text("expiresAt") != "2026-08-22T10:05:00Z" {
-			t.Errorf("challenge = %s", a.raw)
-		}
-		if got := a.text("requestId"); !regexp.MustCompile(`^Request:` + uuidText + `$`).MatchString(got) {
-			t.Errorf("requestId = %q", got)
-		}
-		want := regexp.MustCompile(`^\{"organizationId":"org_sim","parameters":\{"apiKeyIds":\["api_key_[0-9a-f]{32}"\],"userId":"user_sim"\},` +
-			`"timestampMs":"1787392800000","type":"ACTIVITY_TYPE_DELETE_API_KEYS"\}$`)
-		if got := a.text("payloadToSign"); !want.MatchString(got) {
-			t.Errorf("payloadToSign = %s", got)
-		}
-	})
+	for _, op := range signedOps {
+		t.Run(op.name, func(t *testing.T) {
+			s := newState(t, Config{}, op)
+			a := s.send(s.method, s.path, s.body)
+			a.want(t, 202, "")
+			fields := 4
+			if op.kind == "" {
+				fields = 3
+			}
+			if len(a.body) != fields || a.text("type") != op.kind || a.text("expiresAt") != "2026-08-22T10:05:00Z" {
+				t.Errorf("challenge = %s", a.raw)
+			}
+			if got := a.text("requestId"); got == s.id || !regexp.MustCompile(`^Request:`+uuidText+`$`).MatchString(got) {
+				t.Errorf("requestId = %q", got)
+			}
+			want := regexp.MustCompile(`^\{"organizationId":"org_sim","parameters":` + op.parameters + `,"timestampMs":"1787392800001","type":"` + op.activity + `"\}$`)
+			if got := a.text("payloadToSign"); !want.MatchString(got) {
+				t.Errorf("payloadToSign = %s", got)
+			}
+		})
+	}
 	t.Run("legacy", func(t *testing.T) {
 		w := newWorld(t, Config{Profile: Legacy202604})
 		payload, id := w.challenge(w.signIn(credential1, newP256(t)))
@@ -110,21 +115,13 @@ func TestChallenge(t *testing.T) {
 	})
 }
 
-// TestSignedRetry goes through what leg 2 may look like. Every row starts with
-// k1 signed in as S1 and k2 as S2 on the account, kX on another one, and with a
-// challenge to revoke S1.
+// TestSignedRetry goes through what leg 2 may look like, for every operation.
 func TestSignedRetry(t *testing.T) {
-	type state struct {
-		*world
-		k1, k2, kX  key
-		s1, s2, sX  string
-		payload, id string
-	}
 	leg2 := func(signature func(state) string) func(state) answer {
-		return func(s state) answer { return s.revoke(s.s1, signature(s), s.id) }
+		return func(s state) answer { return s.leg2(signature(s), s.id) }
 	}
 	withID := func(id func(state) string) func(state) answer {
-		return func(s state) answer { return s.revoke(s.s1, s.k1.stamp(s.payload), id(s)) }
+		return func(s state) answer { return s.leg2(s.k1.stamp(s.payload), id(s)) }
 	}
 	der := func(change func(string) string) func(state) answer {
 		return leg2(func(s state) string {
@@ -140,6 +137,7 @@ func TestSignedRetry(t *testing.T) {
 		text := extra(s, "")
 		return encode(text[:len(text)-2] + strings.Repeat("x", 3<<10-len(text)) + text[len(text)-2:])
 	}
+	const done = 0 // what success is for the operation
 	lenient, magic := Config{LenientStamp: true}, Config{AllowMagic: true}
 	tests := []struct {
 		name   string
@@ -149,18 +147,20 @@ func TestSignedRetry(t *testing.T) {
 		reason reason
 		send   func(state) answer
 	}{
-		{"valid", Config{}, 204, "", "", leg2(func(s state) string { return s.k1.stamp(s.payload) })},
-		{"percent-encoded-colon", Config{}, 204, "", "", func(s state) answer {
-			return s.revoke(strings.Replace(s.s1, ":", "%3A", 1), s.k1.stamp(s.payload), s.id)
+		{"valid", Config{}, done, "", "", leg2(func(s state) string { return s.k1.stamp(s.payload) })},
+		{"percent-encoded-colon", Config{}, done, "", "", func(s state) answer {
+			s.path = strings.Replace(s.path, ":", "%3A", 1)
+			return s.leg2(s.k1.stamp(s.payload), s.id)
 		}},
-		{"empty-headers-are-absent", Config{}, 202, "", "", func(s state) answer { return s.revoke(s.s1, "", "") }},
-		{"empty-signature-is-absent", Config{}, 401, "WALLET_SIGNATURE_MISSING", signatureMissing, func(s state) answer { return s.revoke(s.s1, "", s.id) }},
-		{"empty-request-id-is-absent", Config{}, 401, "REQUEST_ID_MISSING", requestIDMissing, func(s state) answer { return s.revoke(s.s1, "x", "") }},
+		{"empty-headers-are-absent", Config{}, 202, "", "", func(s state) answer { return s.leg2("", "") }},
+		{"empty-signature-is-absent", Config{}, 401, "WALLET_SIGNATURE_MISSING", signatureMissing, func(s state) answer { return s.leg2("", s.id) }},
+		{"empty-request-id-is-absent", Config{}, 401, "REQUEST_ID_MISSING", requestIDMissing, func(s state) answer { return s.leg2("x", "") }},
 
 		{"request-id-unknown", Config{}, 401, "UNAUTHORIZED", challengeUnknown, withID(func(state) string { return "Request:00000000-0000-0000-0000-000000000000" })},
 		{"request-id-upper-case", Config{}, 401, "UNAUTHORIZED", challengeUnknown, withID(func(s state) string { return strings.ToUpper(s.id) })},
 		{"request-id-of-another-account", Config{}, 401, "UNAUTHORIZED", challengeElsewhere, withID(func(s state) string { _, id := s.challenge(s.sX); return id })},
-		{"one-nanosecond-before-expiry", Config{}, 204, "", "", leg2(func(s state) string {
+		{"request-id-of-another-session", Config{}, 401, "UNAUTHORIZED", challengeElsewhere, withID(func(s state) string { _, id := s.challenge(s.s2); return id })},
+		{"one-nanosecond-before-expiry", Config{}, done, "", "", leg2(func(s state) string {
 			s.clock.advance(5*time.Minute - 1)
 			return s.k1.stamp(s.payload)
 		})},
@@ -168,18 +168,8 @@ func TestSignedRetry(t *testing.T) {
 			s.clock.advance(5 * time.Minute)
 			return s.k1.stamp(s.payload)
 		})},
-		{"session-expires-between-legs", Config{SessionTTL: time.Minute}, 404, "REFERENCE_NOT_FOUND", sessionNotActive, leg2(func(s state) string {
-			s.clock.advance(time.Minute)
-			return s.k1.stamp(s.payload)
-		})},
-		{"session-revoked-between-legs", Config{}, 404, "REFERENCE_NOT_FOUND", sessionNotActive, leg2(func(s state) string {
-			payload, id := s.challenge(s.s1)
-			s.revoke(s.s1, s.k2.stamp(payload), id).want(s.t, 204, "")
-			return s.k1.stamp(s.payload)
-		})},
-
 		{"payload-of-another-challenge", Config{}, 401, "WALLET_SIGNATURE_INVALID", signatureInvalid, leg2(func(s state) string {
-			payload, _ := s.challenge(s.s1)
+			payload, _ := s.leg1()
 			return s.k1.stamp(payload)
 		})},
 		{"payload-re-serialised", Config{}, 401, "WALLET_SIGNATURE_INVALID", signatureInvalid, leg2(func(s state) string {
@@ -193,7 +183,7 @@ func TestSignedRetry(t *testing.T) {
 			return s.k2.stamp(s.payload)
 		})},
 		{"public-key-replaced-by-an-eligible-one", Config{}, 401, "WALLET_SIGNATURE_INVALID", signatureInvalid, leg2(func(s state) string {
-			return encodeStamp(s.k2.public, s.k2.scheme, hex.EncodeToString(s.k1.der(s.payload)))
+			return encodeStamp(s.k1.public, s.k1.scheme, hex.EncodeToString(s.kX.der(s.payload)))
 		})},
 
 		{"first-generation", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", stampNotBase64, leg2(func(s state) string {
@@ -211,7 +201,7 @@ func TestSignedRetry(t *testing.T) {
 			}
 		})},
 		// Only characters that occur in no strict stamp make a slash.
-		{"url-alphabet", lenient, 204, "", "", leg2(func(s state) string { return encode(extra(s, "???")) })},
+		{"url-alphabet", lenient, done, "", "", leg2(func(s state) string { return encode(extra(s, "???")) })},
 		{"standard-alphabet", lenient, 401, "WALLET_SIGNATURE_MALFORMED", stampNotBase64, leg2(func(s state) string {
 			return base64.RawStdEncoding.EncodeToString([]byte(extra(s, "???")))
 		})},
@@ -225,7 +215,7 @@ func TestSignedRetry(t *testing.T) {
 			stamp, _ := base64.RawURLEncoding.DecodeString(s.k1.stamp(s.payload))
 			return encode(string(stamp) + "{}")
 		})},
-		{"white-space", Config{}, 204, "", "", leg2(func(s state) string {
+		{"white-space", Config{}, done, "", "", leg2(func(s state) string {
 			stamp, _ := base64.RawURLEncoding.DecodeString(s.k1.stamp(s.payload))
 			return encode(strings.NewReplacer(":", "\t: ", ",", "\r\n, ").Replace(string(stamp)))
 		})},
@@ -260,67 +250,98 @@ func TestSignedRetry(t *testing.T) {
 			s.signIn(credential1, k)
 			return k.stamp(s.payload)
 		})},
-		{"4096-characters", lenient, 204, "", "", leg2(longest)},
+		{"4096-characters", lenient, done, "", "", leg2(longest)},
 		{"4097-characters", lenient, 401, "WALLET_SIGNATURE_MALFORMED", signatureTooLong, leg2(func(s state) string { return longest(s) + "=" })},
 
-		{"permuted-fields", Config{}, 204, "", "", leg2(func(s state) string {
+		{"permuted-fields", Config{}, done, "", "", leg2(func(s state) string {
 			return encode(`{"signature":"` + hex.EncodeToString(s.k1.der(s.payload)) + `","publicKey":"` + s.k1.public + `","scheme":"` + s.k1.scheme + `"}`)
 		})},
-		{"lenient-padding", lenient, 204, "", "", leg2(func(s state) string { return s.k1.padded(s.payload) })},
-		{"lenient-upper-case", lenient, 204, "", "", leg2(func(s state) string {
+		{"lenient-padding", lenient, done, "", "", leg2(func(s state) string { return s.k1.padded(s.payload) })},
+		{"lenient-upper-case", lenient, done, "", "", leg2(func(s state) string {
 			return encodeStamp(strings.ToUpper(s.k1.public), s.k1.scheme, strings.ToUpper(hex.EncodeToString(s.k1.der(s.payload))))
 		})},
-		{"lenient-extra-field-space-and-escape", lenient, 204, "", "", leg2(func(s state) string { return encode(" " + extra(s, `\u0078`)) })},
+		{"lenient-extra-field-space-and-escape", lenient, done, "", "", leg2(func(s state) string { return encode(" " + extra(s, `\u0078`)) })},
 		{"lenient-is-not-blind", lenient, 401, "WALLET_SIGNATURE_INVALID", signatureInvalid, leg2(func(s state) string { return s.k1.stamp(s.payload + " ") })},
-		{"magic", magic, 204, "", "", leg2(func(state) string { return "sandbox-valid-signature" })},
+		{"magic", magic, done, "", "", leg2(func(state) string { return "sandbox-valid-signature" })},
 		{"magic-needs-its-challenge", magic, 401, "UNAUTHORIZED", challengeUnknown, func(s state) answer {
-			return s.revoke(s.s1, "sandbox-valid-signature", "Request:x")
+			return s.leg2("sandbox-valid-signature", "Request:x")
 		}},
 		{"magic-off", Config{}, 401, "WALLET_SIGNATURE_MALFORMED", stampNotBase64, leg2(func(state) string { return "sandbox-valid-signature" })},
 
-		{"failure-then-success", Config{}, 204, "", "", func(s state) answer {
-			s.revoke(s.s1, "x", s.id).want(s.t, 401, "WALLET_SIGNATURE_MALFORMED")
-			s.revoke(s.s1, s.kX.stamp(s.payload), s.id).want(s.t, 401, "WALLET_SIGNATURE_INVALID")
-			return s.revoke(s.s1, s.k1.stamp(s.payload), s.id)
-		}},
-		{"parallel-challenges-earlier-first", Config{}, 404, "REFERENCE_NOT_FOUND", sessionNotActive, func(s state) answer {
-			payload, id := s.challenge(s.s1)
-			s.revoke(s.s1, s.k1.stamp(s.payload), s.id).want(s.t, 204, "")
-			return s.revoke(s.s1, s.k1.stamp(payload), id)
-		}},
-		{"parallel-challenges-later-first", Config{}, 404, "REFERENCE_NOT_FOUND", sessionNotActive, func(s state) answer {
-			payload, id := s.challenge(s.s1)
-			s.revoke(s.s1, s.k1.stamp(payload), id).want(s.t, 204, "")
-			return s.revoke(s.s1, s.k1.stamp(s.payload), s.id)
+		{"failure-then-success", Config{}, done, "", "", func(s state) answer {
+			s.leg2("x", s.id).want(s.t, 401, "WALLET_SIGNATURE_MALFORMED")
+			s.leg2(s.kX.stamp(s.payload), s.id).want(s.t, 401, "WALLET_SIGNATURE_INVALID")
+			return s.leg2(s.k1.stamp(s.payload), s.id)
 		}},
 	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			s := state{world: newWorld(t, test.cfg), k1: newP256(t), k2: newP256(t), kX: newP256(t)}
-			s.s1, s.s2, s.sX = s.signIn(credential1, s.k1), s.signIn(credential2, s.k2), s.signIn(credentialX, s.kX)
-			s.payload, s.id = s.challenge(s.s1)
-			a := test.send(s)
-			a.want(t, test.status, test.code)
-			if a.reason() != test.reason {
-				t.Errorf("reason = %q, want %q", a.reason(), test.reason)
-			}
-		})
+	for _, op := range signedOps {
+		for _, test := range tests {
+			t.Run(op.name+"/"+test.name, func(t *testing.T) {
+				if test.status == done {
+					test.status = op.done
+				}
+				a := test.send(newState(t, test.cfg, op))
+				a.want(t, test.status, test.code)
+				if a.reason() != test.reason {
+					t.Errorf("reason = %q, want %q", a.reason(), test.reason)
+				}
+			})
+		}
 	}
 
 	// Over HTTP a leading space is not part of a header's value; another server
 	// may hand it on.
 	t.Run("request-id-with-leading-space", func(t *testing.T) {
-		w, k := newWorld(t, Config{}), newP256(t)
-		session := w.signIn(credential1, k)
-		payload, id := w.challenge(session)
-		r := httptest.NewRequest("DELETE", sessionPath(session), nil)
+		s := newState(t, Config{}, signedOps[0])
+		r := httptest.NewRequest(s.method, s.path, nil)
 		r.SetBasicAuth(clientID, secret)
-		r.Header.Set(headerSignature, k.stamp(payload))
-		r.Header.Set(headerRequestID, " "+id)
+		r.Header.Set(headerSignature, s.k1.stamp(s.payload))
+		r.Header.Set(headerRequestID, " "+s.id)
 		recorder := httptest.NewRecorder()
-		w.sim.ServeHTTP(recorder, r)
-		w.decode(recorder.Code, recorder.Header(), recorder.Body.Bytes()).want(t, 401, "UNAUTHORIZED")
+		s.sim.ServeHTTP(recorder, r)
+		s.decode(recorder.Code, recorder.Header(), recorder.Body.Bytes()).want(t, 401, "UNAUTHORIZED")
 	})
+}
+
+// TestSecondSuccess tests what a challenge is worth after a success: after its
+// own, and after one of another challenge for the same.
+func TestSecondSuccess(t *testing.T) {
+	for _, op := range signedOps {
+		t.Run(op.name, func(t *testing.T) {
+			s := newState(t, Config{}, op)
+			stamp := s.k1.stamp(s.payload)
+			s.leg2(stamp, s.id).want(t, op.done, "")
+			if a := s.leg2(stamp, s.id); a.reason() != op.replayed {
+				t.Errorf("replayed: %d %s, want %q", a.status, a.raw, op.replayed)
+			}
+			for _, order := range [][]int{{0, 1}, {1, 0}} {
+				s := newState(t, Config{}, op)
+				later, laterID := s.leg1()
+				payloads, ids := []string{s.payload, later}, []string{s.id, laterID}
+				s.leg2(s.k1.stamp(payloads[order[0]]), ids[order[0]]).want(t, op.done, "")
+				if a := s.leg2(s.k1.stamp(payloads[order[1]]), ids[order[1]]); a.reason() != op.repeated {
+					t.Errorf("a parallel challenge: %d %s, want %q", a.status, a.raw, op.repeated)
+				}
+			}
+		})
+	}
+}
+
+// TestRevokedBetweenLegs tests a session that is gone on leg 2.
+func TestRevokedBetweenLegs(t *testing.T) {
+	for name, end := range map[string]func(state){
+		"expired": func(s state) { s.clock.advance(time.Minute) },
+		"revoked": func(s state) {
+			payload, id := s.leg1()
+			s.leg2(s.k2.stamp(payload), id).want(s.t, 204, "")
+		},
+	} {
+		s := newState(t, Config{SessionTTL: time.Minute}, signedOps[0])
+		end(s)
+		if a := s.leg2(s.k1.stamp(s.payload), s.id); a.reason() != sessionNotActive {
+			t.Errorf("%s: %d %s", name, a.status, a.raw)
+		}
+	}
 }
 
 // TestExpiredSession tests that a session past its expiry neither signs nor is

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"slices"
 	"strings"
 	"time"
 )
@@ -17,17 +16,19 @@ const (
 	clockSkew   = 5
 )
 
-// supportedIssuers is Grid's sandbox list, as far as it is published.
-var supportedIssuers = []string{
-	"https://accounts.google.com",
-	"accounts.google.com",
-	"https://appleid.apple.com",
+// providers is Grid's sandbox list of issuers, as far as it is published, with
+// the names that payloads have for them.
+var providers = map[string]string{
+	"https://accounts.google.com": "google",
+	"accounts.google.com":         "google",
+	"https://appleid.apple.com":   "apple",
 }
 
 // oidcClaims is what a token claims. Nobody vouches for it: like Grid's sandbox,
 // the simulator does not look at the token's signature.
 type oidcClaims struct {
 	identity          OIDCIdentity
+	email             string // or ""
 	nonce             string
 	hasNonce          bool
 	issuedAt, expires float64 // seconds since 1970, perhaps with a fraction
@@ -49,7 +50,7 @@ func parseOIDCToken(token string) (oidcClaims, error) {
 	}
 	var claims oidcClaims
 	claims.identity.Issuer, _ = stringField(fields, "iss")
-	if !slices.Contains(supportedIssuers, claims.identity.Issuer) {
+	if providers[claims.identity.Issuer] == "" {
 		return oidcClaims{}, issuerUnsupported
 	}
 	claims.identity.Audience = audience(fields)
@@ -60,6 +61,7 @@ func parseOIDCToken(token string) (oidcClaims, error) {
 	if claims.identity.Audience == "" || claims.identity.Subject == "" || !numeric[0] || !numeric[1] {
 		return oidcClaims{}, tokenClaimMalformed
 	}
+	claims.email, _ = stringField(fields, "email")
 	claims.nonce, claims.hasNonce = stringField(fields, "nonce")
 	return claims, nil
 }
@@ -99,7 +101,6 @@ func numberField(fields map[string]json.RawMessage, name string) (value float64,
 // text of the key as it was sent, so a token that leaks is of no use with
 // another key.
 func (c oidcClaims) check(want OIDCIdentity, clientPublicKey string, now time.Time) error {
-	seconds := float64(now.UnixMilli()) / 1000
 	nonce := sha256.Sum256([]byte(clientPublicKey))
 	switch {
 	case c.identity.Issuer != want.Issuer:
@@ -108,16 +109,29 @@ func (c oidcClaims) check(want OIDCIdentity, clientPublicKey string, now time.Ti
 		return audienceMismatch
 	case c.identity.Subject != want.Subject:
 		return subjectMismatch
+	}
+	if err := c.checkAge(now); err != nil {
+		return err
+	}
+	switch {
+	case !c.hasNonce:
+		return nonceMissing
+	case c.nonce != hex.EncodeToString(nonce[:]):
+		return nonceMismatch
+	}
+	return nil
+}
+
+// checkAge tells whether the token is of now.
+func (c oidcClaims) checkAge(now time.Time) error {
+	seconds := float64(now.UnixMilli()) / 1000
+	switch {
 	case c.issuedAt < seconds-maxTokenAge-clockSkew:
 		return tokenStale
 	case c.issuedAt > seconds+clockSkew:
 		return tokenFromFuture
 	case c.expires <= seconds:
 		return tokenExpired
-	case !c.hasNonce:
-		return nonceMissing
-	case c.nonce != hex.EncodeToString(nonce[:]):
-		return nonceMismatch
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package gridsim
 import (
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -42,6 +43,27 @@ func TestRefusals(t *testing.T) {
 	sending := func(method, path, body string, headers ...string) func(*world) answer {
 		return func(w *world) answer { return w.send(method, path, body, headers...) }
 	}
+	// adding asks to add a passkey with something else in the body.
+	adding := func(change func(body, attestation map[string]any)) func(*world) answer {
+		return func(w *world) answer { return w.send("POST", addPath, newPasskey().body(w.t, change)) }
+	}
+	// registering asks to add one that an authenticator made otherwise.
+	registering := func(change func(*authenticator)) func(*world) answer {
+		return func(w *world) answer {
+			p := newPasskey()
+			change(p)
+			return w.send("POST", addPath, p.body(w.t))
+		}
+	}
+	// twice asks to add what was added.
+	twice := func(body func(*world) string) func(*world) answer {
+		return func(w *world) answer {
+			k, body := newP256(w.t), body(w)
+			w.signIn(credential1, k)
+			w.signed(k, "POST", addPath, body)
+			return w.send("POST", addPath, body)
+		}
+	}
 	at := func(seconds int64) int64 { return time.Date(2026, 8, 22, 10, 0, 0, 0, time.UTC).Unix() + seconds }
 
 	tests := []struct {
@@ -52,6 +74,7 @@ func TestRefusals(t *testing.T) {
 		send   func(*world) answer
 	}{
 		{pathUnknown, 404, "REFERENCE_NOT_FOUND", Config{}, sending("GET", "/auth/session", "")},
+		{pathUnserved, 501, "NOT_IMPLEMENTED", Config{}, sending("POST", "/auth/credentials/"+credential1+"/challenge", "")},
 		{methodNotAllowed, 405, "METHOD_NOT_ALLOWED", Config{}, sending("PUT", sessionPath(nobody), "")},
 
 		{credentialsMissing, 401, "UNAUTHORIZED", Config{}, func(w *world) answer {
@@ -86,6 +109,19 @@ func TestRefusals(t *testing.T) {
 		{credentialUnknown, 404, "REFERENCE_NOT_FOUND", Config{}, sending("POST", verifyPath("AuthMethod:"+nobody[8:]),
 			`{"type":"PASSKEY","assertion":{"credentialId":"","clientDataJson":"","authenticatorData":"","signature":""}}`)},
 
+		{sessionUnknown, 404, "REFERENCE_NOT_FOUND", Config{}, func(w *world) answer {
+			return w.send("POST", refreshOf(nobody), refreshBody(newP256(w.t).public))
+		}},
+		{sessionEnded, 401, "UNAUTHORIZED", Config{}, func(w *world) answer {
+			k := newP256(w.t)
+			session := w.signIn(credential1, k)
+			w.clock.advance(15 * time.Minute)
+			return w.send("POST", refreshOf(session), refreshBody(k.public))
+		}},
+		{accountUnknown, 404, "REFERENCE_NOT_FOUND", Config{}, adding(func(body, _ map[string]any) {
+			body["accountId"] = "InternalAccount:" + nobody[8:]
+		})},
+
 		{typeMissing, 400, "INVALID_INPUT", Config{}, verifying(`{"type":null,"oidcToken":"h.p.s"}`)},
 		{typeUnknown, 400, "INVALID_INPUT", Config{}, verifying(`{"type":"oauth"}`)},
 		{typeMismatch, 400, "INVALID_INPUT", Config{}, verifying(`{"type":"SMS_OTP","encryptedOtpBundle":"{}"}`)},
@@ -94,7 +130,6 @@ func TestRefusals(t *testing.T) {
 		{tokenMissing, 400, "INVALID_INPUT", Config{}, verifying(`{"type":"OAUTH","oidcToken":1}`)},
 		{clientKeyMissing, 400, "INVALID_INPUT", Config{}, verifying(`{"type":"OAUTH","oidcToken":"h.p.s"}`)},
 		{clientKeyMalformed, 400, "INVALID_INPUT", Config{}, verifying(verifyBody("h.p.s", "05"+strings.Repeat("00", 32)))},
-		{clientKeySealed, 400, "INVALID_INPUT", Config{}, verifying(verifyBody("h.p.s", "04"+strings.Repeat("00", 64)))},
 		{clientKeyOffCurve, 400, "INVALID_INPUT", Config{}, verifying(verifyBody("h.p.s", "02"+strings.Repeat("ff", 32)))},
 		{tokenMalformed, 400, "INVALID_INPUT", Config{}, func(w *world) answer {
 			return w.send("POST", verifyPath(credential1), verifyBody("sandbox-valid-oidc-token", newP256(w.t).public))
@@ -121,6 +156,56 @@ func TestRefusals(t *testing.T) {
 			}
 			return a
 		}},
+
+		{attemptsExhausted, 429, "RATE_LIMITED", Config{RateLimit: 1}, func(w *world) answer {
+			k := newP256(w.t)
+			w.signIn(credential1, k)
+			return w.verify(credential1, k, w.claims(credential1, k.public))
+		}},
+		{signInUnserved, 501, "NOT_IMPLEMENTED", Config{}, func(w *world) answer {
+			k := newP256(w.t)
+			w.signIn(credential1, k)
+			added := w.signed(k, "POST", addPath, otpBody("SMS_OTP"))
+			return w.send("POST", verifyPath(added.text("id")), `{"type":"SMS_OTP","encryptedOtpBundle":"{}"}`)
+		}},
+
+		{emailOTPExists, 400, "EMAIL_OTP_CREDENTIAL_ALREADY_EXISTS", Config{}, twice(func(*world) string { return otpBody("EMAIL_OTP") })},
+		{smsOTPExists, 400, "SMS_OTP_CREDENTIAL_ALREADY_EXISTS", Config{}, twice(func(*world) string { return otpBody("SMS_OTP") })},
+		{identityExists, 400, "INVALID_INPUT", Config{}, twice(func(w *world) string { return oauthBody(jwt(w.t, w.newIdentity())) })},
+		{passkeyExists, 400, "PASSKEY_CREDENTIAL_ALREADY_EXISTS", Config{}, twice(func(w *world) string { return newPasskey().body(w.t) })},
+		{registrationUsed, 400, "INVALID_INPUT", Config{}, func(w *world) answer {
+			k, first, second := newP256(w.t), newPasskey(), newPasskey()
+			second.challenge, second.clientData = first.challenge, first.clientData
+			w.signIn(credential1, k)
+			w.signed(k, "POST", addPath, first.body(w.t))
+			return w.send("POST", addPath, second.body(w.t))
+		}},
+		{credentialsExhausted, 400, "INVALID_INPUT", Config{}, func(w *world) answer {
+			a := w.sim.accounts[seedAccountID]
+			for i := range maxCredentials {
+				w.sim.keepCredential(&credential{id: fmt.Sprint(i), kind: typePasskey, account: a})
+			}
+			return w.send("POST", addPath, otpBody("EMAIL_OTP"))
+		}},
+		{lastCredential, 400, "INVALID_INPUT", Config{}, sending("DELETE", removePath(credentialX), "")},
+		{nicknameInvalid, 400, "INVALID_INPUT", Config{}, adding(func(body, _ map[string]any) { body["nickname"] = "" })},
+		{registrationMalformed, 400, "INVALID_INPUT", Config{}, adding(func(body, _ map[string]any) { body["challenge"] = "=" })},
+		{registrationMismatch, 400, "INVALID_INPUT", Config{}, adding(func(body, _ map[string]any) { body["challenge"] = "AAAA" })},
+		{attestationMissing, 400, "INVALID_INPUT", Config{}, adding(func(body, _ map[string]any) { delete(body, "attestation") })},
+		{transportsInvalid, 400, "INVALID_INPUT", Config{}, adding(func(_, attestation map[string]any) { attestation["transports"] = 1 })},
+		{clientDataMalformed, 400, "INVALID_INPUT", Config{}, adding(func(_, attestation map[string]any) { attestation["clientDataJson"] = "AAAA" })},
+		{clientDataOfAnotherType, 400, "INVALID_INPUT", Config{}, adding(func(_, attestation map[string]any) { attestation["clientDataJson"] = encode("{}") })},
+		{originInvalid, 400, "INVALID_INPUT", Config{}, registering(func(p *authenticator) {
+			p.clientData = p.clientDataFor("webauthn.create", p.challenge, "example.com")
+		})},
+		{attestationMalformed, 400, "INVALID_INPUT", Config{}, adding(func(_, attestation map[string]any) { attestation["attestationObject"] = "AAAA" })},
+		{authDataMalformed, 400, "INVALID_INPUT", Config{}, registering(func(p *authenticator) { p.trailing = "x" })},
+		{relyingPartyMismatch, 400, "INVALID_INPUT", Config{}, registering(func(p *authenticator) { p.rpID = "com" })},
+		{userAbsent, 400, "INVALID_INPUT", Config{}, registering(func(p *authenticator) { p.flags = flagAttestedData })},
+		{attestedDataMissing, 400, "INVALID_INPUT", Config{}, registering(func(p *authenticator) { p.flags = flagUserPresent })},
+		{passkeyIDMismatch, 400, "INVALID_INPUT", Config{}, registering(func(p *authenticator) { p.id = "x" })},
+		{passkeyKeyInvalid, 400, "INVALID_INPUT", Config{}, registering(func(p *authenticator) { p.key[1] = 99 })},
+		{attestationInvalid, 400, "INVALID_INPUT", Config{}, registering(func(p *authenticator) { p.format = "packed" })},
 
 		{requestIDRepeated, 400, "INVALID_INPUT", Config{}, sending("DELETE", sessionPath(nobody), "", requestID, "a", requestID, "a")},
 		{requestIDMissing, 401, "REQUEST_ID_MISSING", Config{}, func(w *world) answer {

@@ -4,12 +4,15 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
+	"errors"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -18,30 +21,54 @@ import (
 // carries an OIDC token of a few kilobytes.
 const maxBody = 64 << 10
 
-// controlPath exists only with Config.Control.
-const controlPath = "/_sim/clock"
+const (
+	controlPath = "/_sim/clock"                 // exists only with Config.Control
+	refreshPath = "/auth/sessions/{id}/refresh" // is of May 2026
+)
 
-// routes is everything that is served. {id} stands for one path segment.
+// handler serves a route.
+type handler func(*Sim, request) (reply, error)
+
+// routes is what Grid has below /auth, and the simulator's own path. {id} stands
+// for one path segment. A route without a handler is not simulated.
 var routes = []struct {
 	method, path string
-	serve        func(*Sim, request) (reply, error)
+	serve        handler
 }{
 	{http.MethodGet, "/auth/sessions", (*Sim).listSessions},
-	{http.MethodDelete, "/auth/sessions/{id}", (*Sim).revokeSession},
+	{http.MethodDelete, "/auth/sessions/{id}", signed((*Sim).revokeSession)},
+	{http.MethodPost, refreshPath, signed((*Sim).refreshSession)},
 	{http.MethodGet, "/auth/credentials", (*Sim).listCredentials},
+	{http.MethodPost, "/auth/credentials", signed((*Sim).addCredential)},
+	{http.MethodDelete, "/auth/credentials/{id}", signed((*Sim).removeCredential)},
 	{http.MethodPost, "/auth/credentials/{id}/verify", (*Sim).verifyCredential},
+	{http.MethodPost, "/auth/credentials/{id}/challenge", nil},
+	{http.MethodGet, "/auth/delegated-keys", nil},
+	{http.MethodPost, "/auth/delegated-keys", nil},
+	{http.MethodGet, "/auth/delegated-keys/{id}", nil},
+	{http.MethodDelete, "/auth/delegated-keys/{id}", nil},
 	{http.MethodPost, controlPath, (*Sim).advanceClock},
+}
+
+// unservedRoots are the first segments of Grid's other paths. What is below them
+// is answered with 501: to a client 404 means that a thing is gone.
+var unservedRoots = []string{
+	"agents", "beneficial-owners", "cards", "care", "config", "crypto", "customers", "discoveries", "documents",
+	"exchange-rates", "internal-accounts", "invitations", "platform", "quotes", "receiver", "sandbox", "sca",
+	"stablecoin-operations", "stablecoin-provider-accounts", "stablecoins", "tokens", "transactions", "transfer-in",
+	"transfer-out", "verifications",
 }
 
 // request is an authenticated request as the routes see it: read in full, at
 // one moment, with the lock of the Sim held.
 type request struct {
-	now    time.Time
-	id     string // decoded {id} of the path, any grammar
-	query  string
-	header http.Header
-	body   []byte
-	out    http.Header // headers of the response
+	now      time.Time
+	target   string // method and path, with the id decoded
+	id       string // decoded {id} of the path, any grammar
+	query    string
+	header   http.Header
+	body     []byte
+	firstLeg bool // of a signed operation: it has neither signature header
 }
 
 // reply is an answer. A nil body is no body, as a 204 demands.
@@ -54,6 +81,9 @@ type reply struct {
 func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer, err := s.answer(w.Header(), r)
 	if err != nil {
+		if later, ok := errors.AsType[retryLater](err); ok {
+			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(later.wait.Seconds()))))
+		}
 		answer = s.envelope(err)
 	}
 	if answer.body == nil {
@@ -71,7 +101,7 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // answer does the checks that all routes share, then asks the route.
 func (s *Sim) answer(out http.Header, r *http.Request) (reply, error) {
-	serve, id, err := s.route(out, r)
+	serve, req, err := s.route(out, r)
 	if err != nil {
 		return reply{}, err
 	}
@@ -91,32 +121,40 @@ func (s *Sim) answer(out http.Header, r *http.Request) (reply, error) {
 	// the parallelism.
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.now()
-	s.dropExpired(now)
-	return serve(s, request{now: now, id: id, query: r.URL.RawQuery, header: r.Header, body: body, out: out})
+	req.now, req.query, req.header, req.body = s.now(), r.URL.RawQuery, r.Header, body
+	s.settleDue(req.now)
+	s.dropExpired(req.now)
+	return serve(s, req)
 }
 
-// route finds the route and the decoded id in the path.
-func (s *Sim) route(out http.Header, r *http.Request) (serve func(*Sim, request) (reply, error), id string, err error) {
+// route finds the handler, and what of a request the path tells.
+func (s *Sim) route(out http.Header, r *http.Request) (serve handler, req request, err error) {
 	var allowed []string
 	for _, route := range routes {
 		if route.path == controlPath && !s.cfg.Control {
 			continue
 		}
-		routeID, ok := matchPath(route.path, r.URL.EscapedPath())
-		if !ok {
+		id, ok := matchPath(route.path, r.URL.EscapedPath())
+		switch {
+		case !ok:
 			continue
+		case route.method != r.Method:
+			allowed = append(allowed, route.method)
+			continue
+		case route.serve == nil || route.path == refreshPath && s.cfg.Profile == Legacy202604:
+			return nil, request{}, pathUnserved
 		}
-		if route.method == r.Method {
-			return route.serve, routeID, nil
-		}
-		allowed = append(allowed, route.method)
+		return route.serve, request{id: id, target: route.method + " " + strings.Replace(route.path, "{id}", id, 1)}, nil
 	}
-	if allowed == nil {
-		return nil, "", pathUnknown
+	if allowed != nil {
+		out.Set("Allow", strings.Join(allowed, ", "))
+		return nil, request{}, methodNotAllowed
 	}
-	out.Set("Allow", strings.Join(allowed, ", "))
-	return nil, "", methodNotAllowed
+	root, _, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
+	if slices.Contains(unservedRoots, root) {
+		return nil, request{}, pathUnserved
+	}
+	return nil, request{}, pathUnknown
 }
 
 // matchPath matches an escaped path segment by segment. Segments are decoded
@@ -162,6 +200,15 @@ func (s *Sim) authenticate(r *http.Request) error {
 	secretEqual := subtle.ConstantTimeCompare(secretSum[:], s.clientSecret[:])
 	if idEqual&secretEqual != 1 {
 		return credentialsWrong
+	}
+	return nil
+}
+
+// noBody refuses a body on the first leg. On the second it is one that differs
+// from the first's.
+func (req request) noBody() error {
+	if req.firstLeg && len(req.body) > 0 {
+		return bodyUnexpected
 	}
 	return nil
 }

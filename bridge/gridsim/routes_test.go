@@ -32,9 +32,23 @@ func TestPaths(t *testing.T) {
 		{"DELETE", "/%61uth/sessions/Session:" + uuid, 404, "REFERENCE_NOT_FOUND"},
 		{"GET", "/auth/sessions/Session:" + uuid, 405, "METHOD_NOT_ALLOWED"},
 		{"POST", "/auth/sessions", 405, "METHOD_NOT_ALLOWED"},
+		{"GET", refreshOf("Session:" + uuid), 405, "METHOD_NOT_ALLOWED"},
 		{"DELETE", "/auth/credentials", 405, "METHOD_NOT_ALLOWED"},
+		{"PATCH", removePath(credential1), 405, "METHOD_NOT_ALLOWED"}, // Grid had it for two days of May 2026
 		{"GET", verifyPath(credential1), 405, "METHOD_NOT_ALLOWED"},
 		{"POST", controlPath, 404, "REFERENCE_NOT_FOUND"},
+		{"POST", "/auth/credentials/" + credential1 + "/challenge", 501, "NOT_IMPLEMENTED"},
+		{"DELETE", "/auth/credentials/" + credential1 + "/challenge", 405, "METHOD_NOT_ALLOWED"},
+		{"POST", "/auth/delegated-keys", 501, "NOT_IMPLEMENTED"},
+		{"DELETE", "/auth/delegated-keys/DelegatedKey:" + uuid, 501, "NOT_IMPLEMENTED"},
+		{"POST", "/internal-accounts/" + seedAccountID + "/export", 501, "NOT_IMPLEMENTED"},
+		{"PATCH", "/customers/Customer:" + uuid, 501, "NOT_IMPLEMENTED"},
+		{"GET", "/customers", 501, "NOT_IMPLEMENTED"},
+		{"POST", "/quotes/Quote:" + uuid + "/execute", 501, "NOT_IMPLEMENTED"},
+		{"GET", "/agents/me/transactions", 501, "NOT_IMPLEMENTED"},
+		{"GET", "/transaction", 404, "REFERENCE_NOT_FOUND"},
+		{"GET", "//customers", 404, "REFERENCE_NOT_FOUND"},
+		{"GET", "/", 404, "REFERENCE_NOT_FOUND"},
 	}
 	for _, test := range tests {
 		t.Run(test.method+" "+test.path, func(t *testing.T) {
@@ -88,7 +102,30 @@ func TestOrderOfChecks(t *testing.T) {
 		t.Errorf("leg 1 with a body and a malformed id: %s, want %s", got, bodyUnexpected)
 	}
 
+	// What stands in the way of an operation comes after the Request-Id, and before
+	// the body.
+	for _, step := range []struct {
+		body, signature, id string
+		want                reason
+	}{
+		{"", "", "", lastCredential},
+		{"{}", "", "x", signatureMissing},
+		{"{}", newP256(t).stamp(""), "x", challengeUnknown},
+	} {
+		a := w.send("DELETE", removePath(credentialX), step.body, headerSignature, step.signature, headerRequestID, step.id)
+		if a.reason() != step.want {
+			t.Errorf("removing the last credential: %s, want %s", a.reason(), step.want)
+		}
+	}
+	removal, removalID := w.leg1("DELETE", removePath(credential2), "")
+	w.sim.dropCredential(w.sim.credentials[credential1])
+	a := w.send("DELETE", removePath(credential2), "{}", headerSignature, newP256(t).stamp(removal), headerRequestID, removalID)
+	if a.reason() != lastCredential {
+		t.Errorf("removing what became the last credential, with a body and a foreign signer: %s", a.reason())
+	}
+
 	// Of the challenge first its time, then its body, then its signer.
+	session = w.signIn(credential2, newP256(t))
 	payload, id := w.challenge(session)
 	foreign := []string{headerSignature, newP256(t).stamp(payload), headerRequestID, id}
 	for _, step := range []struct {
@@ -175,6 +212,8 @@ func TestNew(t *testing.T) {
 		"session":    {SessionTTL: -1},
 		"reason":     {ReasonAt: "nowhere"},
 		"processing": {ProcessingReplies: -1},
+		"settling":   {ProcessingTime: -1},
+		"rate":       {RateLimit: -1},
 		"colon":      {ClientID: "a:b"},
 	} {
 		if _, err := New(cfg); err == nil {

@@ -13,6 +13,10 @@ import (
 // are 429 until one expires or is revoked.
 const maxSessions = 256
 
+// maxEnded is how many ended sessions are remembered, to tell them from those
+// that never were.
+const maxEnded = 1024
+
 // account is an embedded wallet and what hangs on it.
 type account struct {
 	id, organizationID, userID string
@@ -21,14 +25,16 @@ type account struct {
 	sessions    []*session // active ones, oldest first
 }
 
-// session is an active session: one that ends is dropped.
+// session is a session: an active one of its account, or one that ended and is
+// remembered.
 type session struct {
 	id       string
 	apiKeyID string // its name in payloads
 	account  *account
 	issuer   *credential
 	key      compressedKey
-	created  time.Time
+	created  time.Time // of the session that it goes back to by refreshes
+	updated  time.Time
 	expires  time.Time
 }
 
@@ -46,14 +52,18 @@ func (v *session) wire() authSession {
 			Type:      v.issuer.kind,
 			Nickname:  v.issuer.nickname,
 			CreatedAt: timestamp(v.created),
-			UpdatedAt: timestamp(v.created),
+			UpdatedAt: timestamp(v.updated),
 		},
 		ExpiresAt: timestamp(v.expires),
 	}
 }
 
-// resource names what a challenge to revoke the session is bound to.
-func (v *session) resource() string { return http.MethodDelete + " /auth/sessions/" + v.id }
+// startedSession is the answer to what starts a session. Lists never have the
+// key.
+type startedSession struct {
+	authSession
+	SealedKey string `json:"encryptedSessionSigningKey,omitempty"`
+}
 
 // addAccount registers an account without credentials.
 func (s *Sim) addAccount(id, organizationID, userID string) *account {
@@ -62,28 +72,58 @@ func (s *Sim) addAccount(id, organizationID, userID string) *account {
 	return a
 }
 
-// addSession starts a session whose signing key is the client's.
-func (s *Sim) addSession(now time.Time, issuer *credential, key compressedKey) *session {
-	id := uuid.NewString()
+// checkRoom tells whether the account can have another session.
+func (a *account) checkRoom(now time.Time) error {
+	if len(a.sessions) < maxSessions {
+		return nil
+	}
+	// All sessions live equally long, so the oldest is the next to expire.
+	return retryLater{sessionsExhausted, a.sessions[0].expires.Sub(now)}
+}
+
+// startSession starts a session for which there is room.
+func (s *Sim) startSession(now, created time.Time, issuer *credential, key clientKey) (startedSession, error) {
+	signing, sealed := key.held, ""
+	if key.sealTo != nil {
+		var err error
+		if signing, sealed, err = newSealedKey(key.sealTo); err != nil {
+			return startedSession{}, err
+		}
+	}
 	v := &session{
-		id:       "Session:" + id,
-		apiKeyID: "api_key_" + strings.ReplaceAll(uuid.NewString(), "-", ""),
+		id:       "Session:" + uuid.NewString(),
+		apiKeyID: payloadID("api_key_"),
 		account:  issuer.account,
 		issuer:   issuer,
-		key:      key,
-		created:  now,
+		key:      signing,
+		created:  created,
+		updated:  now,
 		expires:  expiry(now, s.cfg.SessionTTL),
 	}
 	s.sessions[v.id] = v
 	v.account.sessions = append(v.account.sessions, v)
-	return v
+	return startedSession{v.wire(), sealed}, nil
 }
 
-// dropSession ends a session and with it every challenge to revoke it.
-func (s *Sim) dropSession(v *session) {
+// payloadID makes a name that payloads have for a thing.
+func payloadID(prefix string) string {
+	return prefix + strings.ReplaceAll(uuid.NewString(), "-", "")
+}
+
+// endSession ends a session. Challenges to revoke it go with it. Those to
+// refresh it go when it is forgotten: until then they are refused for the right
+// reason.
+func (s *Sim) endSession(v *session) {
 	delete(s.sessions, v.id)
 	v.account.sessions = slices.DeleteFunc(v.account.sessions, func(other *session) bool { return other == v })
-	s.challenges.forget(v.resource())
+	s.challenges.forget(resource{http.MethodDelete + " /auth/sessions/" + v.id, v.account})
+
+	s.ended = append(s.ended, v)
+	if len(s.ended) > maxEnded {
+		oldest := s.ended[0]
+		s.ended = slices.Delete(s.ended, 0, 1)
+		s.challenges.forget(resource{http.MethodPost + " " + strings.Replace(refreshPath, "{id}", oldest.id, 1), oldest.account})
+	}
 }
 
 // dropExpired ends the sessions that are at or past their expiry, before a
@@ -91,7 +131,7 @@ func (s *Sim) dropSession(v *session) {
 func (s *Sim) dropExpired(now time.Time) {
 	for _, v := range s.sessions {
 		if !now.Before(v.expires) {
-			s.dropSession(v)
+			s.endSession(v)
 		}
 	}
 }
@@ -114,34 +154,71 @@ func (s *Sim) listSessions(req request) (reply, error) {
 
 // revokeSession serves DELETE /auth/sessions/{id}. Any active session of the
 // account may sign, the one to be revoked included.
-func (s *Sim) revokeSession(req request) (reply, error) {
-	headers, err := readSignatureHeaders(req.header)
-	if err != nil {
-		return reply{}, err
-	}
-	if headers.absent() && len(req.body) > 0 { // on leg 2 it is a body that differs
-		return reply{}, bodyUnexpected
+func (s *Sim) revokeSession(req request) (operation, error) {
+	if err := req.noBody(); err != nil {
+		return operation{}, err
 	}
 	if !isID("Session", req.id) {
-		return reply{}, sessionIDMalformed
+		return operation{}, sessionIDMalformed
 	}
 	target := s.sessions[req.id]
 	if target == nil {
-		return reply{}, sessionNotActive
+		return operation{}, sessionNotActive
 	}
-	return s.signedRetry(req, headers, operation{
-		resource: target.resource(),
-		kind:     target.issuer.kind,
-		account:  target.account,
-		activity: "ACTIVITY_TYPE_DELETE_API_KEYS",
-		parameters: struct {
-			APIKeyIDs []string `json:"apiKeyIds"`
-			UserID    string   `json:"userId"`
-		}{[]string{target.apiKeyID}, target.account.userID},
-		signers: target.account.sessions,
-		apply: func() reply {
-			s.dropSession(target)
-			return reply{status: http.StatusNoContent}
+	return operation{
+		account:    target.account,
+		kind:       target.issuer.kind,
+		activity:   "ACTIVITY_TYPE_DELETE_API_KEYS",
+		parameters: map[string]any{"apiKeyIds": []string{target.apiKeyID}, "userId": target.account.userID},
+		signers:    target.account.sessions,
+		apply: func(time.Time) (reply, error) {
+			s.endSession(target)
+			return reply{status: http.StatusNoContent}, nil
 		},
-	})
+	}, nil
+}
+
+// refreshSession serves POST /auth/sessions/{id}/refresh: another session of the
+// same credential, for a key of the client's. The key of the session itself must
+// sign. The session lives on until its own expiry.
+func (s *Sim) refreshSession(req request) (operation, error) {
+	body, err := req.jsonBody()
+	if err != nil {
+		return operation{}, err
+	}
+	text, ok := stringField(body, "clientPublicKey")
+	if !ok {
+		return operation{}, clientKeyMissing
+	}
+	key, err := s.parseClientKey(text)
+	if err != nil {
+		return operation{}, err
+	}
+	if !isID("Session", req.id) {
+		return operation{}, sessionIDMalformed
+	}
+	target := s.sessions[req.id]
+	if target == nil {
+		i := slices.IndexFunc(s.ended, func(v *session) bool { return v.id == req.id })
+		if i < 0 {
+			return operation{}, sessionUnknown
+		}
+		target = s.ended[i]
+	}
+	return operation{
+		account:    target.account,
+		activity:   "ACTIVITY_TYPE_CREATE_READ_WRITE_SESSION_V2",
+		parameters: map[string]any{"targetPublicKey": text},
+		signers:    []*session{target},
+		check: func(now time.Time) error {
+			if s.sessions[target.id] == nil {
+				return sessionEnded
+			}
+			return target.account.checkRoom(now)
+		},
+		apply: func(now time.Time) (reply, error) {
+			started, err := s.startSession(now, target.created, target.issuer, key)
+			return reply{http.StatusCreated, started}, err
+		},
+	}, nil
 }

@@ -62,7 +62,7 @@ func checkPayload(t *testing.T, sim *Sim, header, publicKey, payload string) err
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sim.checkSigner(sig, payload, []*session{{}, {key: key}})
+	return sim.checkSigner(sig, payload, []*session{{}, {key: key.held}})
 }
 
 // headerVector is a row of stamp.json or der_header.json.
