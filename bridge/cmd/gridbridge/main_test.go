@@ -92,6 +92,8 @@ func TestCommandLine(t *testing.T) {
 		{"help", []string{"-h"}, "", "simulate"},
 		{"help of serve", []string{"serve", "-h"}, "", "-accounts-claim"},
 		{"help of simulate", []string{"simulate", "--help"}, "", "-challenge-ttl"},
+		{"simulate with fewer than no replies", []string{"simulate", "--processing-replies", "-1"}, "processing replies", ""},
+		{"simulate with a negative limit", []string{"simulate", "--rate-limit", "-1"}, "rate limit", ""},
 		{"help of demo", []string{"demo", "-h"}, "", "-web"},
 		{"unknown flag", []string{"simulate", "--fly"}, "-fly", ""},
 		{"argument", []string{"simulate", "now"}, `no argument "now"`, ""},

@@ -4,11 +4,14 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gridsigner/bridge"
+	"gridsigner/bridge/gridsim"
 	"gridsigner/signer"
 )
 
@@ -35,6 +38,29 @@ func TestSettingsFromEnvironment(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s=%s: error = %v, want one that names it", name, value, err)
 		}
+	}
+}
+
+// TestSimulatorFlags tests that each flag of the simulator reaches it.
+func TestSimulatorFlags(t *testing.T) {
+	var simulate simulator
+	standard := gridsim.Config{
+		Profile: gridsim.Modern, ChallengeTTL: 5 * time.Minute, SessionTTL: 15 * time.Minute, NotFoundCode: gridsim.DefaultNotFoundCode,
+	}
+	if err := simulate.flags().Parse(nil); err != nil || !reflect.DeepEqual(simulate.config, standard) {
+		t.Errorf("with no flags: %+v, %v", simulate.config, err)
+	}
+	var demo demonstration
+	err := demo.flags().Parse([]string{
+		"--profile", "legacy-2026-04", "--challenge-ttl", "1s", "--session-ttl", "2s", "--processing-replies", "3", "--rate-limit", "4",
+		"--p256-only", "--lenient-stamps", "--allow-magic", "--consume-on-failure", "--not-found-code", "GONE", "--control",
+	})
+	want := gridsim.Config{
+		Profile: gridsim.Legacy202604, ChallengeTTL: time.Second, SessionTTL: 2 * time.Second, ProcessingReplies: 3, RateLimit: 4,
+		P256Only: true, LenientStamp: true, AllowMagic: true, ConsumeOnFailure: true, NotFoundCode: "GONE", Control: true,
+	}
+	if err != nil || !reflect.DeepEqual(demo.config, want) {
+		t.Errorf("got  %+v, %v\nwant %+v", demo.config, err, want)
 	}
 }
 

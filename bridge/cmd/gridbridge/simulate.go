@@ -19,10 +19,9 @@ const gridPath = "/grid/2025-10-13"
 
 // simulator is a simulator that is about to run, as its flags describe it.
 type simulator struct {
-	listen                   string
-	profile                  string
-	challengeTTL, sessionTTL time.Duration
-	control, json            bool
+	listen string
+	config gridsim.Config
+	json   bool
 }
 
 func (s *simulator) flags() *flag.FlagSet {
@@ -32,20 +31,27 @@ func (s *simulator) flags() *flag.FlagSet {
 	return f
 }
 
-// register adds the flags that simulate and demo share.
+// register adds the flags that simulate and demo share. Their values are for
+// the simulator to judge.
 func (s *simulator) register(f *flag.FlagSet) {
-	f.StringVar(&s.profile, "profile", string(gridsim.Modern), "`generation` of Grid's contract: modern or legacy-2026-04")
-	f.DurationVar(&s.challengeTTL, "challenge-ttl", 5*time.Minute, "`lifetime` of a challenge")
-	f.DurationVar(&s.sessionTTL, "session-ttl", 15*time.Minute, "`lifetime` of a session")
-	f.BoolVar(&s.control, "control", false, "enable POST /_sim/clock, for tests")
+	c := &s.config
+	f.StringVar((*string)(&c.Profile), "profile", string(gridsim.Modern), "`generation` of Grid's contract: modern or legacy-2026-04")
+	f.DurationVar(&c.ChallengeTTL, "challenge-ttl", 5*time.Minute, "`lifetime` of a challenge")
+	f.DurationVar(&c.SessionTTL, "session-ttl", 15*time.Minute, "`lifetime` of a session")
+	f.IntVar(&c.ProcessingReplies, "processing-replies", 0, "`number` of times that a signed request is answered with PROCESSING before it takes effect")
+	f.IntVar(&c.RateLimit, "rate-limit", 0, "`number` of attempts a minute to sign in with a credential, beyond which they are 429; 0 for any number")
+	f.BoolVar(&c.P256Only, "p256-only", false, "refuse secp256k1 keys")
+	f.BoolVar(&c.LenientStamp, "lenient-stamps", false, "accept padding, upper-case hex, further fields and escapes in a signature")
+	f.BoolVar(&c.AllowMagic, "allow-magic", false, "accept sandbox-valid-signature in place of a signature")
+	f.BoolVar(&c.ConsumeOnFailure, "consume-on-failure", false, "spend a challenge also on a signed request that fails")
+	f.StringVar(&c.NotFoundCode, "not-found-code", gridsim.DefaultNotFoundCode, "`code` of every 404, of which Grid documents none for the auth endpoints")
+	f.BoolVar(&c.Control, "control", false, "enable POST /_sim/clock, for tests")
 	f.BoolVar(&s.json, "json", false, "print one line of JSON when ready")
 }
 
 // open makes the simulator and listens on address for it.
 func (s *simulator) open(address string) (*gridsim.Sim, listener, error) {
-	sim, err := gridsim.New(gridsim.Config{
-		Profile: gridsim.Profile(s.profile), ChallengeTTL: s.challengeTTL, SessionTTL: s.sessionTTL, Control: s.control,
-	})
+	sim, err := gridsim.New(s.config)
 	if err != nil {
 		return nil, listener{}, err
 	}
