@@ -20,6 +20,9 @@ var errLost = errors.New("lost")
 
 func half() float64 { return 0.5 } // a jitter
 
+// revocation is what every request of one must be.
+var revocation = Send{Method: "DELETE", Path: "/auth/sessions/" + strings.Replace(sessionID, ":", "%3A", 1)}
+
 // run plays a revocation against a script of answers, as play does.
 func run(t *testing.T, deadline time.Time, script ...any) (story string, done Done) {
 	t.Helper()
@@ -27,32 +30,49 @@ func run(t *testing.T, deadline time.Time, script ...any) (story string, done Do
 	if err != nil {
 		t.Fatal(err)
 	}
-	return play(t, r, "DELETE /auth/sessions/"+strings.Replace(sessionID, ":", "%3A", 1), script...)
+	p := play(t, r, revocation, SignOptions{}, script...)
+	return p.story, p.done
 }
 
-// play runs r, whose requests are all the one that is given, against a script of
-// answers, one for each: a Response, or an error for no answer. It returns the
-// story, one word a step.
-func play(t *testing.T, r *Retry, request string, script ...any) (story string, done Done) {
+// performance is what became of a [Retry] that was played.
+type performance struct {
+	story string // one word a step
+	sent  []Send // the requests
+	uses  int    // of the key
+	done  Done
+}
+
+// play runs r against a script of answers, one for each request: a Response, or
+// an error for no answer. Every request must have the method, the path and the
+// body of want, and what follows on "processing" must be the request before,
+// byte for byte. The options are those of [SignChallenge], but for the intent.
+func play(t *testing.T, r *Retry, want Send, opt SignOptions, script ...any) (p performance) {
 	t.Helper()
 	now := noon
-	key := parseKey(t, Secp256k1, secretHex)
+	key, uses := countingKey(t)
 	var words []string
-	attempts := 0
+	var again *Send // what the next request must be
 	for range 200 {
 		switch s := r.Next().(type) {
 		case Send:
 			if len(script) == 0 {
 				t.Fatalf("a request more than expected after: %s", strings.Join(words, " "))
 			}
-			if got := s.Method + " " + s.Path; got != request {
-				t.Errorf("request = %s, want %s", got, request)
+			if s.Method != want.Method || s.Path != want.Path || s.Body != want.Body {
+				t.Errorf("request = %s %s %s\nwant      %s %s %s", s.Method, s.Path, s.Body, want.Method, want.Path, want.Body)
 			}
-			if attempts++; s.Attempt != attempts {
-				t.Errorf("attempt = %d, want %d", s.Attempt, attempts)
+			if p.sent = append(p.sent, s); s.Attempt != len(p.sent) {
+				t.Errorf("attempt = %d, want %d", s.Attempt, len(p.sent))
 			}
 			if (s.Signature == "") != (s.RequestID == "") {
 				t.Errorf("only one of the two headers: %+v", s)
+			}
+			if again != nil {
+				again.Attempt, again.Reauthenticate = s.Attempt, false
+				if s != *again {
+					t.Errorf("after processing: %+v\nwant              %+v", s, *again)
+				}
+				again = nil
 			}
 			word := map[bool]string{false: "ask", true: "signed"}[s.Signed()]
 			if s.Reauthenticate {
@@ -68,8 +88,13 @@ func play(t *testing.T, r *Retry, request string, script ...any) (story string, 
 			script = script[1:]
 		case Sign:
 			words = append(words, "sign")
-			r.Signed(SignChallenge(t.Context(), key, s.Challenge, SignOptions{Intent: s.Intent}, now))
+			opt.Intent = s.Intent
+			r.Signed(SignChallenge(t.Context(), key, s.Challenge, opt, now))
 		case Wait:
+			if s.Reason == "processing" {
+				last := p.sent[len(p.sent)-1]
+				again = &last
+			}
 			words = append(words, s.For.String())
 			now = now.Add(s.For)
 			r.Waited()
@@ -77,11 +102,12 @@ func play(t *testing.T, r *Retry, request string, script ...any) (story string, 
 			if len(script) != 0 {
 				t.Errorf("%d answers were not asked for", len(script))
 			}
-			return strings.Join(words, " "), s
+			p.story, p.uses, p.done = strings.Join(words, " "), *uses, s
+			return p
 		}
 	}
-	t.Fatal("the revocation does not end")
-	return "", Done{}
+	t.Fatal("it does not end")
+	return p
 }
 
 func TestRetry(t *testing.T) {
@@ -214,7 +240,8 @@ func TestSessionList(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			story, done := play(t, r, "GET /auth/sessions?accountId="+strings.Replace(accountID, ":", "%3A", 1), test.script...)
+			p := play(t, r, Send{Method: "GET", Path: "/auth/sessions?accountId=" + strings.Replace(accountID, ":", "%3A", 1)}, SignOptions{}, test.script...)
+			story, done := p.story, p.done
 			if story != test.story {
 				t.Errorf("story = %s\nwant    %s", story, test.story)
 			}
