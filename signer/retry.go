@@ -37,7 +37,7 @@ const (
 // It never repeats a signed request whose outcome it does not know: it asks for
 // a new challenge instead, and learns from the answer whether there is still
 // something to do. The one exception is Grid's own "still processing", which
-// asks for the identical request (contract 2.16).
+// asks for the identical request (contract 2.16), also where none is signed.
 type Retry struct {
 	op       *operation
 	path     string
@@ -215,11 +215,13 @@ func (r *Retry) Answered(now time.Time, res Response) {
 		r.poll = pollBase
 		r.next = Sign{Challenge: c, Intent: r.asked.intent}
 
-	case signed && res.Status == 200 && isProcessing(res.Body):
+	case terminal && r.op.method != "GET" && res.Status == 200 && isProcessing(res.Body):
 		still := &Error{Kind: ErrUpstreamUnavailable, Msg: "Grid is still processing it", Status: 200, RetryAfter: failure.RetryAfter, RequestID: r.sent.RequestID}
 		pause := time.Duration((0.5 + r.jitter()) * float64(r.poll))
 		r.poll = min(2*r.poll, backoffMax)
-		r.wait(now, "processing", max(pause, failure.RetryAfter), r.sent, still)
+		again := r.sent
+		again.Reauthenticate = false // that was for the first time
+		r.wait(now, "processing", max(pause, failure.RetryAfter), again, still)
 
 	case terminal && res.Status == r.op.status && r.fits(res.Body):
 		r.next = Done{Status: r.op.done, Body: res.Body, Accepted: signed}

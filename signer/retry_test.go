@@ -257,6 +257,34 @@ func TestSessionList(t *testing.T) {
 	}
 }
 
+// What is done in one request may take its time as well (contract 2.16): only a
+// question has its answer at once.
+func TestProcessingOfAnUnsignedRequest(t *testing.T) {
+	processing := Response{Status: 200, Body: []byte(`{"status":"PROCESSING"}`)}
+	verified := Response{Status: 200, Body: []byte(`{"id":"` + sessionID + `","accountId":"` + accountID + `","expiresAt":"2026-08-22T12:15:00Z"}`)}
+	id := "AuthMethod:019542f5-b3e7-1d02-0000-000000000004"
+	body := `{"type":"OAUTH","oidcToken":"h.p.s","clientPublicKey":"02` + strings.Repeat("0", 64) + `"}`
+	for _, test := range []struct {
+		script []any
+		story  string
+		fail   Kind
+	}{
+		{[]any{processing, processing, verified}, "ask 500ms ask 1s ask", ""},
+		{[]any{envelope(401, "BRIDGE_UNAUTHENTICATED"), processing, verified}, "ask ask-anew 500ms ask", ""},
+		{repeat(processing, 7), "ask 500ms ask 1s ask 2s ask 4s ask 8s ask 8s ask", ErrUpstreamUnavailable},
+	} {
+		r, err := NewRetry(OpVerifyCredential, Params{ID: id, Body: body}, noon.Add(31*time.Second), half)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := play(t, r, Send{Method: "POST", Path: "/auth/credentials/" + strings.Replace(id, ":", "%3A", 1) + "/verify", Body: body}, SignOptions{}, test.script...)
+		if p.story != test.story || (p.done.Status == Verified) != (test.fail == "") || p.done.Accepted {
+			t.Errorf("story = %s, %+v\nwant    %s", p.story, p.done, test.story)
+		}
+		wantKind(t, p.done.Err, test.fail)
+	}
+}
+
 func TestRetryErrorsCarryTheAnswer(t *testing.T) {
 	_, done := run(t, noon.Add(time.Minute), okChallenge, envelope(401, "WALLET_SIGNATURE_INVALID"))
 	e, ok := errors.AsType[*Error](done.Err)
