@@ -100,7 +100,7 @@ func (in Intent) Accept(p Payload, key PublicKey) error {
 	if err != nil {
 		return err
 	}
-	if in.accepts(p, key) {
+	if in.accepts(p, &key) {
 		return nil
 	}
 	seen := string(p.Kind)
@@ -112,10 +112,11 @@ func (in Intent) Accept(p Payload, key PublicKey) error {
 
 // Plausible is [Intent.Accept] for whoever relays a challenge and does not sign:
 // what is not known there, the key and to which address or number a credential is
-// added, is held against nothing.
-func (in Intent) Plausible(p Payload) bool { return in.accepts(p, PublicKey{}) }
+// added, is held against nothing. The zero value is plausible for no payload.
+func (in Intent) Plausible(p Payload) bool { return in.accepts(p, nil) }
 
-func (in Intent) accepts(p Payload, key PublicKey) bool {
+// accepts takes nil for a key that is not known.
+func (in Intent) accepts(p Payload, key *PublicKey) bool {
 	params := &p.parameters
 	switch in.Name {
 	case RevokeSession:
@@ -123,12 +124,10 @@ func (in Intent) accepts(p Payload, key PublicKey) bool {
 			p.ActivityType == activityDeleteAPIKeys && params.hasOnly("apiKeyIds", "userId") && params.oneText("apiKeyIds")
 
 	case RefreshSession:
-		target, _ := params.text("targetPublicKey")
-		return p.ActivityType == activityCreateSession && params.hasOnly("targetPublicKey") && target == in.TargetPublicKey
+		return p.ActivityType == activityCreateSession && params.hasOnly("targetPublicKey") && params.isText("targetPublicKey", in.TargetPublicKey)
 
 	case ExportWallet:
-		target, _ := params.text("targetPublicKey")
-		return p.ActivityType == activityExportWallet && params.hasOnly("targetPublicKey", "walletId") && target == in.TargetPublicKey
+		return p.ActivityType == activityExportWallet && params.hasOnly("targetPublicKey", "walletId") && params.isText("targetPublicKey", in.TargetPublicKey)
 
 	case AddCredential:
 		return in.adds(p.ActivityType, params)
@@ -140,7 +139,7 @@ func (in Intent) accepts(p Payload, key PublicKey) bool {
 		// Grid's own example has no such claim. One of another type could be
 		// read as a key by somebody.
 		claim := p.claims.member("public_key")
-		return p.Kind == KindJWT && (claim == nil || claim.kind == jsonString && key.isHex(claim.scalar))
+		return p.Kind == KindJWT && (claim == nil || claim.kind == jsonString && (key == nil || key.isHex(claim.scalar)))
 
 	case UpdateWallet:
 		return p.ActivityType == activitySignRawPayload && params.hasOnly("encoding", "hashFunction", "payload", "signWith")

@@ -247,11 +247,16 @@ func TestIntentVectors(t *testing.T) {
 				t.Fatal(err)
 			}
 			in := v.Intent
-			err = Intent{
+			intent := Intent{
 				Name: in.Name, TargetPublicKey: in.TargetPublicKey, Credential: in.Type,
 				Submitted: in.Email + in.PhoneNumber + in.OIDCToken + in.AttestationObject,
-			}.Accept(payload, key)
+			}
+			err = intent.Accept(payload, key)
 			wantKind(t, err, v.Fail)
+			// A relay refuses nothing that a signer would sign.
+			if err == nil && intent.Name != "" && !intent.Plausible(payload) {
+				t.Error("accepted, but not plausible")
+			}
 		})
 	}
 }
