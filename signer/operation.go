@@ -189,16 +189,18 @@ type question struct {
 }
 
 // isListOf wants {"data":[…]}, of which each must have what a reader builds on:
-// an id of this kind and, of a session, a text expiresAt.
+// an id of this kind and, of a session, a text expiresAt. None may say that it is
+// of another account.
 func isListOf(kind string) func(*question, *jsonValue) bool {
-	return func(_ *question, got *jsonValue) bool {
+	return func(q *question, got *jsonValue) bool {
 		data := got.member("data")
 		if data == nil || data.kind != jsonArray {
 			return false
 		}
 		for i := range data.items {
 			row := &data.items[i]
-			if id, _ := row.text("id"); !ValidID(kind, id) || kind == "Session" && !row.hasText("expiresAt") {
+			id, _ := row.text("id")
+			if !ValidID(kind, id) || kind == "Session" && !row.hasText("expiresAt") || row.member("accountId") != nil && !q.isOf(kind, row) {
 				return false
 			}
 		}
@@ -207,7 +209,7 @@ func isListOf(kind string) func(*question, *jsonValue) bool {
 }
 
 // isOf reports whether the answer is a thing of this kind, of the account that
-// it must be of.
+// it must be of. The hex of an id may come in either case (contract 1.3).
 func (q *question) isOf(kind string, got *jsonValue) bool {
 	id, _ := got.text("id")
 	account, _ := got.text("accountId")

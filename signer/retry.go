@@ -15,7 +15,8 @@ const (
 	backoffBase = 250 * time.Millisecond
 	backoffMax  = 8 * time.Second
 
-	// The first pause while Grid is processing; each is twice the one before.
+	// Of the pauses while Grid is processing, in the middle: each is half to one
+	// and a half of that, which doubles up to backoffMax.
 	pollBase = 500 * time.Millisecond
 )
 
@@ -50,7 +51,8 @@ type Retry struct {
 	sent    Send // the request being answered
 	attempt int
 
-	backoff, poll   time.Duration // the longest that the next pause may be
+	backoff         time.Duration // the longest that the next pause may be
+	poll            time.Duration // the middle of what the next one is while Grid is processing
 	restarts        int
 	reauthenticated bool
 }
@@ -116,7 +118,8 @@ type Params struct {
 	// then sent as it is.
 	Body string
 
-	// Account, if it is known, is the one that a new session must be of.
+	// Account, if it is known, is the one that what is answered must be of. A body
+	// or a list names it already.
 	Account string
 
 	// Credential is the type of the credential that [OpRemoveCredential] takes
@@ -132,7 +135,7 @@ type Params struct {
 // numbers in [0,1).
 //
 // The error is [ErrArgumentInvalid] for an id of another kind, a body of another
-// form, or an intent that is not complete.
+// form, parameters that contradict it, or an intent that is not complete.
 func NewRetry(op Operation, p Params, deadline time.Time, jitter func() float64) (*Retry, error) {
 	in, account, err := op.Judge(p.Body)
 	if err != nil {
@@ -140,19 +143,21 @@ func NewRetry(op Operation, p Params, deadline time.Time, jitter func() float64)
 	}
 	r := &Retry{op: op.row(), body: p.Body, deadline: deadline, jitter: jitter, backoff: backoffBase, poll: pollBase}
 	kind := r.op.idKind()
-	if kind != "" && !ValidID(kind, p.ID) || kind == "" && p.ID != "" {
+	if kind == "InternalAccount" {
+		account = p.ID
+	}
+	switch {
+	case kind == "" && p.ID != "":
+		return nil, fail(ErrArgumentInvalid, string(op)+" takes no id")
+	case kind != "" && !ValidID(kind, p.ID):
 		return nil, fail(ErrArgumentInvalid, "the id of "+string(op)+" must be "+kind+":<uuid>")
+	case p.Account != "" && !ValidID("InternalAccount", p.Account):
+		// No answer would fit it, and by then the session is there.
+		return nil, fail(ErrArgumentInvalid, "the account must be InternalAccount:<uuid>")
+	case !fill(&in.Credential, p.Credential) || !fill(&in.Submitted, p.Contact) || !fill(&account, p.Account):
+		return nil, fail(ErrArgumentInvalid, "the parameters of "+string(op)+" contradict each other")
 	}
 	r.path = strings.Replace(r.op.path, "{"+kind+"}", strings.Replace(p.ID, ":", "%3A", 1), 1)
-	if p.Credential != "" && in.Credential == "" {
-		in.Credential = p.Credential
-	}
-	if p.Contact != "" && in.Submitted == "" {
-		in.Submitted = p.Contact
-	}
-	if account == "" {
-		account = p.Account
-	}
 	r.asked = question{p.ID, account, in}
 	if in.Name != "" {
 		if _, err := in.normalize(); err != nil {
@@ -161,6 +166,14 @@ func NewRetry(op Operation, p Params, deadline time.Time, jitter func() float64)
 	}
 	r.send(Send{})
 	return r, nil
+}
+
+// fill sets what the body left open, and reports whether the two agree.
+func fill[T ~string](said *T, param T) bool {
+	if *said == "" {
+		*said = param
+	}
+	return param == "" || param == *said
 }
 
 // NewRevocation starts the revocation of a session: [OpRevokeSession].
