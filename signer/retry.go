@@ -181,8 +181,8 @@ func NewRevocation(sessionID string, deadline time.Time, jitter func() float64) 
 	return NewRetry(OpRevokeSession, Params{ID: sessionID}, deadline, jitter)
 }
 
-// Next returns the step to take. It changes only when the step's outcome is
-// reported.
+// Next returns the step to take. It changes only when the outcome of that very
+// step is reported: any other report, as of a late answer, changes nothing.
 func (r *Retry) Next() Step { return r.next }
 
 func (r *Retry) send(s Send) {
@@ -193,6 +193,9 @@ func (r *Retry) send(s Send) {
 
 // Signed reports what [SignChallenge] made of a [Sign] step.
 func (r *Retry) Signed(s Signed, err error) {
+	if _, ok := r.next.(Sign); !ok {
+		return
+	}
 	if err != nil {
 		r.end(err)
 		return
@@ -209,11 +212,17 @@ func (r *Retry) Waited() {
 
 // Failed reports that a [Send] got no answer, or lost it on the way.
 func (r *Retry) Failed(now time.Time, err error) {
+	if _, ok := r.next.(Send); !ok {
+		return
+	}
 	r.retry(now, "network", &Error{Kind: ErrNetworkFailed, Msg: "no answer from the bridge", Err: err, RequestID: r.sent.RequestID})
 }
 
 // Answered reports the answer to a [Send].
 func (r *Retry) Answered(now time.Time, res Response) {
+	if _, ok := r.next.(Send); !ok {
+		return
+	}
 	signed := r.sent.Signed()
 	terminal := signed || r.op.intent == "" // where the terminal answer may come
 	failure := res.Failure()

@@ -3,6 +3,7 @@ package signer
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -427,6 +428,43 @@ func TestWait(t *testing.T) {
 			t.Errorf("step = %+v, want a wait for %q", r.Next(), reason)
 		}
 	}
+}
+
+// A driver may hear of a request twice: of a time-out, and then of its answer.
+func TestReportsOutOfTurnChangeNothing(t *testing.T) {
+	r, err := NewRevocation(sessionID, noon.Add(time.Minute), half)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reports := map[string]func(){
+		"Answered": func() { r.Answered(noon, Response{Status: 204}) },
+		"Failed":   func() { r.Failed(noon, errLost) },
+		"Signed":   func() { r.Signed(Signed{Header: "x", RequestID: requestID}, nil) },
+		"no":       func() { r.Signed(Signed{}, errLost) },
+		"Waited":   func() { r.Waited() },
+	}
+	ignores := func(names ...string) {
+		t.Helper()
+		for _, name := range names {
+			before := r.Next()
+			if reports[name](); !reflect.DeepEqual(r.Next(), before) {
+				t.Errorf("%s turned %T into %T", name, before, r.Next())
+			}
+		}
+	}
+	ignores("Signed", "no", "Waited")
+	r.Failed(noon, errLost)
+	ignores("Answered", "Failed", "Signed", "no")
+	r.Waited()
+	r.Answered(noon, okChallenge)
+	ignores("Answered", "Failed", "Waited")
+	reports["Signed"]()
+	ignores("Signed", "no", "Waited")
+	reports["Answered"]()
+	if done, ok := r.Next().(Done); !ok || done.Status != Revoked {
+		t.Fatalf("step = %+v", r.Next())
+	}
+	ignores("Answered", "Failed", "Signed", "no", "Waited")
 }
 
 func TestRetryKeepsTheRequestIDExactly(t *testing.T) {
