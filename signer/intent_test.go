@@ -2,6 +2,8 @@ package signer
 
 import (
 	"encoding/base64"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -48,5 +50,119 @@ func TestPlausible(t *testing.T) {
 				t.Errorf("Plausible = %v, want %v", got, test.want)
 			}
 		})
+	}
+}
+
+// A relay may answer with any challenge: what is signed is what was asked for.
+func TestHostileChallenges(t *testing.T) {
+	const jwt = "eyJhbGciOiJFUzI1NiJ9.e30.c2ln"
+	for _, o := range everything {
+		if o.payload == "" {
+			continue
+		}
+		bad := map[string]string{
+			"a sign-in":           jwt,
+			"an unknown activity": strings.Replace(o.payload, "ACTIVITY_TYPE_", "ACTIVITY_TYPE_X_", 1),
+			"invalidateExisting":  strings.Replace(o.payload, `"parameters":{`, `"parameters":{"invalidateExisting":true,`, 1),
+			"expirationSeconds":   strings.Replace(o.payload, `"parameters":{`, `"parameters":{"expirationSeconds":"999999",`, 1),
+			"apiKeyName":          strings.Replace(o.payload, `"parameters":{`, `"parameters":{"apiKeyName":"",`, 1),
+			"no parameters":       regexp.MustCompile(`"parameters":.*,"timestampMs"`).ReplaceAllString(o.payload, `"parameters":{},"timestampMs"`),
+		}
+		bad["another version of it"] = strings.TrimSuffix(o.payload, `"}`) + `_V9"}`
+		if o.op != OpRevokeSession {
+			bad["an opaque text"] = "cGxhY2Vob2xkZXI="
+		}
+		for _, other := range everything {
+			if other.payload != "" && other.name != o.name {
+				bad["what is signed to "+other.name] = other.payload
+			}
+		}
+		for name, payload := range bad {
+			t.Run(o.name+"/"+name, func(t *testing.T) {
+				if payload == o.payload {
+					t.Fatal("that is the good one")
+				}
+				p := o.playFrom(t, SignOptions{}, challengeAnswer(payload))
+				p.wantEnd(t, "ask sign", "", ErrIntentMismatch)
+				if p.uses != 0 {
+					t.Error("the key was used")
+				}
+			})
+		}
+		t.Run(o.name+"/another organization", func(t *testing.T) {
+			p := o.playFrom(t, SignOptions{Organization: "org_mine"}, challengeAnswer(o.payload))
+			p.wantEnd(t, "ask sign", "", ErrOrganizationMismatch)
+			if p.uses != 0 {
+				t.Error("the key was used")
+			}
+			o.playFrom(t, SignOptions{Organization: "org_sim"}, challengeAnswer(o.payload), o.answer).wantEnd(t, o.legs(), o.status, "")
+		})
+		// A relay that was honest once has to be so again.
+		t.Run(o.name+"/the second time", func(t *testing.T) {
+			p := o.play(t, errLost, challengeAnswer(jwt))
+			p.wantEnd(t, o.legs()+" 125ms ask sign", "", ErrIntentMismatch)
+			if p.uses != 1 {
+				t.Errorf("%d signatures, want 1", p.uses)
+			}
+		})
+	}
+}
+
+// What was submitted is what is signed, and one of it.
+func TestHostileSubstitutions(t *testing.T) {
+	find := func(name string) performed {
+		return everything[slices.IndexFunc(everything, func(o performed) bool { return o.name == name })]
+	}
+	for name, test := range map[string]edits{
+		"revoke": {
+			"two sessions": {`"key_sim"`, `"key_sim","key_other"`},
+			"none":         {`"key_sim"`, ""},
+		},
+		"refresh": {
+			"another key":              {clientKey, "02" + strings.Repeat("ab", 32)},
+			"the key, shouted":         {clientKey, strings.ToUpper(clientKey)},
+			"the key, not compressed":  {clientKey, "04f45f2a22c908b9ce09a7150e514afd24627c401c38a4afc164e1ea783adaaa31" + strings.Repeat("0", 64)},
+			"the key with the other y": {clientKey, "03" + clientKey[2:]},
+			"the key with a blank":     {clientKey, clientKey + " "},
+			"two keys":                 {`"` + clientKey + `"`, `["` + clientKey + `"]`},
+		},
+		"add EMAIL_OTP": {
+			"another address": {"a@b.c", "evil@b.c"},
+			"it, shouted":     {"a@b.c", "A@B.C"},
+			"two":             {`"a@b.c"`, `["a@b.c"]`},
+			"none":            {"a@b.c", ""},
+		},
+		"add SMS_OTP": {"another number": {"+15550100", "+15550199"}, "none": {"+15550100", ""}},
+		"add OAUTH": {
+			"another token": {"h.p.s", "h.p.evil"},
+			"two":           {`{"oidcToken"`, `{"oidcToken":"h.p.evil","providerName":"x"},{"oidcToken"`},
+			"another first": {`"oauthProviders":[`, `"oauthProviders":[{},`},
+			"claims":        {`"providerName"`, `"oidcClaims":{},"providerName"`},
+		},
+		"add PASSKEY": {
+			"another attestation": {"o2NmbXQ", "o2NmbXR"},
+			"two":                 {`"authenticators":[`, `"authenticators":[{},`},
+			"none":                {`"attestationObject":"o2NmbXQ",`, ""},
+			"more of it":          {`"credentialId"`, `"extra":1,"credentialId"`},
+		},
+		"remove EMAIL_OTP": {"a new address": {`"userEmail":""`, `"userEmail":"evil@b.c"`}},
+		"remove SMS_OTP":   {"a new number": {`"userPhoneNumber":""`, `"userPhoneNumber":"+15550199"`}},
+		"remove OAUTH":     {"two": {`["p"]`, `["p","q"]`}, "all": {`["p"]`, `[]`}},
+		"remove PASSKEY":   {"two": {`["a"]`, `["a","b"]`}, "all": {`["a"]`, `null`}},
+	} {
+		o := find(name)
+		for what, edit := range test {
+			t.Run(name+"/"+what, func(t *testing.T) {
+				payload := strings.Replace(o.payload, edit[0], edit[1], 1)
+				if payload == o.payload {
+					t.Fatal("that changes nothing")
+				}
+				p := o.playFrom(t, SignOptions{}, challengeAnswer(payload))
+				p.wantEnd(t, "ask sign", "", ErrIntentMismatch)
+				if p.uses != 0 {
+					t.Error("the key was used")
+				}
+			})
+		}
 	}
 }
