@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"io"
 	"reflect"
 	"regexp"
 	"strings"
@@ -236,3 +237,123 @@ func FuzzTime(f *testing.F) {
 		}
 	})
 }
+
+// A body that is taken says to encoding/json what it said to us: the field that
+// the intent holds a payload against is the field that Grid will read.
+func FuzzJudge(f *testing.F) {
+	for _, o := range everything {
+		f.Add(o.p.Body)
+	}
+	f.Add(strings.Replace(oauthBody, "h.p.s", `h.\u0070.\ud83d\ude00\"`, 1))
+	f.Fuzz(func(t *testing.T, body string) {
+		for _, op := range Operations() {
+			in, account, err := op.Judge(body)
+			if err != nil {
+				if wantKind(t, err, ErrArgumentInvalid); in != (Intent{}) || account != "" {
+					t.Errorf("%s: %q is refused, and read as %+v, %q", op, body, in, account)
+				}
+				continue
+			}
+			if body == "" {
+				continue
+			}
+			// All the fields that there are: one more would be an error. Its reader
+			// takes names in any case, and so a twin of ours would be last and win.
+			var read struct {
+				Type, AccountID, ClientPublicKey, OIDCToken, Nickname, Challenge string
+				Attestation                                                      struct {
+					AttestationObject, ClientDataJSON, CredentialID string
+					Transports                                      []string
+				}
+			}
+			d := json.NewDecoder(strings.NewReader(body))
+			d.DisallowUnknownFields()
+			if err := d.Decode(&read); err != nil {
+				t.Fatalf("%s takes %q, but encoding/json says: %v", op, body, err)
+			}
+			if _, err := d.Token(); err != io.EOF {
+				t.Errorf("%s takes %q, which goes on", op, body)
+			}
+			want, wantAccount := Intent{Name: op.Route().Intent}, read.AccountID
+			switch op {
+			case OpRefreshSession:
+				want.TargetPublicKey = read.ClientPublicKey
+			case OpAddCredential:
+				want.Credential, want.Submitted = CredentialType(read.Type), read.OIDCToken+read.Attestation.AttestationObject
+			}
+			if in != want || account != wantAccount {
+				t.Errorf("%s: %q\nis read as %+v, %q\nwant       %+v, %q", op, body, in, account, want, wantAccount)
+			}
+		}
+	})
+}
+
+// No answer panics, ends an operation that was not signed for, or is taken for
+// one but at the status and with the ids that it must have.
+func FuzzTerminalAnswer(f *testing.F) {
+	for i, o := range everything {
+		f.Add(uint8(i), uint16(o.answer.Status), o.answer.Body, true)
+		f.Add(uint8(i), uint16(404), envelope(404, "REFERENCE_NOT_FOUND").Body, false)
+	}
+	f.Fuzz(func(t *testing.T, which uint8, status uint16, body []byte, signed bool) {
+		o := everything[int(which)%len(everything)]
+		r, err := NewRetry(o.op, o.p, noon.Add(time.Minute), half)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if signed && o.payload != "" {
+			r.Answered(noon, challengeAnswer(o.payload))
+			r.Signed(Signed{Header: "x", RequestID: requestID}, nil) // the signature is not what is fuzzed
+		}
+		r.Answered(noon, Response{Status: int(status), Body: body})
+		done, ok := r.Next().(Done)
+		if !ok || done.Err != nil {
+			return
+		}
+		if done.Status == o.gone && status == 404 {
+			return
+		}
+		if !signed && o.payload != "" || done.Status != o.status || int(status) != o.answer.Status || !bytes.Equal(done.Body, body) {
+			t.Fatalf("%s ends by %d %q: %+v", o.name, status, body, done)
+		}
+		if len(o.answer.Body) == 0 {
+			if len(body) != 0 {
+				t.Errorf("%s ends with the body %q", o.name, body)
+			}
+			return
+		}
+		var read map[string]any
+		if err := json.Unmarshal(body, &read); err != nil {
+			t.Fatalf("%s ends with %q, but encoding/json says: %v", o.name, body, err)
+		}
+		rows, isList := read["data"].([]any)
+		if o.status != Listed {
+			rows, isList = []any{read}, true
+		}
+		if !isList {
+			t.Errorf("%s ends with %q", o.name, body)
+		}
+		for _, r := range rows {
+			row, _ := r.(map[string]any)
+			id, _ := row["id"].(string)
+			account, named := row["accountId"]
+			_, isSealed := row["encryptedSessionSigningKey"]
+			switch {
+			case !gridID.MatchString(id), strings.HasPrefix(id, "AuthMethod:") != (o.op == OpAddCredential || o.op == OpListCredentials),
+				o.op == OpRefreshSession && strings.EqualFold(id, sessionID),
+				(named || o.status != Listed) && !strings.EqualFold(account.(string), accountID),
+				o.op == OpAddCredential && "add "+row["type"].(string) != o.name,
+				o.status != Listed && isSealed:
+				t.Errorf("%s ends with %v", o.name, row)
+			}
+			if expiresAt, _ := row["expiresAt"].(string); strings.HasPrefix(id, "Session:") {
+				if _, err := time.Parse(time.RFC3339, expiresAt); expiresAt == "" || err != nil && o.status != Listed {
+					t.Errorf("%s ends with a session until %q", o.name, expiresAt)
+				}
+			}
+		}
+	})
+}
+
+// gridID is the grammar of contract 1.3.
+var gridID = regexp.MustCompile(`^(Session|AuthMethod):[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
