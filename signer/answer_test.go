@@ -67,6 +67,18 @@ func TestHostileAnswers(t *testing.T) {
 	}
 }
 
+// Who reads an empty body, as net/http does, has read none.
+func TestEmptyBodyIsNone(t *testing.T) {
+	for _, o := range everything {
+		if o.answer.Body == nil {
+			p := o.play(t, Response{Status: o.answer.Status, Body: []byte{}})
+			if p.wantEnd(t, o.legs(), o.status, ""); p.done.Body != nil {
+				t.Errorf("%s ends with a body of %d bytes, want none", o.name, len(p.done.Body))
+			}
+		}
+	}
+}
+
 // An account that is not known is nobody's to contradict.
 func TestAccountThatIsNotKnown(t *testing.T) {
 	for _, o := range everything {

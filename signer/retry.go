@@ -246,7 +246,11 @@ func (r *Retry) Answered(now time.Time, res Response) {
 		r.wait(now, "processing", max(pause, failure.RetryAfter), again, still)
 
 	case terminal && res.Status == r.op.status && r.fits(res.Body):
-		r.next = Done{Status: r.op.done, Body: res.Body, Accepted: signed}
+		done := Done{Status: r.op.done, Accepted: signed}
+		if r.op.answer != nil {
+			done.Body = res.Body
+		}
+		r.next = done
 
 	case r.op.gone != "" && res.Status == 404 && failure.Kind == ErrUpstreamRefused:
 		r.next = Done{Status: r.op.gone}
