@@ -3,6 +3,7 @@ package main
 import (
 	"strconv"
 	"strings"
+	"syscall/js"
 	"testing"
 
 	"gridsigner/signer"
@@ -50,4 +51,142 @@ func TestListing(t *testing.T) {
 	wantCode(t, signer.ErrArgumentInvalid, "perform", "list-sessions", map[string]any{"bridgeUrl": bridgeURL})
 	wantCode(t, signer.ErrArgumentInvalid, "perform", "no-such-operation", opt)
 	wantCode(t, signer.ErrArgumentInvalid, "perform")
+}
+
+// answerWith is a Response of a JSON body.
+func answerWith(status, body string) string {
+	return `new Response(` + strconv.Quote(body) + `, { status: ` + status + ` })`
+}
+
+func activity(typ, parameters string) string {
+	return `{"organizationId":"org_sim","parameters":` + parameters + `,"timestampMs":"1775681700000","type":"ACTIVITY_TYPE_` + typ + `"}`
+}
+
+// Every option of an operation reaches the signer, and every body the bridge as it was given.
+func TestPerform(t *testing.T) {
+	const (
+		credentialID = "AuthMethod:019542f5-b3e7-1d02-0000-000000000004"
+		newSessionID = "Session:019542f5-b3e7-1d02-0000-00000000000a"
+	)
+	clientKey := "02" + strings.Repeat("0", 64)
+	session := `{"id":"` + newSessionID + `","accountId":"` + accountID + `","expiresAt":"2026-08-22T10:15:00Z"}`
+	credential := `{"id":"` + credentialID + `","accountId":"` + accountID + `","type":"EMAIL_OTP"}`
+	processing := answerWith("200", `{"status":"PROCESSING"}`)
+	alwaysRandom(t, 0) // half of a first pause
+	for _, test := range []struct {
+		operation, request string
+		options            map[string]any
+		answers            []string
+		want               string // status, body and organization
+	}{
+		{"refresh-session", "POST /auth/sessions/" + sessionID + "/refresh",
+			map[string]any{"id": sessionID, "account": accountID, "body": ` {"clientPublicKey" : "` + clientKey + `"}`},
+			[]string{challengeAnswer(activity("CREATE_READ_WRITE_SESSION_V2", `{"targetPublicKey":"`+clientKey+`"}`)), processing, answerWith("201", session)},
+			"refreshed " + session + " org_sim"},
+		{"add-credential", "POST /auth/credentials",
+			map[string]any{"contact": "ünï@b.c", "body": `{"type":"EMAIL_OTP","accountId":"` + accountID + `"}`},
+			[]string{challengeAnswer(activity("UPDATE_USER_EMAIL", `{"userEmail":"ünï@b.c","userId":"u"}`)), answerWith("201", credential)},
+			"added " + credential + " org_sim"},
+		{"remove-credential", "DELETE /auth/credentials/" + credentialID,
+			map[string]any{"id": credentialID, "credential": "PASSKEY"},
+			[]string{challengeAnswer(activity("DELETE_AUTHENTICATORS", `{"authenticatorIds":["a"],"userId":"u"}`)), processing, revokedAnswer},
+			"removed undefined org_sim"},
+		{"remove-credential", "DELETE /auth/credentials/" + credentialID,
+			map[string]any{"id": credentialID, "credential": "PASSKEY"}, []string{goneAnswer}, "gone undefined undefined"},
+		{"verify-credential", "POST /auth/credentials/" + credentialID + "/verify",
+			map[string]any{"id": credentialID, "account": accountID, "body": `{"type":"OAUTH","oidcToken":"h.p.s","clientPublicKey":"` + clientKey + `"}`},
+			[]string{processing, answerWith("200", session)},
+			"verified " + session + " undefined"},
+	} {
+		t.Run(test.operation, func(t *testing.T) {
+			options := with(test.options, "bridgeUrl", bridgeURL)
+			if signer.Operation(test.operation).Route().Intent != "" {
+				wantCode(t, signer.ErrArgumentInvalid, "perform", test.operation, options) // without a key
+				options["key"] = newKey(t, "P-256")
+			}
+			requests := fakeFetch(t, test.answers...)
+			result := resolve(t, "perform", test.operation, options)
+			got := ""
+			for _, name := range []string{"status", "body", "organizationId"} {
+				got += " " + js.Global().Call("String", result.Get(name)).String()
+			}
+			if got[1:] != test.want {
+				t.Errorf("result = %s\nwant     %s", got[1:], test.want)
+			}
+			if got := requests.Length(); got != len(test.answers) {
+				t.Fatalf("%d requests, want %d", got, len(test.answers))
+			}
+			for i := range requests.Length() {
+				r := requests.Index(i)
+				method, path, _ := strings.Cut(test.request, " ")
+				if got, want := r.Get("method").String()+" "+r.Get("url").String(), method+" "+bridgeURL+strings.Replace(path, ":", "%3A", 1); got != want {
+					t.Errorf("request = %s, want %s", got, want)
+				}
+				body, contentType := js.ValueOf(test.options["body"]), js.ValueOf("application/json")
+				if body.IsNull() {
+					body, contentType = js.Undefined(), js.Undefined()
+				}
+				if !r.Get("body").Equal(body) || !header(r, "Content-Type").Equal(contentType) {
+					t.Errorf("request %d has the body %v of the type %v", i+1, r.Get("body"), header(r, "Content-Type"))
+				}
+				if got := header(r, "X-Gridsigner"); got.IsUndefined() || got.String() != "1" {
+					t.Errorf("X-Gridsigner = %v", got)
+				}
+				// What follows on "processing" is the request before.
+				if i > 1 && !(header(r, "Grid-Wallet-Signature").Equal(header(requests.Index(i-1), "Grid-Wallet-Signature")) && header(r, "Request-Id").Equal(header(requests.Index(i-1), "Request-Id"))) {
+					t.Error("it was signed twice")
+				}
+			}
+		})
+	}
+}
+
+// A relay's challenge for something else ends the call, and the key is not used.
+func TestPerformSignsWhatWasSubmitted(t *testing.T) {
+	clientKey := "02" + strings.Repeat("0", 64)
+	key := newKey(t, "P-256")
+	options := map[string]any{"id": sessionID, "body": `{"clientPublicKey":"` + clientKey + `"}`, "bridgeUrl": bridgeURL, "key": key}
+	refresh := activity("CREATE_READ_WRITE_SESSION_V2", `{"targetPublicKey":"`+clientKey+`"}`)
+	for name, test := range map[string]struct {
+		payload string
+		options map[string]any
+		want    signer.Kind
+	}{
+		"another key":          {strings.Replace(refresh, clientKey, "03"+clientKey[2:], 1), options, signer.ErrIntentMismatch},
+		"a revocation":         {payload, options, signer.ErrIntentMismatch},
+		"another organization": {refresh, with(options, "organizationId", "org_mine"), signer.ErrOrganizationMismatch},
+	} {
+		t.Run(name, func(t *testing.T) {
+			requests := fakeFetch(t, challengeAnswer(test.payload))
+			wantCode(t, test.want, "perform", "refresh-session", test.options)
+			if requests.Length() != 1 || key.Get("signed").Length() != 0 {
+				t.Error("it was signed")
+			}
+		})
+	}
+}
+
+func TestPerformArguments(t *testing.T) {
+	key := newKey(t, "secp256k1")
+	good := map[string]any{"id": sessionID, "body": `{"clientPublicKey":"02` + strings.Repeat("0", 64) + `"}`, "bridgeUrl": bridgeURL, "key": key}
+	requests := fakeFetch(t)
+	for name, options := range map[string]map[string]any{
+		"a body that is no text":       with(good, "body", map[string]any{}),
+		"a body with a lone surrogate": with(good, "body", eval(`'{"clientPublicKey":"\ud800"}'`)),
+		"a body of 300 kB":             with(good, "body", strings.Repeat(" ", 300_000)),
+		"another body":                 with(good, "body", `{"clientPublicKey":"02"}`),
+		"an account that is a number":  with(good, "account", 1),
+		"what is no account":           with(good, "account", sessionID),
+		"a type that is a list":        with(good, "credential", []any{"PASSKEY"}),
+		"a contact that is an object":  with(good, "contact", map[string]any{}),
+		"an id that is a number":       with(good, "id", 1),
+		"no id":                        with(good, "id", nil),
+	} {
+		t.Run(name, func(t *testing.T) { wantCode(t, signer.ErrArgumentInvalid, "perform", "refresh-session", options) })
+	}
+	wantCode(t, signer.ErrArgumentInvalid, "perform", 1, good)
+	wantCode(t, signer.ErrArgumentInvalid, "perform", "Refresh-Session", good)
+	if requests.Length() != 0 {
+		t.Error("something was sent")
+	}
 }
