@@ -100,7 +100,7 @@ func TestHostileChallenges(t *testing.T) {
 		// A relay that was honest once has to be so again.
 		t.Run(o.name+"/the second time", func(t *testing.T) {
 			p := o.play(t, errLost, challengeAnswer(jwt))
-			p.wantEnd(t, o.legs()+" 125ms ask sign", "", ErrIntentMismatch)
+			p.wantEnd(t, o.legs()+" 125ms ask", "", ErrIntentMismatch)
 			if p.uses != 1 {
 				t.Errorf("%d signatures, want 1", p.uses)
 			}
@@ -161,6 +161,56 @@ func TestHostileSubstitutions(t *testing.T) {
 				p.wantEnd(t, "ask sign", "", ErrIntentMismatch)
 				if p.uses != 0 {
 					t.Error("the key was used")
+				}
+			})
+		}
+	}
+}
+
+// One consent is for one thing: a relay that forgets, or pretends to, gets no
+// second signature for another. Each of these would be signed as the first.
+func TestHostileSecondChallenges(t *testing.T) {
+	forgetful := map[string]any{
+		"lost":      errLost,
+		"503":       envelope(503, "X"),
+		"401":       envelope(401, "UNAUTHORIZED"),
+		"forgotten": envelope(401, "BRIDGE_CHALLENGE_UNKNOWN"),
+		"anew":      envelope(401, "BRIDGE_UNAUTHENTICATED"),
+		"replayed":  envelope(409, "BRIDGE_SIGNATURE_REPLAYED"),
+	}
+	for _, o := range everything {
+		if o.payload == "" {
+			continue
+		}
+		others := edits{"organization": {"org_sim", "org_other"}}
+		switch o.name {
+		case "revoke":
+			others = with(others, edits{"session": {"key_sim", "key_other"}, "user": {"user_sim", "user_other"}})
+		case "remove OAUTH":
+			others = with(others, edits{"provider": {`["p"]`, `["q"]`}})
+		case "remove PASSKEY":
+			others = with(others, edits{"passkey": {`["a"]`, `["b"]`}})
+		case "add OAUTH":
+			others = with(others, edits{"provider": {"google", "apple"}})
+		}
+		for why, lost := range forgetful {
+			for what, edit := range others {
+				t.Run(o.name+"/"+why+"/another "+what, func(t *testing.T) {
+					other := strings.Replace(o.payload, edit[0], edit[1], 1)
+					o.playFrom(t, SignOptions{}, challengeAnswer(other), o.answer).wantEnd(t, o.legs(), o.status, "")
+					p := o.play(t, lost, challengeAnswer(other))
+					if wantKind(t, p.done.Err, ErrIntentMismatch); p.uses != 1 {
+						t.Errorf("%d signatures, want 1", p.uses)
+					}
+				})
+			}
+			// Another time, another order and another spelling say the same.
+			t.Run(o.name+"/"+why+"/the same", func(t *testing.T) {
+				again := strings.Replace(o.payload, "1775681700000", "1775681799999", 1)
+				again = regexp.MustCompile(`"parameters":\{(.*),("[a-zA-Z]+":"[^"]*")\},`).ReplaceAllString(again, `"parameters" : {$2,$1},`)
+				p := o.play(t, lost, challengeAnswer(again), o.answer)
+				if p.done.Status != o.status || p.uses != 2 {
+					t.Errorf("end = %+v after %d signatures", p.done, p.uses)
 				}
 			})
 		}

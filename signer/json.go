@@ -80,6 +80,26 @@ next:
 	return true
 }
 
+// equal reports whether the two say the same, the members of an object in any
+// order. Numbers are compared as they are written.
+func (v *jsonValue) equal(w *jsonValue) bool {
+	if v.kind != w.kind || v.scalar != w.scalar || len(v.items) != len(w.items) || len(v.members) != len(w.members) {
+		return false
+	}
+	for i := range v.items {
+		if !v.items[i].equal(&w.items[i]) {
+			return false
+		}
+	}
+	for i := range v.members {
+		other := w.member(v.members[i].name)
+		if other == nil || !v.members[i].value.equal(other) {
+			return false
+		}
+	}
+	return true
+}
+
 // parseJSON reads exactly one value, with blanks allowed around it. Its errors
 // say what rule was broken and where, never what was read.
 func parseJSON(s string) (jsonValue, error) {

@@ -39,6 +39,7 @@ const (
 // a new challenge instead, and learns from the answer whether there is still
 // something to do. The one exception is Grid's own "still processing", which
 // asks for the identical request (contract 2.16), also where none is signed.
+// What it signs again says the same as before: one Retry is for one thing.
 type Retry struct {
 	op       *operation
 	path     string
@@ -48,7 +49,8 @@ type Retry struct {
 	jitter   func() float64
 
 	next    Step
-	sent    Send // the request being answered
+	sent    Send    // the request being answered
+	said    Payload // what was signed last; the zero value at first
 	attempt int
 
 	backoff         time.Duration // the longest that the next pause may be
@@ -193,13 +195,15 @@ func (r *Retry) send(s Send) {
 
 // Signed reports what [SignChallenge] made of a [Sign] step.
 func (r *Retry) Signed(s Signed, err error) {
-	if _, ok := r.next.(Sign); !ok {
+	step, ok := r.next.(Sign)
+	if !ok {
 		return
 	}
 	if err != nil {
 		r.end(err)
 		return
 	}
+	r.said, _ = ParsePayload(step.Challenge.Payload)
 	r.send(Send{Signature: s.Header, RequestID: s.RequestID})
 }
 
@@ -232,6 +236,10 @@ func (r *Retry) Answered(now time.Time, res Response) {
 		c, err := ParseChallenge(res.Body)
 		if err != nil {
 			r.end(err)
+			return
+		}
+		if !r.sameAgain(c) {
+			r.end(&Error{Kind: ErrIntentMismatch, Msg: "the new challenge is for something else than what was signed", RequestID: c.RequestID})
 			return
 		}
 		r.poll = pollBase
@@ -274,6 +282,18 @@ func (r *Retry) Answered(now time.Time, res Response) {
 	default:
 		r.end(failure)
 	}
+}
+
+// sameAgain reports whether a challenge is for what was signed before, if
+// anything was. An intent does not say which session or which credential goes: a
+// relay that pretends to have lost an answer could otherwise have one consent
+// sign for all of them.
+func (r *Retry) sameAgain(c Challenge) bool {
+	if r.said.Kind == "" {
+		return true
+	}
+	p, _ := ParsePayload(c.Payload)
+	return p.Kind == r.said.Kind && p.OrganizationID == r.said.OrganizationID && p.parameters.equal(&r.said.parameters)
 }
 
 // fits reports whether the terminal body is about what was asked for: a bridge or
