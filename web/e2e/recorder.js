@@ -71,9 +71,10 @@ function without(headers, ...names) {
  * Starts a recorder. `onRequest` and `onAnswer` may be set to functions that
  * are awaited before an exchange goes on to the server, and back to the browser.
  * Where one throws, the exchange ends there and the browser gets no answer.
+ * `prelude` is put before the script of each worker.
  */
 export async function record() {
-  const recorder = { exchanges: [], onRequest: undefined, onAnswer: undefined };
+  const recorder = { exchanges: [], onRequest: undefined, onAnswer: undefined, prelude: "" };
 
   async function relay(request, response) {
     const exchange = new Exchange(request, await buffer(request));
@@ -83,6 +84,7 @@ export async function record() {
     exchange.answerBody = await buffer(answer);
     exchange.answerHeaders = answer.rawHeaders;
     exchange.status = answer.statusCode;
+    if (recorder.prelude && exchange.path === "/worker.js") exchange.prepend(recorder.prelude);
     await recorder.onAnswer?.(exchange);
     const headers = without(exchange.answerHeaders, "connection", "transfer-encoding", "content-length");
     // A connection for each request: Chromium itself repeats a request, a signed one too, that was lost on a reused one.

@@ -7,12 +7,22 @@ import { record } from "./recorder.js";
 const wide = { width: 1280, height: 900 };
 
 /**
+ * For a worker: its pauses between two tries of a sign-out, which without chance are
+ * of so many ms, are short. How long they are: unit/leaving.test.js.
+ */
+export const hurried = `{
+  Math.random = () => 0;
+  const wait = setTimeout;
+  self.setTimeout = (act, ms, ...rest) => wait(act, ms % 1000 === 50 ? 250 : ms, ...rest);
+}`;
+
+/**
  * Opens the page in a browser profile of its own, behind a recorder, and lets
  * `act` use it. Afterwards the page must have reported no error but those that
- * `tolerates` matches.
+ * `tolerates` matches. `prelude` comes before the script of each worker.
  */
-export async function visit(demo, { viewport = wide, tolerates, before } = {}, act) {
-  const recorder = await record();
+export async function visit(demo, { viewport = wide, tolerates, before, prelude = "" } = {}, act) {
+  const recorder = Object.assign(await record(), { prelude });
   const context = await browser.createBrowserContext({
     proxyServer: recorder.address,
     proxyBypassList: ["<-loopback>"], // loopback is not to be an exception
@@ -51,6 +61,19 @@ export async function visitDemo({ flags = [], ...options }, act) {
   } finally {
     await demo.kill();
   }
+}
+
+/**
+ * The same, shared by scenarios, each of which is a test of its own and begins with
+ * nobody signed in: to load the page and the module takes longer than most of them.
+ */
+export async function visitOnce(t, options, scenarios) {
+  await visitDemo(options, async (guest, demo) => {
+    for (const [name, act] of Object.entries(scenarios)) {
+      await t.test(name, () => act(guest, demo));
+      await guest.leave();
+    }
+  });
 }
 
 /** Adds the errors and warnings of a page and its workers to the problems. */
@@ -164,6 +187,11 @@ export class Visit {
     );
   }
 
+  /** Waits until a session is not shown any more. */
+  async gone(sessionId) {
+    await this.page.waitForSelector(`[data-testid="session"][data-session-id="${sessionId}"]`, { hidden: true });
+  }
+
   /** Presses the button of a session. What comes of it is for {@link outcome}. */
   async press(sessionId) {
     await this.look();
@@ -174,6 +202,31 @@ export class Visit {
   async revoke(sessionId) {
     await this.press(sessionId);
     return this.outcome();
+  }
+
+  /** The same where Grid cannot be told: the page would wait five seconds for it, and waits this long. */
+  async revokeInVain(sessionId, patienceMs = 500) {
+    await this.page.evaluate((timeoutMs) => {
+      const { postMessage } = Worker.prototype;
+      Worker.prototype.postMessage = function (message, ...rest) {
+        if (message.method === "signOut") {
+          message.args[0].timeoutMs = timeoutMs;
+          Worker.prototype.postMessage = postMessage;
+        }
+        postMessage.call(this, message, ...rest);
+      };
+    }, patienceMs);
+    return this.revoke(sessionId);
+  }
+
+  /** Nothing is in the way any more, and every device is signed out. */
+  async leave() {
+    Object.assign(this.recorder, { onRequest: undefined, onAnswer: undefined });
+    for (let own; (own = await this.own()); ) {
+      await this.revoke(own);
+      await this.gone(own);
+    }
+    await this.signedOut();
   }
 
   /** Revokes by the advanced form. */
