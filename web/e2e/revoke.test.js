@@ -3,17 +3,19 @@
 // afterwards, and what went over the wire.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { visit, visitDemo } from "./visit.js";
+import { visit, visitOnce } from "./visit.js";
 import { assertSignedRetry, profiles } from "./wire.js";
 
 const curves = ["P-256", "secp256k1"];
 
 for (const profile of Object.keys(profiles)) {
-  for (const curve of curves) {
-    const scenario = (name, act) =>
-      test(`${profile}, ${curve}: ${name}`, () => visitDemo({ flags: ["--profile", profile] }, act));
+  const scenarios = Object.assign({}, ...curves.map((curve) => revocations(profile, curve)), { "sessions that are over already": overAlready });
+  test(profile, (t) => visitOnce(t, { flags: ["--profile", profile] }, scenarios));
+}
 
-    scenario("another session", async (guest, demo) => {
+function revocations(profile, curve) {
+  return {
+    async [`${curve}: another session`](guest, demo) {
       const phone = await guest.signIn(curve);
       const tablet = await guest.signIn(curves.find((other) => other !== curve));
       const laptop = await guest.signIn(curve);
@@ -26,9 +28,9 @@ for (const profile of Object.keys(profiles)) {
       assert.deepEqual(await demo.sessions(), [tablet, laptop].sort());
       await guest.shows(tablet, laptop);
       assertSignedRetry(guest.recorder, shown, { sessionId: phone, signerId: laptop, profile, curve });
-    });
+    },
 
-    scenario("its own session, and its key with it", async (guest, demo) => {
+    async [`${curve}: its own session, and its key with it`](guest, demo) {
       const phone = await guest.signIn(curve);
       const laptop = await guest.signIn(curve);
       const shown = await guest.revoke(laptop);
@@ -45,24 +47,29 @@ for (const profile of Object.keys(profiles)) {
       await guest.signedOut();
       assert.equal(await guest.page.$eval("#sign-in-title", (title) => title.textContent), "Sign in");
       assert.equal((await guest.signIn(curve)).length, phone.length, "and signs in again");
-    });
+    },
+  };
+}
 
-    scenario("sessions that are over already", async (guest, demo) => {
+/** Signed out in another browser, behind the page's back. */
+async function overAlready(guest, demo) {
+  await visit(demo, {}, async (other) => {
+    for (const curve of curves) {
       const own = await guest.signIn(curve);
-      let foreign;
-      await visit(demo, {}, async (other) => {
-        foreign = await other.signIn(curve);
-        await guest.page.click('[data-testid="refresh"]');
-        await guest.shows(own, foreign);
-        assert.equal((await other.revoke(foreign)).status, "revoked"); // behind the first page's back
-      });
-      for (const shown of [await guest.revoke(foreign), await guest.revokeById(foreign)]) {
+      const foreign = await other.signIn(curve);
+      await guest.look();
+      await guest.page.click('[data-testid="refresh"]');
+      await guest.shows(own, foreign);
+      assert.equal((await other.revoke(foreign)).status, "revoked");
+      for (const act of [() => guest.revoke(foreign), () => guest.revokeById(foreign)]) {
+        const shown = await act();
         assert.deepEqual([shown.status, shown.code], ["inactive", undefined]);
         assert.deepEqual(shown.steps, ["request", "response", "result"]);
         await guest.says("It was already over");
       }
       assert.deepEqual(await demo.sessions(), [own]);
       await guest.shows(own);
-    });
-  }
+      assert.equal((await guest.revoke(own)).status, "revoked");
+    }
+  });
 }
