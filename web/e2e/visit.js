@@ -227,6 +227,7 @@ export class Visit {
       await this.gone(own);
     }
     await this.signedOut();
+    await this.page.$eval("#device-name", (input) => (input.value = "This laptop")); // as the page names the first
   }
 
   /** Revokes by the advanced form. */
