@@ -237,9 +237,9 @@ test("a transaction that never ends holds up one call, and no key: STORAGE_FAILE
     await askWorker("hurry", true);
     const refused = await outcome(signer.signChallenge(challenge(), { key: stored }));
     const made = await signer.createKey();
-    await askWorker("hurry", false);
     const listed = (await signer.keys()).map(({ id }) => id);
     const during = [refused.code, refused.retryable, made.persistence, await sign(made), listed.includes(made.id)];
+    await askWorker("hurry", false);
     released = true;
     await over;
     let signs;
