@@ -1,5 +1,6 @@
 // Runs the tests of the package and of the demo: rules in Node, the rest in the
-// engines, each of which takes its files one after the other in one browser.
+// engines, each of which takes its files one after the other in one browser, or,
+// where they are many, in two.
 //
 //     node test/run.js [--all] [node] [chromium] [firefox] [webkit]
 //
@@ -41,8 +42,10 @@ const inChromium = {
   "e2e/signout.test.js": "a sign-out, whatever is in the way",
 };
 
-/** Beside each other, one for each core. */
-const lanes = [["chromium"], ["node", "firefox", "webkit"]];
+/** How many parts run beside each other: one for each core. */
+const lanes = 2;
+/** The longest first, so that the lanes end together. */
+const parts = [["chromium", "test"], ["chromium", "e2e"], ["firefox"], ["webkit"], ["node"]];
 
 const all = process.argv.includes("--all");
 const named = process.argv.slice(2).filter((name) => name !== "--all");
@@ -57,11 +60,12 @@ const { here, missing } = available();
 const leftOut = Object.keys(missing).filter(wanted);
 for (const engine of leftOut) console.error(`${engine} is left out: ${missing[engine]}`);
 
-/** Runs what is to run in Node or in an engine. Says whether all of it passed. */
-async function run(name) {
-  const files = all || name === "chromium" ? listed : Object.keys(inEveryEngine);
-  const args = name === "node" ? ["--test", ...rules] : ["test/in-one-process.js", ...files];
-  const env = { ...process.env, ENGINE: name, ...(all && { SOAK: "1" }) };
+/** Runs what is to run in Node or in an engine, of the latter's files all or those of one directory. Says whether all of it passed. */
+async function run([engine, room = ""]) {
+  const name = room ? `${engine} ${room}` : engine;
+  const files = (all || engine === "chromium" ? listed : Object.keys(inEveryEngine)).filter((file) => file.startsWith(room));
+  const args = engine === "node" ? ["--test", ...rules] : ["test/in-one-process.js", ...files];
+  const env = { ...process.env, ENGINE: engine, ...(all && { SOAK: "1" }) };
   const child = spawn(process.execPath, ["--test-reporter=spec", ...args], { env, stdio: ["ignore", "pipe", "inherit"] });
   const counts = {};
   for await (const line of createInterface(child.stdout)) {
@@ -74,15 +78,14 @@ async function run(name) {
   return { name, counts, passed: code === 0 && counts.pass > 0 && counts.fail === 0 && counts.cancelled === 0 };
 }
 
-const runs = await Promise.all(
-  lanes.map(async (lane) => {
-    const done = [];
-    for (const name of lane) if (wanted(name) && (name === "node" || here.includes(name))) done.push(await run(name));
-    return done;
-  }),
-);
-for (const { name, counts: { pass = 0, fail = 0, cancelled = 0, skipped = 0 }, passed } of runs.flat()) {
+const waiting = parts.filter(([name]) => wanted(name) && (name === "node" || here.includes(name)));
+const runs = [];
+async function take() {
+  for (let part; (part = waiting.shift()); ) runs.push(await run(part));
+}
+await Promise.all(Array.from({ length: lanes }, take));
+for (const { name, counts: { pass = 0, fail = 0, cancelled = 0, skipped = 0 }, passed } of runs) {
   console.log(`${name}: ${pass} passed, ${fail + cancelled} failed, ${skipped} skipped${passed ? "" : ": FAILED"}`);
 }
-const incomplete = runs.flat().length === 0 || (leftOut.length > 0 && Boolean(process.env.CI));
-process.exit(incomplete || runs.flat().some(({ passed }) => !passed) ? 1 : 0);
+const incomplete = runs.length === 0 || (leftOut.length > 0 && Boolean(process.env.CI));
+process.exit(incomplete || runs.some(({ passed }) => !passed) ? 1 : 0);
