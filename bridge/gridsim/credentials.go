@@ -24,7 +24,7 @@ const maxCredentials = 64
 
 // maxRegistrations is how many used registration challenges of passkeys are
 // remembered.
-const maxRegistrations = 1024
+const maxRegistrations = 256
 
 // credential is a way to sign in to an account.
 type credential struct {
@@ -149,9 +149,11 @@ func (s *Sim) addCredential(req request) (operation, error) {
 		apply: func(now time.Time) (reply, error) {
 			added := addedCredential{}
 			if c.sendsCodes() {
-				if added.OTPTarget, err = s.newOTPTarget(); err != nil {
+				target, err := s.newOTPTarget()
+				if err != nil {
 					return reply{}, err
 				}
+				added.OTPTarget = target
 			}
 			c.id, c.payloadID, c.created = "AuthMethod:"+uuid.NewString(), payloadID("credential_"), now
 			s.keepCredential(c)

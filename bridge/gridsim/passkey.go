@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -21,13 +22,25 @@ var nicknameForm = regexp.MustCompile(`^[\p{L}\p{N} ._\-'()]{1,100}$`)
 // transports are the ways to reach an authenticator that Grid documents.
 var transports = []string{"usb", "nfc", "ble", "internal", "hybrid"}
 
-// passkey is a new passkey as a client submits it: base64url without padding, as
-// browsers write it.
+// passkey is a new passkey as a client submits it.
 type passkey struct {
-	nickname, challenge                            string
-	credentialID, clientDataJSON, attestation      string
-	rawCredentialID, rawClientData, rawAttestation []byte
-	transports                                     []string
+	nickname                                         string
+	challenge, credentialID, clientData, attestation encoded
+	transports                                       []string
+}
+
+// encoded is base64url without padding, as browsers write it, and what it says.
+type encoded struct {
+	text string
+	raw  []byte
+}
+
+// encodedField returns a field that is base64url of something.
+func encodedField(fields map[string]json.RawMessage, name string) (value encoded, ok bool) {
+	value.text, _ = stringField(fields, name)
+	raw, err := decodeBase64(base64.RawURLEncoding, value.text)
+	value.raw = raw
+	return value, err == nil && len(raw) > 0
 }
 
 // readPasskey reads the fields of a PASSKEY addition, without judging what is in
@@ -38,27 +51,20 @@ func readPasskey(body map[string]json.RawMessage) (p passkey, err error) {
 	if !nicknameForm.MatchString(p.nickname) {
 		return p, nicknameInvalid
 	}
-	p.challenge, _ = stringField(body, "challenge")
-	if raw, err := decodeBase64(base64.RawURLEncoding, p.challenge); err != nil || len(raw) == 0 {
+	var ok bool
+	if p.challenge, ok = encodedField(body, "challenge"); !ok {
 		return p, registrationMalformed
 	}
 	fields, err := parseObject(body["attestation"], attestationMissing, attestationMissing)
 	if err != nil {
 		return p, err
 	}
-	for _, field := range []struct {
-		name string
-		text *string
-		raw  *[]byte
-	}{
-		{"credentialId", &p.credentialID, &p.rawCredentialID},
-		{"clientDataJson", &p.clientDataJSON, &p.rawClientData},
-		{"attestationObject", &p.attestation, &p.rawAttestation},
-	} {
-		*field.text, _ = stringField(fields, field.name)
-		if *field.raw, err = decodeBase64(base64.RawURLEncoding, *field.text); err != nil || len(*field.raw) == 0 {
-			return p, attestationMissing
-		}
+	var idOK, clientDataOK, attestationOK bool
+	p.credentialID, idOK = encodedField(fields, "credentialId")
+	p.clientData, clientDataOK = encodedField(fields, "clientDataJson")
+	p.attestation, attestationOK = encodedField(fields, "attestationObject")
+	if !idOK || !clientDataOK || !attestationOK {
+		return p, attestationMissing
 	}
 	p.transports = []string{} // never null
 	if raw, ok := fields["transports"]; ok {
@@ -81,26 +87,26 @@ func (p passkey) addition() (addition, error) {
 		return addition{}, err
 	}
 	return addition{
-		credential: &credential{kind: typePasskey, nickname: p.nickname, passkeyID: p.credentialID},
+		credential: &credential{kind: typePasskey, nickname: p.nickname, passkeyID: p.credentialID.text},
 		activity:   "ACTIVITY_TYPE_CREATE_AUTHENTICATORS_V2",
 		parameters: map[string]any{"authenticators": []map[string]any{{
 			"attestation": map[string]any{
-				"attestationObject": p.attestation,
-				"clientDataJson":    p.clientDataJSON,
-				"credentialId":      p.credentialID,
+				"attestationObject": p.attestation.text,
+				"clientDataJson":    p.clientData.text,
+				"credentialId":      p.credentialID.text,
 				"transports":        p.transports,
 			},
 			"authenticatorName": p.nickname,
-			"challenge":         p.challenge,
+			"challenge":         p.challenge.text,
 		}}},
-		registration: sha256.Sum256([]byte(p.challenge)),
+		registration: sha256.Sum256([]byte(p.challenge.text)),
 	}, nil
 }
 
 // checkClientData checks what the browser says about the registration, and
 // returns the host that it says it was made on.
 func (p passkey) checkClientData() (host string, err error) {
-	fields, err := parseObject(p.rawClientData, clientDataMalformed, clientDataMalformed)
+	fields, err := parseObject(p.clientData.raw, clientDataMalformed, clientDataMalformed)
 	if err != nil {
 		return "", err
 	}
@@ -111,7 +117,7 @@ func (p passkey) checkClientData() (host string, err error) {
 	switch {
 	case kind != "webauthn.create":
 		return "", clientDataOfAnotherType
-	case challenge != p.challenge:
+	case challenge != p.challenge.text:
 		return "", registrationMismatch
 	case !ok:
 		return "", originInvalid
@@ -119,20 +125,24 @@ func (p passkey) checkClientData() (host string, err error) {
 	return host, nil
 }
 
-// secureHost returns the host of an origin where browsers allow passkeys.
+// secureHost returns the host of an origin where browsers allow passkeys: one
+// with a name, since an rpId is a domain.
 func secureHost(origin string) (host string, ok bool) {
 	u, err := url.Parse(origin)
 	if err != nil || u.Hostname() == "" || origin != u.Scheme+"://"+u.Host {
 		return "", false
 	}
 	host = u.Hostname()
+	if _, err := netip.ParseAddr(host); err == nil {
+		return "", false
+	}
 	return host, u.Scheme == "https" || u.Scheme == "http" && (host == "localhost" || strings.HasSuffix(host, ".localhost"))
 }
 
 // checkAttestation checks what the authenticator says, for a page on host.
 func (p passkey) checkAttestation(host string) error {
 	var object protocol.AttestationObject
-	if err := webauthncbor.Unmarshal(p.rawAttestation, &object); err != nil {
+	if err := webauthncbor.Unmarshal(p.attestation.raw, &object); err != nil {
 		return attestationMalformed
 	}
 	data := &object.AuthData
@@ -146,13 +156,13 @@ func (p passkey) checkAttestation(host string) error {
 		return userAbsent
 	case !data.Flags.HasAttestedCredentialData():
 		return attestedDataMissing
-	case !bytes.Equal(data.AttData.CredentialID, p.rawCredentialID):
+	case !bytes.Equal(data.AttData.CredentialID, p.credentialID.raw):
 		return passkeyIDMismatch
 	}
 	if _, err := webauthncose.ParsePublicKey(data.AttData.CredentialPublicKey); err != nil {
 		return passkeyKeyInvalid
 	}
-	clientDataHash := sha256.Sum256(p.rawClientData)
+	clientDataHash := sha256.Sum256(p.clientData.raw)
 	if object.VerifyAttestation(clientDataHash[:], nil, protocol.AttestationPolicy{}, protocol.SignaturePolicy{}) != nil {
 		return attestationInvalid
 	}

@@ -211,6 +211,7 @@ func TestPasskeyRegistration(t *testing.T) {
 		{"localhost", "", from("http://localhost:5173", "localhost")},
 		{"plain-http", originInvalid, from("http://example.com", "example.com")},
 		{"app", originInvalid, from("android:apk-key-hash:x", "example.com")},
+		{"address", originInvalid, from("https://127.0.0.1", "127.0.0.1")},
 		{"origin-with-a-path", originInvalid, from("https://example.com/", "example.com")},
 		{"origin-missing", originInvalid, from("", "example.com")},
 
@@ -289,4 +290,20 @@ func TestRegistrationsAreBounded(t *testing.T) {
 	if got := len(s.sim.registrations); got != maxRegistrations {
 		t.Errorf("%d challenges are remembered, want %d", got, maxRegistrations)
 	}
+}
+
+// FuzzAttestation holds that no attestation object panics, and that one that is
+// accepted is of the passkey that it came with.
+func FuzzAttestation(f *testing.F) {
+	bare, attested := newPasskey(), newPasskey()
+	attested.selfAttest()
+	for _, p := range []*authenticator{bare, attested} {
+		f.Add(p.id, p.clientData, p.attestationObject(f))
+	}
+	f.Fuzz(func(t *testing.T, id, clientData string, object []byte) {
+		p := passkey{credentialID: encoded{raw: []byte(id)}, clientData: encoded{raw: []byte(clientData)}, attestation: encoded{raw: object}}
+		if p.checkAttestation("wallet.example.com") == nil && !bytes.Contains(object, []byte(id)) {
+			t.Errorf("%x is accepted for the passkey %q", object, id)
+		}
+	})
 }

@@ -15,7 +15,7 @@ const maxSessions = 256
 
 // maxEnded is how many ended sessions are remembered, to tell them from those
 // that never were.
-const maxEnded = 1024
+const maxEnded = 512
 
 // account is an embedded wallet and what hangs on it.
 type account struct {

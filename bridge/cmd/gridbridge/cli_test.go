@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gridsigner/signer"
 )
 
 // gridCLI sends the requests that Grid's own command line sends (contract 7.10):
@@ -57,15 +59,22 @@ func (c gridCLI) request(method, path, body string, signed ...string) (status in
 	return resp.StatusCode, answer
 }
 
-// signed runs a command twice: for the challenge, and with
-// --wallet-signature and --request-id.
-func (c gridCLI) signed(key signingKey, want int, method, path, body string) map[string]any {
+// signed runs a command twice: for the challenge, whose payload must be what the
+// signer signs for the intent, and with --wallet-signature and --request-id.
+func (c gridCLI) signed(key signingKey, intent signer.Intent, want int, method, path, body string) map[string]any {
 	c.t.Helper()
 	status, challenge := c.request(method, path, body)
 	payload, _ := challenge["payloadToSign"].(string)
 	requestID, _ := challenge["requestId"].(string)
 	if status != 202 || payload == "" || requestID == "" {
 		c.t.Fatalf("%s %s: %d %v, want a challenge", method, path, status, challenge)
+	}
+	parsed, err := signer.ParsePayload(payload)
+	if err == nil {
+		err = intent.Accept(parsed, signer.PublicKey{})
+	}
+	if err != nil {
+		c.t.Errorf("%s %s: %v: %s", method, path, err, payload)
 	}
 	status, answer := c.request(method, path, body, key.header("modern", payload), requestID)
 	if status != want {
@@ -112,7 +121,9 @@ func (c gridCLI) list(path string) (ids []string) {
 	return ids
 }
 
-// TestGridCLI runs the commands of Grid's own CLI that are signed.
+// TestGridCLI runs the commands of Grid's own CLI that are signed. That what is
+// to be signed is what the signer takes for each is seen here too: the simulator
+// knows nothing of the signer.
 func TestGridCLI(t *testing.T) {
 	t.Parallel()
 	c := gridCLI{t, start(t, nil, "simulate", "--json").ready()}
@@ -121,7 +132,7 @@ func TestGridCLI(t *testing.T) {
 
 	// auth sessions refresh SESSION --client-public-key KEY, whose help asks for an
 	// uncompressed one.
-	refreshed := c.signed(first, 201, "POST", "/auth/sessions/"+session+"/refresh", `{"clientPublicKey":"`+fresh.public+`"}`)
+	refreshed := c.signed(first, signer.Intent{Name: signer.RefreshSession, TargetPublicKey: fresh.public}, 201, "POST", "/auth/sessions/"+session+"/refresh", `{"clientPublicKey":"`+fresh.public+`"}`)
 	if id := refreshed["id"]; id == session || refreshed["encryptedSessionSigningKey"] != nil {
 		t.Errorf("refreshed = %v", refreshed)
 	}
@@ -129,16 +140,22 @@ func TestGridCLI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	refreshed = c.signed(first, 201, "POST", "/auth/sessions/"+session+"/refresh", `{"clientPublicKey":"`+hex.EncodeToString(to.PublicKey().Bytes())+`"}`)
+	uncompressed := hex.EncodeToString(to.PublicKey().Bytes())
+	refreshed = c.signed(first, signer.Intent{Name: signer.RefreshSession, TargetPublicKey: uncompressed}, 201,
+		"POST", "/auth/sessions/"+session+"/refresh", `{"clientPublicKey":"`+uncompressed+`"}`)
 	if refreshed["encryptedSessionSigningKey"] == nil {
 		t.Errorf("refreshed with an uncompressed key = %v", refreshed)
 	}
 
 	// auth credentials create --type TYPE --account-id ACCOUNT
-	added := c.signed(first, 201, "POST", "/auth/credentials",
-		fmt.Sprintf(`{"type":"OAUTH","accountId":"%s","oidcToken":"%s"}`, c.AccountID, c.oidcToken("second", "")))
-	for _, kind := range []string{"EMAIL_OTP", "SMS_OTP"} {
-		otp := c.signed(first, 201, "POST", "/auth/credentials", fmt.Sprintf(`{"type":"%s","accountId":"%s"}`, kind, c.AccountID))
+	add := func(kind signer.CredentialType, submitted string) signer.Intent {
+		return signer.Intent{Name: signer.AddCredential, Credential: kind, Submitted: submitted}
+	}
+	token := c.oidcToken("second", "")
+	added := c.signed(first, add(signer.OAuth, token), 201, "POST", "/auth/credentials",
+		fmt.Sprintf(`{"type":"OAUTH","accountId":"%s","oidcToken":"%s"}`, c.AccountID, token))
+	for kind, contact := range map[signer.CredentialType]string{signer.EmailOTP: "ada@example.com", signer.SMSOTP: "+12025550123"} {
+		otp := c.signed(first, add(kind, contact), 201, "POST", "/auth/credentials", fmt.Sprintf(`{"type":"%s","accountId":"%s"}`, kind, c.AccountID))
 		if otp["otpEncryptionTargetBundle"] == nil {
 			t.Errorf("%s = %v", kind, otp)
 		}
@@ -146,7 +163,7 @@ func TestGridCLI(t *testing.T) {
 
 	// auth credentials revoke CREDENTIAL, by a session of another one
 	other := c.verify(added["id"].(string), "second", second)
-	c.signed(second, 204, "DELETE", "/auth/credentials/"+c.CredentialID, "")
+	c.signed(second, signer.Intent{Name: signer.RemoveCredential, Credential: signer.OAuth}, 204, "DELETE", "/auth/credentials/"+c.CredentialID, "")
 	if got := c.list("/auth/sessions"); len(got) != 1 || got[0] != other {
 		t.Errorf("sessions = %v, want %s", got, other)
 	}
@@ -155,5 +172,5 @@ func TestGridCLI(t *testing.T) {
 	}
 
 	// auth sessions revoke SESSION
-	c.signed(second, 204, "DELETE", "/auth/sessions/"+other, "")
+	c.signed(second, signer.Intent{Name: signer.RevokeSession}, 204, "DELETE", "/auth/sessions/"+other, "")
 }
