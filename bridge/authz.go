@@ -6,17 +6,17 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"time"
 
 	"gridsigner/signer"
 )
 
-// authorize lets c pass only if all that it names belongs to user, and sets the
-// account that it is about. It returns nil, nil if so; [errNotFound] if not; or
-// an answer of Grid's to relay if the owner could not be looked up (429 and 5xx,
-// which the client retries).
+// authorize lets c pass only if all that it names belongs to user, and sets what
+// Grid lists of it: its account and, of a credential, the type, which its removal
+// is held to. It returns nil, nil if so; [errNotFound] if not; or an answer of
+// Grid's to relay if the owner could not be looked up (429 and 5xx, which the
+// client retries).
 //
 // A user without any account is more likely one of a bridge that is set up
 // wrongly, and is told so: a client takes [errNotFound] as "already revoked".
@@ -27,41 +27,36 @@ func (b *bridge) authorize(ctx context.Context, user User, c *call) (*answer, er
 	if len(user.Accounts) == 0 {
 		return nil, errNoAccounts
 	}
-	for _, name := range c.route.query {
-		if c.account = c.query.Get(name); !slices.Contains(user.Accounts, c.account) {
-			return nil, errNotFound
-		}
-	}
-	if !ownsBody(user, c) {
+	if c.account != "" && !slices.Contains(user.Accounts, c.account) || !ownsBody(user, c.body) {
 		return nil, errNotFound
 	}
-	if c.id == "" {
+	if c.id == "" || c.id == c.account {
 		return nil, nil
 	}
 	for _, account := range user.Accounts {
-		if _, ok := b.store.load(ctx, ownerKey(account, c.id)); ok {
-			c.account = account
+		if typ, ok := b.store.load(ctx, ownerKey(account, c.id)); ok {
+			c.account, c.intent.Credential = account, signer.CredentialType(typ)
 			return nil, nil
 		}
 	}
 	for _, account := range user.Accounts {
-		a, err := b.do(ctx, c.list(account))
+		a, err := b.do(ctx, &call{route: lists[c.route.idKind], id: account})
 		if err != nil {
 			return nil, err
 		}
 		if a.status == http.StatusTooManyRequests || a.status >= 500 {
 			return a, nil
 		}
-		things, ok := a.things()
-		if a.status != http.StatusOK || !ok {
+		list, ok := a.read()
+		if a.status != http.StatusOK || !ok || list.Data == nil {
 			return nil, errUpstreamInvalid
 		}
-		for _, thing := range things {
+		for _, thing := range list.Data {
 			// The account is held against the row as well: a filter that
 			// upstream ignored must not give away everybody's sessions.
 			if thing.ID == c.id && thing.AccountID == account {
-				b.store.save(ctx, ownerKey(account, c.id), nil, ownerLife)
-				c.account = account
+				b.store.save(ctx, ownerKey(account, c.id), []byte(thing.Type), ownerLife)
+				c.account, c.intent.Credential = account, thing.Type
 				return nil, nil
 			}
 		}
@@ -69,48 +64,54 @@ func (b *bridge) authorize(ctx context.Context, user User, c *call) (*answer, er
 	return nil, errNotFound
 }
 
-// list is the call that lists, of account, the things which c's id is one of.
-func (c *call) list(account string) *call {
-	return &call{
-		route: &route{method: http.MethodGet, template: c.route.collection()},
-		query: url.Values{"accountId": {account}},
-	}
+// thing is what the rows of all lists have, and what is answered by itself.
+type thing struct {
+	ID, AccountID string
+	Type          signer.CredentialType
 }
 
-// thing is what the rows of all lists have.
-type thing struct{ ID, AccountID string }
-
-// things are the rows of an answer that is a list.
-func (a *answer) things() (list []thing, ok bool) {
-	var body struct{ Data []thing }
-	err := json.Unmarshal(a.body, &body)
-	return body.Data, err == nil && body.Data != nil
+// content is what the bridge reads of a success: a thing, or a list of things,
+// or that the operation goes on.
+type content struct {
+	thing
+	Data   []thing
+	Status string
 }
 
-// isOf reports whether a is a list of things of account and of no other. Grid is
-// asked for such a list; a filter that it ignored must not show a user
-// everybody's sessions.
+func (a *answer) read() (content, bool) {
+	var c content
+	err := json.Unmarshal(a.body, &c)
+	return c, err == nil
+}
+
+// isOf reports whether a says that it is account's and no other's, or that Grid
+// is not done. A filter that Grid ignored, or a cache that took one user for
+// another, must not show somebody else's.
 func (a *answer) isOf(account string) bool {
-	list, ok := a.things()
-	return ok && !slices.ContainsFunc(list, func(t thing) bool { return t.AccountID != account })
+	c, ok := a.read()
+	others := slices.ContainsFunc(c.Data, func(t thing) bool { return t.AccountID != account })
+	return ok && !others && (c.AccountID == account || c.AccountID == "" && (c.Data != nil || a.isProcessing()))
 }
 
-// ownsBody reports whether every id in c's body is the user's: of accounts, or
-// the thing that the path names, which is looked up. It reads every string of
-// the body and not fields by name, so a name spelled differently, given twice
-// or nested deeper, which Grid might read and the bridge not, makes no hole.
-func ownsBody(user User, c *call) bool {
-	if len(c.body) == 0 {
-		return true
-	}
-	tokens := json.NewDecoder(bytes.NewReader(c.body))
+// isProcessing reports whether Grid asks for the identical request once more:
+// 200 {"status":"PROCESSING"} (contract 2.16).
+func (a *answer) isProcessing() bool {
+	c, ok := a.read()
+	return ok && a.status == http.StatusOK && c.Status == "PROCESSING"
+}
+
+// ownsBody reports whether body names no id but those of the user's accounts. It
+// reads every string and not fields by name, so what Grid may take for an id in
+// a place where the table has a text makes no hole.
+func ownsBody(user User, body []byte) bool {
+	tokens := json.NewDecoder(bytes.NewReader(body))
 	for {
 		token, err := tokens.Token()
 		if err != nil {
 			return err == io.EOF
 		}
 		text, ok := token.(string)
-		if !ok || text == c.id || slices.Contains(user.Accounts, text) {
+		if !ok || slices.Contains(user.Accounts, text) {
 			continue
 		}
 		for _, kind := range []string{"InternalAccount", "Session", "AuthMethod"} {

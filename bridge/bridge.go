@@ -150,13 +150,13 @@ func (b *bridge) serve(w http.ResponseWriter, r *http.Request, e *entry) (a *ans
 		}
 		return nil, err
 	}
-	e.method, e.route = rt.method, rt.template
+	e.method, e.route = rt.Method, rt.template
 	if preflight {
 		e.method = http.MethodOptions
 		return b.origins.permit(w, rt), nil
 	}
-	if slices.ContainsFunc(rt.headers, func(name string) bool { return len(r.Header[name]) > 0 }) {
-		e.signed = &event{intent: rt.intent} // a signed leg is audited whatever becomes of it
+	if rt.Intent != "" && slices.ContainsFunc(walletHeaders, func(name string) bool { return len(r.Header[name]) > 0 }) {
+		e.signed = &event{intent: rt.Intent} // a signed leg is audited whatever becomes of it
 	}
 	if err := b.origins.check(r); err != nil {
 		return nil, err
@@ -195,11 +195,11 @@ func (b *bridge) serve(w http.ResponseWriter, r *http.Request, e *entry) (a *ans
 
 // exchange is the call itself, between the checks of the signed retry.
 func (b *bridge) exchange(ctx context.Context, user User, c *call, e *entry) (*answer, error) {
-	var leg *signedLeg
+	mark := ""
 	if len(c.headers) > 0 {
 		e.signed.account = c.account
 		var err error
-		if leg, err = b.admit(ctx, user, c, e.signed); err != nil {
+		if mark, err = b.admit(ctx, user, c, e.signed); err != nil {
 			return nil, err
 		}
 	}
@@ -207,21 +207,21 @@ func (b *bridge) exchange(ctx context.Context, user User, c *call, e *entry) (*a
 	switch {
 	case err != nil:
 		return nil, err
-	case a.status == http.StatusUnauthorized && c.account != "":
+	case a.status == http.StatusUnauthorized:
 		// What was refused is what the user showed or, once in the life of a
 		// credential, the bridge's own: a list, to which the user adds nothing,
 		// tells. Whatever else becomes of that is no matter.
-		if _, err := b.do(ctx, c.list(c.account)); errors.Is(err, errUpstreamCredential) {
+		if _, err := b.do(ctx, &call{route: lists["Session"], id: c.account}); errors.Is(err, errUpstreamCredential) {
 			return nil, err
 		}
-	case len(c.query) > 0 && a.status < 300 && !a.isOf(c.account):
-		return nil, errUpstreamInvalid
 	case a.status == http.StatusAccepted:
 		if err := b.remember(ctx, user, c, a); err != nil {
 			return nil, err
 		}
-	case leg != nil && leg.again(a):
-		b.store.release(ctx, leg.mark)
+	case a.status < 300 && a.body != nil && !a.isOf(c.account):
+		return nil, errUpstreamInvalid
+	case mark != "" && a.isProcessing():
+		b.store.release(ctx, mark)
 	}
 	return a, nil
 }

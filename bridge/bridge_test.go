@@ -119,13 +119,13 @@ func TestRefusesInput(t *testing.T) {
 func TestBodiesAreNotWaitedFor(t *testing.T) {
 	u := newUpstream(t, nil)
 	c := newClient(t, u.URL)
-	everyRoute(t, func(t *testing.T, r bridge.Request) {
-		if r.Body != "" {
+	everySample(t, func(t *testing.T, s sample) {
+		if s.body != "" {
 			t.Skip("takes a body")
 		}
 		for _, line := range []string{"Content-Length: 5", "Transfer-Encoding: chunked"} {
 			c.t = t
-			got := c.raw(requestText(r, "X-Gridsigner: 1", line))
+			got := c.raw(s.text("X-Gridsigner: 1", line))
 			assertRefused(t, u, got, 400, "BRIDGE_INPUT_INVALID")
 		}
 	})
@@ -171,10 +171,10 @@ func TestUsersThatAreRefused(t *testing.T) {
 func TestLog(t *testing.T) {
 	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		io.WriteString(w, `{"encryptedSessionSigningKey":"upstream-body"}`)
+		io.WriteString(w, `{"accountId":"`+alice+`","encryptedSessionSigningKey":"upstream-body"}`)
 	})
 	c := newClient(t, u.URL)
-	c.send("POST", "/auth/credentials/"+method+"/verify", `{"type":"OAUTH","oidcToken":"request-body"}`, "Cookie: cookie-value")
+	c.send("POST", "/auth/credentials/"+method+"/verify", strings.Replace(verifyBody, "h.p.s", "request-body", 1), "Cookie: cookie-value")
 	c.send("DELETE", "/auth/sessions/"+session, "", c.firstLeg(u, requestID)...)
 	c.send("PURGE", "/secret-path?secret-query", "")
 	c.server.Close()

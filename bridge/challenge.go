@@ -6,8 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
-	"net/http"
 	"time"
 
 	"gridsigner/signer"
@@ -33,7 +31,7 @@ func digest(parts ...string) string {
 
 // fingerprint tells calls apart: both legs of a signed retry have the same one.
 func (c *call) fingerprint() string {
-	return digest(c.route.method, c.path(), string(c.body))
+	return digest(c.route.Method, c.route.path(c.id), string(c.body))
 }
 
 // challengeKey is where the challenge is kept. The user is part of it: nobody
@@ -43,19 +41,16 @@ func challengeKey(user User, requestID string) string {
 }
 
 // remember checks the challenge in a, Grid's answer to c, and keeps it for the
-// signed leg. What does not do what the route is for is not relayed: the signer
-// would refuse it too, but not every client is that signer.
+// signed leg. What does not do what the route is for, with what the body
+// submitted, is not relayed: the signer would refuse it too, but not every client
+// is that signer.
 func (b *bridge) remember(ctx context.Context, user User, c *call, a *answer) error {
 	challenge, err := signer.ParseChallenge(a.body)
 	if err != nil {
 		return errChallengeRefused
 	}
 	payload, err := signer.ParsePayload(challenge.Payload)
-	if err != nil || b.payloads.Admit(payload) != nil {
-		return errChallengeRefused
-	}
-	// No intent of the allow-list depends on who signs, which is not known yet.
-	if c.route.intent == "" || (signer.Intent{Name: c.route.intent}).Accept(payload, signer.PublicKey{}) != nil {
+	if err != nil || b.payloads.Admit(payload) != nil || !c.intent.Plausible(payload) {
 		return errChallengeRefused
 	}
 	life := min(max(challenge.ExpiresAt.Sub(b.now()), minChallengeLife), maxChallengeLife)
@@ -63,14 +58,10 @@ func (b *bridge) remember(ctx context.Context, user User, c *call, a *answer) er
 	return nil
 }
 
-// signedLeg is a call that carries a signature which was checked.
-type signedLeg struct {
-	mark string // key of the mark against replay
-}
-
 // admit checks the signed leg c before Grid sees it: the challenge was issued
 // to this user for this very call, the signature is over its payload, and the
-// pair has not passed before. What it learns goes into v.
+// pair has not passed before. What it learns goes into v. It returns the key of
+// the mark against replay.
 //
 // A header in the form of April 2026 does not name its key (contract 3.1), so
 // of it only the form can be checked here. Whether the key may sign for the
@@ -83,14 +74,14 @@ type signedLeg struct {
 //
 // The mark stays whatever becomes of the request, also if Grid never answers:
 // then nobody knows whether the signature was used, and the way on is a new
-// challenge. See [signedLeg.again] for the one exception.
-func (b *bridge) admit(ctx context.Context, user User, c *call, v *event) (*signedLeg, error) {
+// challenge. The one exception is [answer.isProcessing].
+func (b *bridge) admit(ctx context.Context, user User, c *call, v *event) (mark string, err error) {
 	requestID, header := c.headers.Get(signer.HeaderRequestID), c.headers.Get(signer.HeaderSignature)
 	kept, ok := b.store.load(ctx, challengeKey(user, requestID))
 	payload, fits := bytes.CutPrefix(kept, []byte(c.fingerprint()))
 	checkable := ok || b.store.complete()
 	if checkable && !(ok && fits) {
-		return nil, errChallengeUnknown
+		return "", errChallengeUnknown
 	}
 	if checkable {
 		sum := sha256.Sum256(payload)
@@ -101,12 +92,12 @@ func (b *bridge) admit(ctx context.Context, user User, c *call, v *event) (*sign
 	der := stamp.Signature
 	switch {
 	case err == nil && checkable && !stamp.PublicKey.Verify(payload, der):
-		return nil, errSignatureInvalid
+		return "", errSignatureInvalid
 	case err != nil:
 		format = signer.FormatDER
 		if der, err = signer.ParseDERHeader(signer.P256, header); err != nil {
 			if der, err = signer.ParseDERHeader(signer.Secp256k1, header); err != nil {
-				return nil, errSignatureMalformed
+				return "", errSignatureMalformed
 			}
 		}
 	}
@@ -116,16 +107,9 @@ func (b *bridge) admit(ctx context.Context, user User, c *call, v *event) (*sign
 	// the fifth byte, after its length.
 	v.format = format
 	r := der[4 : 4+der[3]]
-	leg := &signedLeg{mark: "leg:" + digest(requestID, string(r))}
-	if !b.store.claim(ctx, leg.mark, maxChallengeLife) {
-		return nil, errSignatureReplayed
+	mark = "leg:" + digest(requestID, string(r))
+	if !b.store.claim(ctx, mark, maxChallengeLife) {
+		return "", errSignatureReplayed
 	}
-	return leg, nil
-}
-
-// again reports whether Grid asks for the identical signed request once more:
-// 200 {"status":"PROCESSING"} (contract 2.16).
-func (leg *signedLeg) again(a *answer) bool {
-	var body struct{ Status string }
-	return a.status == http.StatusOK && json.Unmarshal(a.body, &body) == nil && body.Status == "PROCESSING"
+	return mark, nil
 }

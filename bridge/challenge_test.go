@@ -76,7 +76,7 @@ func TestChallengeMustFitTheRoute(t *testing.T) {
 		u := newUpstream(t, nil)
 		body := challengeOf(payload, requestID)
 		u.challenge.Store(&body)
-		got := newClient(t, u.URL).send("POST", "/auth/credentials/"+method+"/verify", `{}`)
+		got := newClient(t, u.URL).send("POST", "/auth/credentials/"+method+"/verify", verifyBody)
 		if got.status != 502 || got.code != "BRIDGE_CHALLENGE_REFUSED" {
 			t.Errorf("answer = %d %s, want 502 BRIDGE_CHALLENGE_REFUSED", got.status, got.body)
 		}
@@ -172,7 +172,8 @@ func TestSignaturePassesOnce(t *testing.T) {
 		{"busy", respondJSON(503, `{"status":503,"code":"X","message":"m"}`), 503, false},
 		{"lost", func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }, 502, false},
 		{"processing", respondJSON(200, `{"status":"PROCESSING","message":"m"}`), 200, true},
-		{"another 200", respondJSON(200, `{"status":"DONE"}`), 200, false},
+		{"another 200", respondJSON(200, `{"status":"DONE"}`), 502, false},
+		{"another 200 of the account's", respondJSON(200, ofAlice), 200, false},
 	}
 	for _, v := range tests {
 		t.Run(v.name, func(t *testing.T) {

@@ -85,7 +85,7 @@ func (o *origins) preflight(r *http.Request, allowed bool) (method string, ok bo
 // permit is the answer to a preflight of rt.
 func (o *origins) permit(w http.ResponseWriter, rt *route) *answer {
 	w.Header().Set("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
-	w.Header().Set("Access-Control-Allow-Methods", rt.method)
+	w.Header().Set("Access-Control-Allow-Methods", rt.Method)
 	w.Header().Set("Access-Control-Allow-Headers", corsHeaders)
 	w.Header().Set("Access-Control-Max-Age", "600")
 	return &answer{status: http.StatusNoContent}

@@ -1,29 +1,12 @@
 package bridge_test
 
 import (
-	"io"
 	"net/http"
 	"strings"
 	"testing"
 
 	"gridsigner/bridge"
 )
-
-// everyRoute walks the allow-list, so that a new route is tested unasked.
-func everyRoute(t *testing.T, f func(t *testing.T, r bridge.Request)) {
-	for _, r := range bridge.Routes(map[string]string{"Session": session, "AuthMethod": method}, alice) {
-		t.Run(r.Method+" "+r.Path, func(t *testing.T) { f(t, r) })
-	}
-}
-
-// requestText is r as sent by Alice's browser, with further header lines.
-func requestText(r bridge.Request, lines ...string) string {
-	text := r.Method + " /api/grid" + r.Path + " HTTP/1.1\r\nHost: app.example\r\nAuthorization: Bearer alice\r\n"
-	if r.Body != "" {
-		text += "Content-Type: application/json\r\nContent-Length: " + itoa(len(r.Body)) + "\r\n"
-	}
-	return text + strings.Join(append(lines, "\r\n"), "\r\n") + r.Body
-}
 
 func TestOnlyTheAppMayChangeThings(t *testing.T) {
 	const app = "X-Gridsigner: 1"
@@ -51,18 +34,15 @@ func TestOnlyTheAppMayChangeThings(t *testing.T) {
 		{"header look-alike", []string{"X_Gridsigner: 1"}, "BRIDGE_HEADER_MISSING"},
 		{"no header, same origin", []string{"Sec-Fetch-Site: same-origin"}, "BRIDGE_HEADER_MISSING"},
 	}
-	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		io.WriteString(w, `{}`)
-	})
+	u := newUpstream(t, respondJSON(200, ofAlice))
 	c := newClient(t, u.URL, func(config *bridge.Config) { config.AllowOrigins = []string{"https://friend.example"} })
-	everyRoute(t, func(t *testing.T, r bridge.Request) {
+	everySample(t, func(t *testing.T, s sample) {
 		for _, v := range tests {
 			t.Run(v.name, func(t *testing.T) {
 				c.t = t
 				u.tap.received()
-				got := c.raw(requestText(r, v.lines...))
-				if v.code == "" || r.Method == "GET" {
+				got := c.raw(s.text(v.lines...))
+				if v.code == "" || s.op.Route().Method == "GET" {
 					if got.status != 200 {
 						t.Errorf("answer = %d %s, want 200", got.status, got.code)
 					}
@@ -75,20 +55,17 @@ func TestOnlyTheAppMayChangeThings(t *testing.T) {
 }
 
 func TestCrossOriginAnswers(t *testing.T) {
-	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		io.WriteString(w, `{}`)
-	})
+	u := newUpstream(t, respondJSON(200, ofAlice))
 	c := newClient(t, u.URL, func(config *bridge.Config) { config.AllowOrigins = []string{"https://friend.example"} })
-	everyRoute(t, func(t *testing.T, r bridge.Request) {
+	everySample(t, func(t *testing.T, s sample) {
 		c.t = t
 		for origin, allowed := range map[string]bool{
 			"https://friend.example": true, "https://evil.example": false, "null": false,
 			"https://friend.example.evil.example": false, "HTTPS://FRIEND.EXAMPLE": false,
 		} {
-			got := c.raw(requestText(r, "X-Gridsigner: 1", "Origin: "+origin))
-			preflight := c.raw("OPTIONS /api/grid" + r.Path + " HTTP/1.1\r\nHost: app.example\r\nOrigin: " + origin +
-				"\r\nAccess-Control-Request-Method: " + r.Method + "\r\n\r\n")
+			got := c.raw(s.text("X-Gridsigner: 1", "Origin: "+origin))
+			preflight := c.raw("OPTIONS /api/grid" + s.path(s.id) + " HTTP/1.1\r\nHost: app.example\r\nOrigin: " + origin +
+				"\r\nAccess-Control-Request-Method: " + s.op.Route().Method + "\r\n\r\n")
 			want := ""
 			if allowed {
 				want = origin
@@ -101,8 +78,8 @@ func TestCrossOriginAnswers(t *testing.T) {
 			if status := map[bool]int{true: 204, false: 405}[allowed]; preflight.status != status {
 				t.Errorf("preflight from %s = %d, want %d", origin, preflight.status, status)
 			}
-			if methods := preflight.header.Get("Access-Control-Allow-Methods"); allowed && methods != r.Method {
-				t.Errorf("Access-Control-Allow-Methods = %q, want %q", methods, r.Method)
+			if methods := preflight.header.Get("Access-Control-Allow-Methods"); allowed && methods != s.op.Route().Method {
+				t.Errorf("Access-Control-Allow-Methods = %q, want %q", methods, s.op.Route().Method)
 			}
 		}
 	})

@@ -3,28 +3,20 @@ package bridge
 import (
 	"net/http"
 	"runtime"
-	"strings"
 	"time"
+
+	"gridsigner/signer"
 )
 
-// Routes lists the allow-list as requests that its checks of input let pass,
-// so that a test of every route needs no list of its own.
-func Routes(ids map[string]string, account string) (requests []Request) {
-	for _, rt := range routes {
-		request := Request{Method: rt.method, Path: strings.Replace(rt.template, "{id}", ids[rt.idKind], 1)}
-		for i, name := range rt.query {
-			request.Path += "?&"[min(i, 1):min(i, 1)+1] + name + "=" + account
-		}
-		if rt.body > 0 {
-			request.Body = "{}"
-		}
-		requests = append(requests, request)
+// KindWithoutList is the kind of the id that op takes if nobody can find out
+// whose it is, else "".
+func KindWithoutList(op signer.Operation) string {
+	kind := routeOf(op).idKind
+	if kind == "" || kind == "InternalAccount" || lists[kind] != nil {
+		return ""
 	}
-	return requests
+	return kind
 }
-
-// Request is one of [Routes].
-type Request struct{ Method, Path, Body string }
 
 // CloseIdle ends the connections to Grid that wait for a next request.
 func CloseIdle(h http.Handler) { h.(*bridge).transport.CloseIdleConnections() }

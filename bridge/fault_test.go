@@ -15,7 +15,6 @@ import (
 	"go.uber.org/goleak"
 
 	"gridsigner/bridge"
-	"gridsigner/signer"
 )
 
 // TestMain fails the package if a test leaves a goroutine behind.
@@ -185,69 +184,71 @@ func TestFaults(t *testing.T) {
 // to it, which is when net/http resends what it takes to be safe. Once for each
 // request with a side effect.
 func TestNeverSendsTwice(t *testing.T) {
-	challenge := challengeOf(payload, requestID)
-	signed := sign(t, challenge, signer.FormatAuto)
-	tests := []struct {
-		name, method, path, body string
-		lines                    []string
-	}{
-		{"first leg", "DELETE", "/auth/sessions/" + session, "", nil},
-		{"signed leg", "DELETE", "/auth/sessions/" + session, "", signed},
-		{"signed leg with an Idempotency-Key", "DELETE", "/auth/sessions/" + session, "",
-			append([]string{"Idempotency-Key: 1", "X-Idempotency-Key: 1"}, signed...)},
-		{"verify", "POST", "/auth/credentials/" + method + "/verify", `{"type":"OAUTH"}`, []string{"Idempotency-Key: 1"}},
-	}
-	for _, v := range tests {
-		t.Run(v.name, func(t *testing.T) {
-			var connections, requests atomic.Int32
-			hasFirstLeg := strings.HasPrefix(v.name, "signed")
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
+	everySample(t, func(t *testing.T, s sample) {
+		if s.op.Route().Method == http.MethodGet {
+			t.Skip("has no side effect")
+		}
+		for _, lines := range [][]string{nil, {"Idempotency-Key: 1", "X-Idempotency-Key: 1"}} {
+			neverSendsTwice(t, s, false, lines...)
+			if s.payload != "" {
+				neverSendsTwice(t, s, true, lines...)
 			}
-			defer ln.Close()
+		}
+	})
+}
+
+func neverSendsTwice(t *testing.T, s sample, signed bool, lines ...string) {
+	t.Helper()
+	var connections, requests atomic.Int32
+	challenge := challengeOf(s.payload, requestID)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			connections.Add(1)
 			go func() {
+				defer conn.Close()
+				in := bufio.NewReader(conn)
 				for {
-					conn, err := ln.Accept()
+					r, err := http.ReadRequest(in)
 					if err != nil {
 						return
 					}
-					connections.Add(1)
-					go func() {
-						defer conn.Close()
-						in := bufio.NewReader(conn)
-						for {
-							r, err := http.ReadRequest(in)
-							if err != nil {
-								return
-							}
-							io.Copy(io.Discard, r.Body)
-							if hasFirstLeg && r.Method == "DELETE" && r.Header.Get("Request-Id") == "" {
-								io.WriteString(conn, "HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: "+itoa(len(challenge))+"\r\n\r\n"+challenge)
-								continue
-							}
-							if r.Method == v.method {
-								requests.Add(1)
-								return // hang up without an answer
-							}
-							body := `{"data":[{"id":"` + session + `","accountId":"` + alice + `"},{"id":"` + method + `","accountId":"` + alice + `"}]}`
-							io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "+itoa(len(body))+"\r\n\r\n"+body)
-						}
-					}()
+					io.Copy(io.Discard, r.Body)
+					status, body := "200 OK", `{"data":[{"id":"`+s.id+`","accountId":"`+alice+`","type":"`+string(s.credential())+`"}]}`
+					switch {
+					case r.Method == http.MethodGet:
+					case signed && r.Header.Get("Request-Id") == "":
+						status, body = "202 Accepted", challenge
+					default:
+						requests.Add(1)
+						return // hang up without an answer
+					}
+					io.WriteString(conn, "HTTP/1.1 "+status+"\r\nContent-Type: application/json\r\nContent-Length: "+itoa(len(body))+"\r\n\r\n"+body)
 				}
 			}()
-			c := newClient(t, "http://"+ln.Addr().String())
-			if hasFirstLeg {
-				c.send(v.method, v.path, "")
-			}
-			got := c.send(v.method, v.path, v.body, v.lines...)
-			if got.status != 502 || got.code != "BRIDGE_UPSTREAM_FAILED" {
-				t.Errorf("answer = %d %s, want 502 BRIDGE_UPSTREAM_FAILED", got.status, got.code)
-			}
-			// One connection: the look-up's, reused. Otherwise nothing was proven.
-			if c, r := connections.Load(), requests.Load(); c != 1 || r != 1 {
-				t.Errorf("%d requests on %d connections, want 1 on 1", r, c)
-			}
-		})
+		}
+	}()
+	c := newClient(t, "http://"+ln.Addr().String())
+	c.send("GET", anyGet, "") // makes the connection
+	if signed {
+		if got := c.sendSample(s); got.status != 202 {
+			t.Fatalf("first leg = %d %s, want 202", got.status, got.body)
+		}
+		lines = append(stamp(t, s.payload, requestID), lines...)
+	}
+	if got := c.sendSample(s, lines...); got.status != 502 || got.code != "BRIDGE_UPSTREAM_FAILED" {
+		t.Errorf("answer = %d %s, want 502 BRIDGE_UPSTREAM_FAILED", got.status, got.code)
+	}
+	// One connection, reused. Otherwise nothing was proven.
+	if c, r := connections.Load(), requests.Load(); c != 1 || r != 1 {
+		t.Errorf("signed %t: %d requests on %d connections, want 1 on 1", signed, r, c)
 	}
 }

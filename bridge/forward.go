@@ -57,13 +57,13 @@ type answer struct {
 // bridge's credentials, and reads the answer whole before anything is relayed.
 // Its errors are refusals. It never sends twice.
 func (b *bridge) do(ctx context.Context, c *call) (a *answer, err error) {
-	ctx, span := b.tracer.Start(ctx, c.route.method+" "+c.route.template, trace.WithSpanKind(trace.SpanKindClient))
+	ctx, span := b.tracer.Start(ctx, c.route.Method+" "+c.route.template, trace.WithSpanKind(trace.SpanKindClient))
 	defer func() { describeAnswer(span, c, a, err) }()
 	var body io.Reader
 	if c.body != nil {
 		body = bytes.NewReader(c.body)
 	}
-	req, err := http.NewRequestWithContext(ctx, c.route.method, b.upstream+c.path(), body)
+	req, err := http.NewRequestWithContext(ctx, c.route.Method, b.upstream+c.route.path(c.id), body)
 	if err != nil {
 		return nil, errInternal
 	}

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gridsigner/signer"
 )
 
 // Limit is a token bucket: Rate requests every Per in the long run, and up to
@@ -108,7 +110,7 @@ func (b *bridge) limit(ctx context.Context, rt *route, l Limit, who string) erro
 	if wait, ok := b.store.take(ctx, "limit:"+who, l); !ok {
 		return errRateLimited.after(wait)
 	}
-	if rt.signIn {
+	if rt.op == signer.OpVerifyCredential { // a guess at a credential
 		if wait, ok := b.store.take(ctx, "sign-in:"+who, b.limits.SignIn); !ok {
 			return errRateLimited.after(wait)
 		}

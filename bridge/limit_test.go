@@ -65,7 +65,7 @@ func TestLimits(t *testing.T) {
 	})
 	t.Run("sign-in", func(t *testing.T) {
 		c := newClient(t, newUpstream(t, answer).URL, limit(func(l *bridge.Limits) { l.SignIn = few }))
-		if got := c.passes(5, "POST", "/auth/credentials/"+method+"/verify", `{}`); got != 3 {
+		if got := c.passes(5, "POST", "/auth/credentials/"+method+"/verify", verifyBody); got != 3 {
 			t.Errorf("%d sign-ins passed, want 3", got)
 		}
 		if got := c.passes(5, "GET", anyGet, ""); got != 5 {

@@ -1,37 +1,51 @@
 package bridge
 
 import (
-	"net/http"
+	"slices"
 	"strings"
 
 	"gridsigner/signer"
 )
 
-// route is one line of the allow-list.
+// route is one line of the allow-list: an operation of the signer's table, and
+// its path taken apart. It takes one id at most.
 type route struct {
-	method   string
-	template string            // path below the prefix; {id} stands for one id
-	idKind   string            // LSID type of {id}, "" where the template has none
-	query    []string          // the query parameters: each exactly once, each an account's id
-	body     int64             // the most bytes of JSON body, 0 where no body is taken
-	headers  []string          // request headers that pass: all of them or none
-	intent   signer.IntentName // what a challenge of this route may ask for, "" where none is relayed
-	signIn   bool              // limited more tightly: a guess at a credential
+	signer.Route
+	op       signer.Operation
+	template string // path below the prefix; {id} stands for the id
+	idKind   string // LSID type of the id, "" where none is taken
+	query    string // the parameter that takes the id, "" where the path does
 }
 
-// walletHeaders turn a request into the signed leg of Grid's signed retry.
+// walletHeaders turn a request into the signed leg of Grid's signed retry. They
+// pass, both or neither, where the route has an intent.
 var walletHeaders = []string{signer.HeaderSignature, signer.HeaderRequestID}
 
-// routes is everything that the bridge forwards. What is not here does not
-// reach Grid, whatever Grid may add.
-//
-// Of the ways to sign in only OAUTH passes, which is one request: Grid answers a
-// one-time password with a challenge (contract 2.8), and that is refused.
-var routes = []route{
-	{method: http.MethodGet, template: "/auth/sessions", query: []string{"accountId"}},
-	{method: http.MethodDelete, template: "/auth/sessions/{id}", idKind: "Session", headers: walletHeaders, intent: signer.RevokeSession},
-	{method: http.MethodGet, template: "/auth/credentials", query: []string{"accountId"}},
-	{method: http.MethodPost, template: "/auth/credentials/{id}/verify", idKind: "AuthMethod", body: 64 << 10, signIn: true},
+// routes is everything that the bridge forwards. What is not in the table does
+// not reach Grid, whatever Grid may add.
+var routes = func() (all []route) {
+	for _, op := range signer.Operations() {
+		rt := route{Route: op.Route(), op: op}
+		_, rest, _ := strings.Cut(rt.Path, "{")
+		rt.idKind, _, _ = strings.Cut(rest, "}")
+		rt.template, rt.query, _ = strings.Cut(rt.path("{id}"), "?")
+		rt.query = strings.TrimSuffix(rt.query, "={id}")
+		all = append(all, rt)
+	}
+	return all
+}()
+
+// lists are the routes that list, of an account, the things of a kind.
+var lists = map[string]*route{"Session": routeOf(signer.OpListSessions), "AuthMethod": routeOf(signer.OpListCredentials)}
+
+func routeOf(op signer.Operation) *route {
+	return &routes[slices.IndexFunc(routes, func(rt route) bool { return rt.op == op })]
+}
+
+// path is where a request goes, below the base URL and with its query. An id is
+// ASCII of a fixed grammar, so there is nothing in it to escape.
+func (rt *route) path(id string) string {
+	return strings.Replace(rt.Path, "{"+rt.idKind+"}", id, 1)
 }
 
 // match finds the route of a method and of a path that is still escaped, and
@@ -43,10 +57,10 @@ func match(method, path string) (rt *route, rawID string, allow []string, err er
 		id, ok := routes[i].cut(path)
 		switch {
 		case !ok:
-		case routes[i].method == method:
+		case routes[i].Method == method:
 			return &routes[i], id, nil, nil
 		default:
-			allow = append(allow, routes[i].method)
+			allow = append(allow, routes[i].Method)
 		}
 	}
 	if allow != nil {
@@ -68,10 +82,4 @@ func (rt *route) cut(path string) (id string, ok bool) {
 		return "", false
 	}
 	return id, true
-}
-
-// collection is the path that lists the things which {id} is one of.
-func (rt *route) collection() string {
-	path, _, _ := strings.Cut(rt.template, "/{id}")
-	return path
 }

@@ -139,7 +139,8 @@ func TestRedirectsAreNotRelayed(t *testing.T) {
 func FuzzSecrets(f *testing.F) {
 	f.Add("GET", anyGet, "Authorization: Bearer alice", "")
 	f.Add("DELETE", "/auth/sessions/"+session, "X-Gridsigner: 1", "")
-	f.Add("POST", "/auth/credentials/"+method+"/verify", "Content-Type: application/json", `{"a":1}`)
+	f.Add("POST", "/auth/credentials/"+method+"/verify", "Content-Type: application/json", verifyBody)
+	f.Add("POST", "/auth/credentials", "Content-Type: application/json", passkeyBody(canary))
 	f.Add("GET", "/%2e%2e/%00\r\nHost: "+canary, "Cookie: "+canary[:8], "\x00")
 	f.Add(canary, "/"+canary+"?"+canary, canary+": "+canary, canary)
 	f.Add("DELETE", "/auth/sessions/"+canary, "Origin: https://"+canary, "")

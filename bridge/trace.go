@@ -102,7 +102,7 @@ func describeAnswer(span trace.Span, c *call, a *answer, err error) {
 	if !span.IsRecording() {
 		return
 	}
-	span.SetAttributes(attribute.String("http.request.method", c.route.method), attribute.String("url.template", c.route.template))
+	span.SetAttributes(attribute.String("http.request.method", c.route.Method), attribute.String("url.template", c.route.template))
 	switch {
 	case err != nil:
 		span.SetStatus(codes.Error, err.Error())

@@ -254,7 +254,7 @@ func TestServeWithWrongCredentials(t *testing.T) {
 		{"GET", "/auth/sessions?accountId=" + sim.AccountID, nil, nil},
 		{"DELETE", "/auth/sessions/Session:7c4a8d09-ca37-4e3e-9e0d-8c2b3e9a1f21", nil, nil},
 		{"DELETE", "/auth/sessions/Session:7c4a8d09-ca37-4e3e-9e0d-8c2b3e9a1f21", nil, signed},
-		{"POST", "/auth/credentials/" + sim.CredentialID + "/verify", map[string]string{"type": "OAUTH"}, nil},
+		{"POST", "/auth/credentials/" + sim.CredentialID + "/verify", map[string]string{"type": "OAUTH", "oidcToken": login.OIDCToken, "clientPublicKey": key.public}, nil},
 	} {
 		var refusal struct{ Code string }
 		if got := a.call(call.method, call.path, call.body, call.headers, &refusal); got != 502 || refusal.Code != "BRIDGE_UPSTREAM_CREDENTIALS" {
