@@ -40,6 +40,8 @@ type event struct {
 	intent  signer.IntentName
 	format  signer.Format // "" if the signature was refused
 	payload []byte        // SHA-256, nil if no challenge was found
+
+	processing bool // Grid is not done: the same signature will come again
 }
 
 func (v *event) log(ctx context.Context, log *slog.Logger, e *entry) {
@@ -47,5 +49,5 @@ func (v *event) log(ctx context.Context, log *slog.Logger, e *entry) {
 		slog.String("user", e.user), slog.String("account", v.account),
 		slog.String("method", e.method), slog.String("route", e.route), slog.String("intent", string(v.intent)),
 		slog.String("payloadSha256", hex.EncodeToString(v.payload)), slog.String("format", string(v.format)),
-		slog.Int("status", e.status), slog.String("code", e.code), slog.String("correlationId", e.correlation))
+		slog.Int("status", e.status), slog.Bool("processing", v.processing), slog.String("code", e.code), slog.String("correlationId", e.correlation))
 }

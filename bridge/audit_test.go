@@ -48,7 +48,7 @@ func TestAudit(t *testing.T) {
 	sum := sha256.Sum256([]byte(payload))
 	line := func(status int, code, format, payloadHash string) string {
 		return `{"account":"` + alice + `","code":"` + code + `","format":"` + format + `","intent":"revoke-session","method":"DELETE","payloadSha256":"` +
-			payloadHash + `","route":"/auth/sessions/{id}","status":` + itoa(status) + `,"user":"user-alice"}`
+			payloadHash + `","processing":false,"route":"/auth/sessions/{id}","status":` + itoa(status) + `,"user":"user-alice"}`
 	}
 	hash := hex.EncodeToString(sum[:])
 	want := []string{
@@ -77,7 +77,7 @@ func TestAuditOfRefusals(t *testing.T) {
 	c.send("DELETE", "/auth/sessions/"+session, "", "Request-Id: 1", "Sec-Fetch-Site: cross-site")
 	c.server.Close()
 	line := func(status int, code, user string) string {
-		return `{"account":"","code":"BRIDGE_` + code + `","format":"","intent":"revoke-session","method":"DELETE","payloadSha256":"","route":"/auth/sessions/{id}","status":` +
+		return `{"account":"","code":"BRIDGE_` + code + `","format":"","intent":"revoke-session","method":"DELETE","payloadSha256":"","processing":false,"route":"/auth/sessions/{id}","status":` +
 			itoa(status) + `,"user":"` + user + `"}`
 	}
 	want := []string{

@@ -221,6 +221,7 @@ func (b *bridge) exchange(ctx context.Context, user User, c *call, e *entry) (*a
 	case a.status < 300 && a.body != nil && !a.isOf(c.account):
 		return nil, errUpstreamInvalid
 	case mark != "" && a.isProcessing():
+		e.signed.processing = true
 		b.store.release(ctx, mark)
 	}
 	return a, nil

@@ -187,7 +187,7 @@ func TestLog(t *testing.T) {
 		}
 	}
 	allowed := []string{"time", "level", "msg", "method", "route", "status", "code", "user", "took", "correlationId", "traceId",
-		"account", "intent", "payloadSha256", "format"}
+		"account", "intent", "payloadSha256", "format", "processing"}
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	if len(lines) != 5 { // the signed leg has two
 		t.Fatalf("%d log lines, want 5:\n%s", len(lines), text)

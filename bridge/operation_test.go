@@ -326,6 +326,25 @@ func TestProcessing(t *testing.T) {
 			}
 		}
 		assertRefused(t, u, c.sendSample(s, signed...), 409, "BRIDGE_SIGNATURE_REPLAYED")
+		c.server.Close()
+		var story []string
+		for _, line := range c.audit() {
+			var v struct {
+				Intent, Account, PayloadSHA256 string
+				Status                         int
+				Processing                     bool
+			}
+			if err := json.Unmarshal([]byte(line), &v); err != nil {
+				t.Fatal(err)
+			}
+			if v.Intent != string(s.op.Route().Intent) || v.Account != alice || v.PayloadSHA256 != fmt.Sprintf("%x", sha256.Sum256([]byte(s.payload))) {
+				t.Errorf("audit line %s, want intent %s", line, s.op.Route().Intent)
+			}
+			story = append(story, fmt.Sprint(v.Status, v.Processing))
+		}
+		if want := []string{"200 true", "200 true", fmt.Sprint(status, false), "409 false"}; !slices.Equal(story, want) {
+			t.Errorf("audit = %q, want %q", story, want)
+		}
 	})
 }
 
