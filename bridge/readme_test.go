@@ -7,12 +7,60 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"gridsigner/signer"
 )
 
-// TestReadmeListsEveryRefusal holds the README's table of codes against the
-// one list. With UPDATE_README=1 it writes the table.
+// holdReadme holds a section of the README against want. With UPDATE_README=1 it
+// writes it.
+func holdReadme(t *testing.T, begin, end, want string) {
+	t.Helper()
+	const file = "../README.md"
+	text, err := os.ReadFile(file)
+	before, rest, ok := strings.Cut(string(text), begin)
+	got, after, ok2 := strings.Cut(rest, end)
+	if err != nil || !ok || !ok2 {
+		t.Fatalf("README.md has no section between %q and %q", begin, end)
+	}
+	if os.Getenv("UPDATE_README") != "" {
+		got = want
+		if err := os.WriteFile(file, []byte(before+begin+want+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got != want {
+		t.Errorf("README.md lists\n%s\nwant\n%s\nUPDATE_README=1 go test ./bridge/... writes it", got, want)
+	}
+}
+
+// TestReadmeListsEveryOperation holds the README's table of operations against
+// the signer's. Only what the code does not say in words has them here.
+func TestReadmeListsEveryOperation(t *testing.T) {
+	bodies := map[signer.Operation]string{
+		signer.OpRefreshSession:   "`{clientPublicKey}`",
+		signer.OpAddCredential:    "`{type, accountId, …}`, for OAUTH `oidcToken`, for PASSKEY `nickname`, `challenge`, `attestation`",
+		signer.OpVerifyCredential: "`{type: \"OAUTH\", oidcToken, clientPublicKey}`",
+	}
+	payloads := map[signer.IntentName]string{
+		signer.RevokeSession:    "deletes one API key; or is opaque",
+		signer.RefreshSession:   "makes a session for the key in the body",
+		signer.AddCredential:    "adds one credential: the type, token or attestation in the body",
+		signer.RemoveCredential: "removes one credential, of the type that Grid lists",
+	}
+	table := "| Operation | Request | Body | Last answer | Its payload |\n|---|---|---|---|---|\n"
+	for _, op := range signer.Operations() {
+		rt := op.Route()
+		if (bodies[op] != "") != rt.Body || (payloads[rt.Intent] != "") != (rt.Intent != "") {
+			t.Errorf("%s: the test has no words for its body or its payload, or has some that it should not", op)
+		}
+		table += fmt.Sprintf("| `%s` | `%s %s` | %s | %d | %s |\n", op, rt.Method, rt.Path, bodies[op], rt.Status, payloads[rt.Intent])
+	}
+	holdReadme(t, "<!-- operations: made by the tests -->\n", "<!-- end of operations -->", table)
+}
+
+// TestReadmeListsEveryRefusal holds the README's table of codes against the one
+// list.
 func TestReadmeListsEveryRefusal(t *testing.T) {
-	const file, begin, end = "../README.md", "<!-- refusals: made by the tests -->\n", "<!-- end of refusals -->"
 	list := slices.Clone(refusals)
 	slices.SortStableFunc(list, func(a, b *refusal) int { return cmp.Compare(a.status, b.status) })
 	table := "| Status | Code | Meaning |\n|---|---|---|\n"
@@ -22,19 +70,5 @@ func TestReadmeListsEveryRefusal(t *testing.T) {
 			t.Errorf("code %q is not a code of its own", e.code)
 		}
 	}
-	text, err := os.ReadFile(file)
-	before, rest, ok := strings.Cut(string(text), begin)
-	got, after, ok2 := strings.Cut(rest, end)
-	if err != nil || !ok || !ok2 {
-		t.Fatalf("README.md has no section between %q and %q", begin, end)
-	}
-	if os.Getenv("UPDATE_README") != "" {
-		got = table
-		if err := os.WriteFile(file, []byte(before+begin+table+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got != table {
-		t.Errorf("README.md lists\n%s\nwant\n%s\nUPDATE_README=1 go test ./bridge/... writes it", got, table)
-	}
+	holdReadme(t, "<!-- refusals: made by the tests -->\n", "<!-- end of refusals -->", table)
 }
