@@ -3,7 +3,7 @@
 // any: it sends a request that should work, then the same one spoilt in one
 // way at a time, and judges the answers.
 //
-// It changes nothing: what it asks to delete is an id that nobody has.
+// It changes nothing: what it asks to change is of an id that nobody has.
 package conformance
 
 import (

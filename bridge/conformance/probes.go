@@ -13,6 +13,13 @@ const (
 	evil    = "https://evil.example"
 	app     = "X-Gridsigner: 1" // our bridge wants it, others do not mind it
 	isJSON  = "Content-Type: application/json"
+
+	// Bodies that are good, so that only what is spoilt can be the reason of a
+	// refusal. What they submit is of no use to anybody.
+	clientKey = `"clientPublicKey":"02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5"`
+	signIn    = `{"type":"OAUTH","oidcToken":"h.p.s",` + clientKey + `}`
+	refresh   = `{` + clientKey + `}`
+	addition  = `{"type":"EMAIL_OTP","accountId":"InternalAccount:` + nowhere + `"}`
 )
 
 // probe is a request and what is wanted of its answer.
@@ -96,12 +103,33 @@ func (t *target) probes() (list []probe) {
 	} {
 		add("users", name, t.list(lines...), refused(401, 403))
 		add("users", name+", deleting", t.request("DELETE", session, "", append(lines, app)...), refused(401, 403))
+		add("users", name+", adding", t.request("POST", "/auth/credentials", addition, append(lines, app, isJSON)...), refused(401, 403, 404, 405))
 	}
 	add("ownership", "somebody else's account", get("/auth/sessions?accountId=InternalAccount:"+nowhere), refused(401, 403, 404))
 	add("ownership", "two accounts, own first", get("/auth/sessions"+query+"&accountId=InternalAccount:"+nowhere), refused())
 	add("ownership", "two accounts, own last", get("/auth/sessions?accountId=InternalAccount:"+nowhere+"&accountId="+t.Account), refused())
 	add("ownership", "two accounts, one escaped", get("/auth/sessions"+query+"&account%49d=InternalAccount:"+nowhere), refused())
 	add("ownership", "no account", get("/auth/sessions"), refused())
+
+	// A bridge need not have these routes. One that has them must not pass on
+	// what is not its user's, or what Grid might read as something else.
+	for path, body := range map[string]string{session + "/refresh": refresh, "/auth/credentials": addition, credential: signIn} {
+		post := func(body string, lines ...string) string {
+			return t.request("POST", path, body, with(append(lines, app)...)...)
+		}
+		name := "POST " + strings.ReplaceAll(path, nowhere, "…")
+		add("ownership", name, post(body, isJSON), refused(401, 403, 404, 405))
+		for how, spoilt := range map[string]string{
+			"an unknown field": `{"x":1,` + body[1:], "all fields twice": strings.TrimSuffix(body, "}") + "," + body[1:],
+			"a lone surrogate": strings.TrimSuffix(body, `"}`) + `\ud800"}`, "invalid UTF-8": strings.TrimSuffix(body, `"}`) + "\xff\"}",
+			"another value behind": body + body, "an array": "[" + body + "]", "deep nesting": strings.Repeat("[", 1000) + strings.Repeat("]", 1000),
+		} {
+			add("body", name+" with "+how, post(spoilt, isJSON), refused())
+		}
+		add("body", name+" as text/plain", post(body, "Content-Type: text/plain"), refused())
+		add("cross-site", name, post(body, isJSON, "Sec-Fetch-Site: cross-site", "Origin: "+evil), refused())
+	}
+	add("ownership", "DELETE of a credential that is not the user's", t.request("DELETE", strings.TrimSuffix(credential, "/verify"), "", with(app)...), refused(401, 403, 404, 405))
 
 	for _, path := range []string{
 		"/auth/x/../sessions", "/auth/./sessions", "/auth//sessions", "//auth/sessions", "/auth/sessions/", "/auth/sessions/.", "/x/../auth/sessions",
@@ -128,10 +156,10 @@ func (t *target) probes() (list []probe) {
 		"no header of the app": nil, "a form's DELETE": {"Content-Type: application/x-www-form-urlencoded"},
 	} {
 		add("cross-site", name, remove(lines...), stopped)
-		add("cross-site", name+", POST", verify("{}", append([]string{isJSON}, lines...)...), stopped)
+		add("cross-site", name+", POST", verify(signIn, append([]string{isJSON}, lines...)...), stopped)
 	}
 	for _, contentType := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=a", "application/json, text/plain", "text/json"} {
-		add("cross-site", "body as "+contentType, verify("{}", app, "Content-Type: "+contentType), stopped)
+		add("cross-site", "body as "+contentType, verify(signIn, app, "Content-Type: "+contentType), stopped)
 	}
 
 	for _, origin := range []string{evil, "null", "https://" + t.base.Hostname() + ".evil.example", "https://evil" + t.base.Hostname(), "file://"} {
@@ -164,7 +192,7 @@ func (t *target) probes() (list []probe) {
 	add("headers", "a list of signatures", remove(app, pair+", BBBB", id), stopped)
 	add("headers", "a signature on two lines", remove(app, pair+"\r\n X-Injected: "+marker, id), stopped)
 	add("headers", "a request id with a tab", remove(app, pair, id+"\tX-Injected: "+marker), stopped)
-	add("headers", "two content types", verify("{}", app, isJSON, "Content-Type: text/plain"), stopped)
+	add("headers", "two content types", verify(signIn, app, isJSON, "Content-Type: text/plain"), stopped)
 	add("headers", "a signature of 8 KiB", remove(app, pair+strings.Repeat("A", 8<<10), id), stopped)
 	add("headers", "body where none belongs", t.request("DELETE", session, "{}", with(app, isJSON)...), stopped)
 
