@@ -276,7 +276,7 @@ func (r *Retry) Answered(now time.Time, res Response) {
 		r.restarts++
 		r.send(Send{})
 
-	case res.Status == 429 || res.Status == 502 || res.Status == 503 || res.Status == 504:
+	case failure.Kind == ErrUpstreamUnavailable && (res.Status == 429 || 502 <= res.Status && res.Status <= 504):
 		r.retry(now, "HTTP "+strconv.Itoa(res.Status), failure)
 
 	default:
@@ -334,9 +334,10 @@ func (r *Retry) wait(now time.Time, reason string, pause time.Duration, then Sen
 func (r *Retry) end(err error) { r.next = Done{Err: err} }
 
 // Failure says what an answer that is not a success means: [ErrUpstreamRefused]
-// for a 4xx, [ErrUpstreamUnavailable] for 429 and 5xx, and otherwise
-// [ErrResponseMalformed]. So is a 404 that is not Grid's: of what is there, and
-// what is gone, a server without Grid's paths knows nothing.
+// for a 4xx, [ErrUpstreamUnavailable] for 429 and 5xx, [ErrIntentMismatch] where
+// the bridge did not relay a challenge, and otherwise [ErrResponseMalformed]. So
+// is a 404 that is not Grid's: of what is there, and what is gone, a server
+// without Grid's paths knows nothing.
 func (res Response) Failure() *Error {
 	e := &Error{
 		Kind: ErrResponseMalformed, Status: res.Status, UpstreamCode: errorCode(res), RetryAfter: retryAfter(res.RetryAfter),
@@ -348,6 +349,8 @@ func (res Response) Failure() *Error {
 	switch {
 	case res.Status == 404 && (e.UpstreamCode == "" || e.UpstreamCode == "BRIDGE_ROUTE_NOT_FOUND"):
 		e.Msg += ": nothing of Grid's is at this address, bridgeUrl may be wrong"
+	case e.UpstreamCode == "BRIDGE_CHALLENGE_REFUSED":
+		e.Kind = ErrIntentMismatch // by the bridge's judgement, which is the signer's: no time will change it
 	case res.Status == 429 || 500 <= res.Status && res.Status <= 599:
 		e.Kind = ErrUpstreamUnavailable
 	case 400 <= res.Status && res.Status <= 499:

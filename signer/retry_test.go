@@ -165,6 +165,7 @@ func TestRetry(t *testing.T) {
 		{"Retry-After that is not a number", []any{Response{Status: 503, RetryAfter: "-1"}, gone}, "ask 125ms ask", Inactive, ""},
 		{"500 is final", []any{envelope(500, "INTERNAL_ERROR")}, "ask", "", ErrUpstreamUnavailable},
 		{"501 is final", []any{envelope(501, "X")}, "ask", "", ErrUpstreamUnavailable},
+		{"a challenge that the bridge did not relay", []any{envelope(502, "BRIDGE_CHALLENGE_REFUSED")}, "ask", "", ErrIntentMismatch},
 		{"505 is final", []any{envelope(505, "X")}, "ask", "", ErrUpstreamUnavailable},
 		{"428 is final", []any{envelope(428, "X")}, "ask", "", ErrUpstreamRefused},
 
