@@ -113,8 +113,8 @@ func (o *operation) idKind() string {
 
 // Judge reads the body of a request strictly: exactly the fields of the
 // operation, once each. It returns the intent that a challenge for it must have,
-// as far as the body tells, and the account that it names, or "". The error is
-// [ErrArgumentInvalid].
+// as far as the body tells, with no name where there is no challenge, and the
+// account that the body names, or "". The error is [ErrArgumentInvalid].
 func (op Operation) Judge(body string) (in Intent, account string, err error) {
 	row := op.row()
 	switch {
