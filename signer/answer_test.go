@@ -79,13 +79,15 @@ func TestEmptyBodyIsNone(t *testing.T) {
 	}
 }
 
-// An account that is not known is nobody's to contradict.
+// Where the account is not known, any may be answered, but an account it is.
 func TestAccountThatIsNotKnown(t *testing.T) {
 	for _, o := range everything {
 		if o.p.Account != "" {
 			o.p.Account = ""
 			answer := answerOf(o.answer.Status, strings.Replace(string(o.answer.Body), accountID, otherAccountID, 1))
 			o.play(t, answer).wantEnd(t, o.legs(), o.status, "")
+			answer.Body = []byte(strings.Replace(string(o.answer.Body), accountID, "me", 1))
+			o.play(t, answer).wantEnd(t, o.legs(), "", ErrResponseMalformed)
 		}
 	}
 }

@@ -293,7 +293,7 @@ func (r *Retry) sameAgain(c Challenge) bool {
 		return true
 	}
 	p, _ := ParsePayload(c.Payload)
-	return p.Kind == r.said.Kind && p.OrganizationID == r.said.OrganizationID && p.parameters.equal(&r.said.parameters)
+	return p.OrganizationID == r.said.OrganizationID && p.parameters.equal(&r.said.parameters)
 }
 
 // fits reports whether the terminal body is about what was asked for: a bridge or
