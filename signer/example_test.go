@@ -67,7 +67,7 @@ func send(client *http.Client, base string, step signer.Send) (answer signer.Res
 	return signer.Response{Status: response.StatusCode, RetryAfter: response.Header.Get("Retry-After"), Body: body}, err
 }
 
-// A Go program signs in and out: every operation is driven by the same few
+// A Go program signs in, stays signed in and signs out: every operation is driven by the same few
 // lines, perform and send. The simulator stands in Grid's place.
 func ExampleRetry() {
 	sim, err := gridsim.New(gridsim.Config{})
@@ -109,12 +109,28 @@ func ExampleRetry() {
 		ID: seed.CredentialID, Account: seed.AccountID,
 		Body: object("type", "OAUTH", "oidcToken", oidcToken(seed.OIDC, key.Public()), "clientPublicKey", key.Public().String()),
 	}, nil)
-	do(signer.OpRevokeSession, signer.Params{ID: session.ID}, key)
-	do(signer.OpRevokeSession, signer.Params{ID: session.ID}, key)
+
+	// Before its time is up: a new key and session. The old one lives on until it
+	// is revoked, which any session of the account may do.
+	next, err := signer.GenerateP256()
+	if err != nil {
+		log.Fatal(err)
+	}
+	refreshed := do(signer.OpRefreshSession, signer.Params{
+		ID: session.ID, Account: seed.AccountID,
+		Body: object("clientPublicKey", next.Public().String()),
+	}, key)
+	do(signer.OpRevokeSession, signer.Params{ID: session.ID}, next)
 	key.Destroy()
+
+	do(signer.OpRevokeSession, signer.Params{ID: refreshed.ID}, next)
+	do(signer.OpRevokeSession, signer.Params{ID: refreshed.ID}, next)
+	next.Destroy()
 
 	// Output:
 	// verify-credential: verified
+	// refresh-session: refreshed
+	// revoke-session: revoked
 	// revoke-session: revoked
 	// revoke-session: inactive
 }
