@@ -204,6 +204,9 @@ func (b *bridge) exchange(ctx context.Context, user User, c *call, e *entry) (*a
 		}
 	}
 	a, err := b.do(ctx, c)
+	if mark != "" && b.goesOn(ctx, mark, a) {
+		b.store.release(ctx, mark)
+	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -220,9 +223,8 @@ func (b *bridge) exchange(ctx context.Context, user User, c *call, e *entry) (*a
 		}
 	case a.status < 300 && a.body != nil && !a.isOf(c.account):
 		return nil, errUpstreamInvalid
-	case mark != "" && a.isProcessing():
-		e.signed.processing = true
-		b.store.release(ctx, mark)
+	case mark != "":
+		e.signed.processing = a.isProcessing()
 	}
 	return a, nil
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"net/http"
 	"time"
 
 	"gridsigner/signer"
@@ -74,7 +75,7 @@ func (b *bridge) remember(ctx context.Context, user User, c *call, a *answer) er
 //
 // The mark stays whatever becomes of the request, also if Grid never answers:
 // then nobody knows whether the signature was used, and the way on is a new
-// challenge. The one exception is [answer.isProcessing].
+// challenge. The one exception is [bridge.goesOn].
 func (b *bridge) admit(ctx context.Context, user User, c *call, v *event) (mark string, err error) {
 	requestID, header := c.headers.Get(signer.HeaderRequestID), c.headers.Get(signer.HeaderSignature)
 	kept, ok := b.store.load(ctx, challengeKey(user, requestID))
@@ -112,4 +113,20 @@ func (b *bridge) admit(ctx context.Context, user User, c *call, v *event) (mark 
 		return "", errSignatureReplayed
 	}
 	return mark, nil
+}
+
+// goesOn reports whether the signed leg of mark is to pass once more: Grid says
+// that it is still processing it, which asks for the identical request, or has
+// said so before and not ended it. a is nil where there was no answer.
+func (b *bridge) goesOn(ctx context.Context, mark string, a *answer) bool {
+	key := "processing:" + mark
+	if a != nil && a.isProcessing() {
+		b.store.save(ctx, key, []byte{1}, maxChallengeLife)
+		return true
+	}
+	if a != nil && a.status != http.StatusTooManyRequests && a.status < 500 {
+		return false
+	}
+	_, before := b.store.load(ctx, key)
+	return before
 }

@@ -301,23 +301,21 @@ func TestSignedLegHasTheSameBody(t *testing.T) {
 	})
 }
 
-// TestProcessing has Grid ask for every signed operation twice more. The bridge
-// lets the identical request through for as long as Grid asks, and no longer.
+// TestProcessing has Grid ask for every signed operation once more. The bridge
+// lets the identical request through until Grid has ended it, also where an answer
+// is lost or Grid is busy on the way, and no longer.
 func TestProcessing(t *testing.T) {
 	everySigned(t, func(t *testing.T, s sample) {
-		var left atomic.Int32
-		left.Store(2)
 		status := s.op.Route().Status
-		u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
-			if left.Add(-1) >= 0 {
-				respondJSON(200, `{"status":"PROCESSING","message":"m"}`)(w, r)
-				return
-			}
-			answers(status, s.terminal)(w, r)
-		})
+		processing := respondJSON(200, `{"status":"PROCESSING","message":"m"}`)
+		busy := respondJSON(503, `{"status":503,"code":"X","message":"m"}`)
+		lost := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+		script := []http.HandlerFunc{processing, busy, lost, processing, answers(status, s.terminal)}
+		var next atomic.Int32
+		u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { script[next.Add(1)-1](w, r) })
 		c := newClient(t, u.URL)
 		signed := c.begin(u, s)
-		for i, want := range []int{200, 200, status} {
+		for i, want := range []int{200, 503, 502, 200, status} {
 			if got := c.sendSample(s, signed...); got.status != want {
 				t.Errorf("signed leg %d = %d %s, want %d", i+1, got.status, got.body, want)
 			}
@@ -342,7 +340,7 @@ func TestProcessing(t *testing.T) {
 			}
 			story = append(story, fmt.Sprint(v.Status, v.Processing))
 		}
-		if want := []string{"200 true", "200 true", fmt.Sprint(status, false), "409 false"}; !slices.Equal(story, want) {
+		if want := []string{"200 true", "503 false", "502 false", "200 true", fmt.Sprint(status, false), "409 false"}; !slices.Equal(story, want) {
 			t.Errorf("audit = %q, want %q", story, want)
 		}
 	})

@@ -1,7 +1,6 @@
 package signer
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -141,10 +140,8 @@ func TestProcessing(t *testing.T) {
 		}
 		t.Run(o.name, func(t *testing.T) {
 			once, leg := o.legs(), "ask"
-			again := []any{processing, o.answer} // what follows on a new start
 			if o.payload != "" {
 				leg = "signed"
-				again = slices.Insert(again, 0, any(challengeAnswer(o.payload)))
 			}
 			one := once + " 500ms " + leg
 			waited := func(tail ...any) performance { return o.play(t, append([]any{processing}, tail...)...) }
@@ -163,23 +160,21 @@ func TestProcessing(t *testing.T) {
 			waited(envelope(401, "WALLET_SIGNATURE_INVALID")).wantEnd(t, one, "", ErrUpstreamRefused)
 			waited(answerOf(200, `{"status":"DONE"}`)).wantEnd(t, one, "", ErrResponseMalformed)
 
-			// A new start begins its pauses anew, where there is a new challenge.
-			restarted := func(lost any, pause string) {
-				t.Helper()
-				next := " 500ms "
-				if o.payload == "" {
-					next = " 1s "
-				}
-				waited(append([]any{lost}, again...)...).wantEnd(t, one+" "+pause+once+next+leg, o.status, "")
+			// Whatever becomes of an answer on the way, it stays the identical request.
+			for _, lost := range []any{errLost, envelope(503, "X"), envelope(429, "X")} {
+				waited(lost, processing, o.answer).wantEnd(t, one+" 125ms "+leg+" 1s "+leg, o.status, "")
 			}
-			restarted(errLost, "125ms ")
-			restarted(envelope(503, "X"), "125ms ")
-			if o.payload != "" {
-				restarted(envelope(401, "UNAUTHORIZED"), "")
-				restarted(envelope(409, "BRIDGE_SIGNATURE_REPLAYED"), "")
-			} else {
+			waited(envelope(401, "BRIDGE_UNAUTHENTICATED"), o.answer).wantEnd(t, one+" "+leg+"-anew", o.status, "")
+			if o.payload == "" {
 				waited(envelope(401, "UNAUTHORIZED")).wantEnd(t, one, "", ErrUpstreamRefused)
+				return
 			}
+			// A new start begins its pauses anew.
+			for _, stale := range []Response{envelope(401, "UNAUTHORIZED"), envelope(409, "BRIDGE_SIGNATURE_REPLAYED")} {
+				waited(stale, challengeAnswer(o.payload), processing, o.answer).wantEnd(t, one+" "+once+" 500ms "+leg, o.status, "")
+			}
+			unknown := envelope(401, "BRIDGE_CHALLENGE_UNKNOWN")
+			waited(unknown, challengeAnswer(o.payload), o.answer).wantEnd(t, one+" 125ms "+once, o.status, "")
 		})
 	}
 }

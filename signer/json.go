@@ -21,6 +21,9 @@ const maxDepth = 16
 // dozens.
 const maxValues = 4096
 
+// maxListed is the same for an answer, which may be a list of whatever length.
+const maxListed = 1 << 16
+
 const jsonBlanks = " \t\n\r" // RFC 8259 section 2
 
 type jsonKind uint8
@@ -102,11 +105,14 @@ func (v *jsonValue) equal(w *jsonValue) bool {
 
 // parseJSON reads exactly one value, with blanks allowed around it. Its errors
 // say what rule was broken and where, never what was read.
-func parseJSON(s string) (jsonValue, error) {
+func parseJSON(s string) (jsonValue, error) { return parseUpTo(s, maxValues) }
+
+// parseUpTo is parseJSON for a text of so many values.
+func parseUpTo(s string, values int) (jsonValue, error) {
 	if !utf8.ValidString(s) {
 		return jsonValue{}, fail(ErrPayloadMalformed, "JSON is not valid UTF-8")
 	}
-	p := jsonParser{s: s}
+	p := jsonParser{s: s, most: values}
 	p.blanks()
 	v, msg := p.value(1)
 	if msg == "" {
@@ -124,7 +130,8 @@ func parseJSON(s string) (jsonValue, error) {
 type jsonParser struct {
 	s      string
 	i      int
-	values int // read so far
+	values int // read so far, and at most
+	most   int
 }
 
 func (p *jsonParser) blanks() {
@@ -146,8 +153,8 @@ func (p *jsonParser) value(depth int) (jsonValue, string) {
 	if depth > maxDepth {
 		return jsonValue{}, "JSON is nested deeper than 16"
 	}
-	if p.values++; p.values > maxValues {
-		return jsonValue{}, "JSON of more than 4096 values"
+	if p.values++; p.values > p.most {
+		return jsonValue{}, "JSON of too many values"
 	}
 	switch {
 	case p.take("{"):

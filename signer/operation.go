@@ -221,7 +221,8 @@ func (q *question) isOf(kind string, got *jsonValue) bool {
 func isSession(q *question, got *jsonValue) bool {
 	expiresAt, _ := got.text("expiresAt")
 	_, ok := parseTime(expiresAt)
-	return ok && q.isOf("Session", got) && got.member("encryptedSessionSigningKey") == nil
+	sealed := got.member("encryptedSessionSigningKey")
+	return ok && q.isOf("Session", got) && (sealed == nil || sealed.kind == jsonNull)
 }
 
 // isNewSession wants another session than the one that was refreshed.

@@ -36,10 +36,11 @@ const (
 //	}
 //
 // It never repeats a signed request whose outcome it does not know: it asks for
-// a new challenge instead, and learns from the answer whether there is still
-// something to do. The one exception is Grid's own "still processing", which
-// asks for the identical request (contract 2.16), also where none is signed.
-// What it signs again says the same as before: one Retry is for one thing.
+// a new challenge instead. Of what is to go, the answer then tells whether it is
+// still there; what is to come may have come twice, and a list tells. The one
+// exception is Grid's own "still processing", from which on the identical request
+// goes again (contract 2.16), also where none is signed. What it signs again says
+// the same as before: one Retry is for one thing.
 type Retry struct {
 	op       *operation
 	path     string
@@ -56,6 +57,7 @@ type Retry struct {
 	backoff         time.Duration // the longest that the next pause may be
 	poll            time.Duration // the middle of what the next one is while Grid is processing
 	restarts        int
+	processing      bool // Grid has said so of what was sent
 	reauthenticated bool
 }
 
@@ -153,6 +155,9 @@ func NewRetry(op Operation, p Params, deadline time.Time, jitter func() float64)
 		return nil, fail(ErrArgumentInvalid, string(op)+" takes no id")
 	case kind != "" && !ValidID(kind, p.ID):
 		return nil, fail(ErrArgumentInvalid, "the id of "+string(op)+" must be "+kind+":<uuid>")
+	case in.Name == RefreshSession && in.TargetPublicKey[1] == '4':
+		// Grid would make the key, and seal it for one that is to sign.
+		return nil, fail(ErrArgumentInvalid, "clientPublicKey must be compressed")
 	case p.Account != "" && !ValidID("InternalAccount", p.Account):
 		// No answer would fit it, and by then the session is there.
 		return nil, fail(ErrArgumentInvalid, "the account must be InternalAccount:<uuid>")
@@ -242,16 +247,15 @@ func (r *Retry) Answered(now time.Time, res Response) {
 			r.end(&Error{Kind: ErrIntentMismatch, Msg: "the new challenge is for something else than what was signed", RequestID: c.RequestID})
 			return
 		}
-		r.poll = pollBase
+		r.poll, r.processing = pollBase, false
 		r.next = Sign{Challenge: c, Intent: r.asked.intent}
 
 	case terminal && r.op.method != "GET" && res.Status == 200 && isProcessing(res.Body):
 		still := &Error{Kind: ErrUpstreamUnavailable, Msg: "Grid is still processing it", Status: 200, RetryAfter: failure.RetryAfter, RequestID: r.sent.RequestID}
 		pause := time.Duration((0.5 + r.jitter()) * float64(r.poll))
 		r.poll = min(2*r.poll, backoffMax)
-		again := r.sent
-		again.Reauthenticate = false // that was for the first time
-		r.wait(now, "processing", max(pause, failure.RetryAfter), again, still)
+		r.processing = true
+		r.wait(now, "processing", max(pause, failure.RetryAfter), still)
 
 	case terminal && res.Status == r.op.status && r.fits(res.Body):
 		done := Done{Status: r.op.done, Accepted: signed}
@@ -265,11 +269,14 @@ func (r *Retry) Answered(now time.Time, res Response) {
 
 	case res.Status == 401 && code == "BRIDGE_UNAUTHENTICATED" && !r.reauthenticated:
 		r.reauthenticated = true
-		r.send(Send{Reauthenticate: true})
+		again := r.onward()
+		again.Reauthenticate = true
+		r.send(again)
 
 	case signed && res.Status == 401 && code == "BRIDGE_CHALLENGE_UNKNOWN":
 		// A bridge of several replicas that cannot reach what they share:
 		// with a pause, because it takes a moment to notice and to mend.
+		r.processing = false
 		r.retry(now, code, failure)
 
 	case signed && isStale(res.Status, code) && r.restarts < maxRestarts:
@@ -302,7 +309,7 @@ func (r *Retry) fits(body []byte) bool {
 	if r.op.answer == nil {
 		return len(body) == 0
 	}
-	v, err := parseJSON(string(body))
+	v, err := parseUpTo(string(body), maxListed)
 	return err == nil && r.op.answer(&r.asked, &v)
 }
 
@@ -314,21 +321,31 @@ func isStale(status int, code string) bool {
 	return status == 401 && code == "UNAUTHORIZED" || status == 409 && code == "BRIDGE_SIGNATURE_REPLAYED"
 }
 
-// retry goes back to the first leg after a pause, or ends with e if there is no
-// time left for one.
+// retry goes on after a pause, or ends with e if there is no time left for one.
 func (r *Retry) retry(now time.Time, reason string, e *Error) {
 	// Full jitter: clients that failed together must not come back together.
 	pause := time.Duration(r.jitter() * float64(r.backoff))
 	r.backoff = min(2*r.backoff, backoffMax)
-	r.wait(now, reason, max(pause, e.RetryAfter), Send{}, e)
+	r.wait(now, reason, max(pause, e.RetryAfter), e)
 }
 
-func (r *Retry) wait(now time.Time, reason string, pause time.Duration, then Send, err error) {
+func (r *Retry) wait(now time.Time, reason string, pause time.Duration, err error) {
 	if !now.Add(pause).Before(r.deadline) {
 		r.end(err)
 		return
 	}
-	r.next = Wait{For: pause, Reason: reason, then: then}
+	r.next = Wait{For: pause, Reason: reason, then: r.onward()}
+}
+
+// onward is the request to go on with: the first leg, or the identical one where
+// Grid is processing it, whatever becomes of an answer on the way.
+func (r *Retry) onward() Send {
+	if !r.processing {
+		return Send{}
+	}
+	again := r.sent
+	again.Reauthenticate = false
+	return again
 }
 
 func (r *Retry) end(err error) { r.next = Done{Err: err} }

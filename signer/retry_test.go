@@ -175,7 +175,7 @@ func TestRetry(t *testing.T) {
 
 		{"204 without a signature proves nothing", []any{Response{Status: 204}}, "ask", "", ErrResponseMalformed},
 		{"200 without a signature", []any{processing}, "ask", "", ErrResponseMalformed},
-		{"processing, and a lost answer: from the first leg, which knows", []any{okChallenge, processing, errLost, gone}, "ask sign signed 500ms signed 125ms ask", Inactive, ""},
+		{"processing, and a lost answer: still the identical request", []any{okChallenge, processing, errLost, gone}, "ask sign signed 500ms signed 125ms signed", Inactive, ""},
 		{"200 that is not processing", []any{okChallenge, Response{Status: 200, Body: []byte(`{}`)}}, "ask sign signed", "", ErrResponseMalformed},
 		{"202 to the signed leg", []any{okChallenge, okChallenge}, "ask sign signed", "", ErrResponseMalformed},
 		{"404 of a server that is not a bridge", []any{Response{Status: 404, Body: []byte("<html>")}}, "ask", "", ErrResponseMalformed},

@@ -6,7 +6,7 @@
 //
 //	signChallenge(challenge, {key, intent?, format?, payloads?, signal?, timeoutMs?})
 //	revokeSession(id, {key, bridgeUrl, headers?, credentials?, payloads?, signal?, timeoutMs?, onProgress?})
-//	perform(operation, {id?, body?, account?, credential?, contact?, …})
+//	perform(operation, {id?, body?, account?, credentialType?, contact?, …})
 //	                                             any row of signer/operation.go: signer.Params, and the options of revokeSession
 //	createKey({curve: "secp256k1"})              {id, curve, publicKey}
 //	importKey({curve: "secp256k1", privateKey})  {id, curve, publicKey}; zeroes privateKey

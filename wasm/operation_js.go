@@ -14,7 +14,7 @@ func (k keyring) perform(call *call) work {
 	op, o := signer.Operation(text(call.at(0), "operation")), call.options(1)
 	return k.operation(op, signer.Params{
 		ID: o.optionalText("id"), Body: o.optionalText("body"), Account: o.optionalText("account"),
-		Credential: signer.CredentialType(o.optionalText("credential")), Contact: o.optionalText("contact"),
+		Credential: signer.CredentialType(o.optionalText("credentialType")), Contact: o.optionalText("contact"),
 	}, o)
 }
 

@@ -172,7 +172,7 @@ func TestInheritedPropertiesAreNotRead(t *testing.T) {
 	clean := eval(`(names) => { for (const name of names) delete Object.prototype[name] }`)
 	names := []any{
 		"signal", "timeoutMs", "intent", "format", "payloads", "organizationId", "allow", "clock", "key", "id", "sign", "curve",
-		"publicKey", "credentials", "onProgress", "bridgeUrl", "privateKey", "targetPublicKey", "body", "account", "credential", "contact", "payloadToSign", "requestId", "expiresAt", "type",
+		"publicKey", "credentials", "onProgress", "bridgeUrl", "privateKey", "targetPublicKey", "body", "account", "credentialType", "contact", "payloadToSign", "requestId", "expiresAt", "type",
 	}
 	polluted := false
 	for _, value := range []any{nil, "inherited", 0, eval("() => { throw new Error('called') }"), eval("AbortSignal.abort()")} {

@@ -196,7 +196,7 @@ export class Custody {
   async removeCredential(credentialId: string, options: Options & { type: string }): Promise<RemoveCredentialResult> {
     const left = stopwatch(options);
     const record = await this.#use(options.key, "remove-credential");
-    const parameters = { id: credentialId, credential: options.type };
+    const parameters = { id: credentialId, credentialType: options.type };
     const { status } = await this.#grid.perform("remove-credential", parameters, { ...options, timeoutMs: left() }, record);
     return { status: status as RemoveCredentialResult["status"], credentialId };
   }

@@ -23,7 +23,7 @@ export interface Parameters {
   id?: string;
   body?: object;
   account?: string;
-  credential?: string;
+  credentialType?: string;
   contact?: string;
 }
 
