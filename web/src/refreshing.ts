@@ -18,6 +18,9 @@ import type { AuthSession, CallEvent, SessionBinding } from "./types.ts";
 /** How long one try may take: Grid may be at it for a while. */
 const tryMs = 60_000;
 
+/** How long a key is left alone, unless by a call, after what a second time would not change. */
+const restMs = 60_000;
+
 /** How long after the end of a challenge Grid may still be at what was signed. */
 const settleMs = 60_000;
 
@@ -29,6 +32,8 @@ export class Refreshing {
   readonly #holder: string;
   readonly #auto: boolean;
   readonly #jobs: Jobs;
+  /** Until when each key is left alone, by performance.now(). */
+  readonly #resting = new Map<string, number>();
 
   /** `leaving` ends sessions that are replaced. `auto`: one that is due is refreshed though no call waits for it. */
   constructor(keyring: Keyring, grid: Grid, module: RawModule, leaving: Jobs, holder: string, auto: boolean) {
@@ -43,9 +48,12 @@ export class Refreshing {
       tryMs,
       run: (record, options, job) => {
         const isWanted = job.waiting.size > 0 || (auto && this.isDue(record));
-        return isWanted ? this.#refresh(record, options) : this.tidy(record, options);
+        return isWanted ? this.#refresh(record, options) : this.tidy(record, options).then(() => this.#rest(record));
       },
-      goesOn: ({ waiting, error }) => error!.retryable && (auto || waiting.size > 0),
+      goesOn: (job) => {
+        if (!job.error!.retryable) this.#rest(job);
+        return job.error!.retryable && (auto || job.waiting.size > 0);
+      },
     });
   }
 
@@ -56,7 +64,13 @@ export class Refreshing {
 
   /** Sees to what there is to do for a key without being called. */
   look(record: KeyRecord): void {
-    if (record.state === "active" && (record.strays !== undefined || (this.#auto && this.isDue(record)))) this.#jobs.start(record.id);
+    const { id, state, strays } = record;
+    const isWanted = state === "active" && (strays !== undefined || (this.#auto && this.isDue(record)));
+    if (isWanted && performance.now() >= (this.#resting.get(id) ?? 0)) this.#jobs.start(id);
+  }
+
+  #rest({ id }: { id: string }): void {
+    this.#resting.set(id, performance.now() + restMs);
   }
 
   /** The key once its session is another, whichever tab has seen to it. */
@@ -125,7 +139,7 @@ export class Refreshing {
     const rows = await this.#grid.list<AuthSession>("list-sessions", session!.accountId, options);
     await this.#keyring.look(); // at what other tabs have bound
     const own = rows.find((row) => isSameId(row.id, session!.id));
-    const isStray = (row: AuthSession) => row.createdAt === own?.createdAt && row.type === own.type && !this.#isBound(row.id);
+    const isStray = (row: AuthSession) => isOfOneLine(row, own) && !this.#isBound(row.id);
     const allow = async () => this.#hold(await this.#keyring.find(id));
     for (const row of rows.filter(isStray)) await this.#grid.perform("revoke-session", { id: row.id }, options, record, allow);
     if (own && this.#grid.clock.now() >= strays!) await this.#keyring.move(id, { type: "doubt", holder: this.#holder, strays: undefined });
@@ -150,6 +164,9 @@ export class Refreshing {
     return lost(words.revoked);
   }
 }
+
+/** Whether one was refreshed for the other, however often. Grid is not taken at its word that both have no beginning. */
+const isOfOneLine = (a: AuthSession, b: AuthSession | undefined) => Boolean(a.createdAt) && a.createdAt === b?.createdAt && a.type === b.type;
 
 /** Whether Grid has surely done nothing: a 401 may be of a challenge that was used. */
 const isRefusal = (status: number) => status >= 400 && status < 500 && ![401, 408, 409].includes(status);
