@@ -222,6 +222,9 @@ export class Visit {
   /** Nothing is in the way any more, and every device is signed out. */
   async leave() {
     Object.assign(this.recorder, { onRequest: undefined, onAnswer: undefined });
+    await this.look();
+    await this.page.waitForSelector('[data-testid="exchange"][aria-busy="true"]', { hidden: true });
+    await this.page.waitForSelector('[data-testid="session"][data-own="true"], #sessions:not([hidden]) #nobody:not([hidden])');
     for (let own; (own = await this.own()); ) {
       await this.revoke(own);
       await this.gone(own);
