@@ -61,6 +61,12 @@ export function strings(what: string, values: Record<string, unknown>): Record<s
   return copy;
 }
 
+function listOfStrings(what: string, value: unknown): string[] {
+  const copy = guarded(what, () => (Array.isArray(value) ? Array.from(value as unknown[]) : undefined));
+  if (!copy) throw invalid(`${what} must be an array`);
+  return copy.map((text) => string(`each of ${what}`, text));
+}
+
 export function listener(what: string, value: unknown): Listener | undefined {
   if (value !== undefined && typeof value !== "function") throw invalid(`${what} must be a function`);
   return value as Listener | undefined;
@@ -104,7 +110,7 @@ export function credential(value: unknown): object {
   const copy = strings("credential", texts);
   if (attestation === undefined) return copy;
   const { transports, ...parts } = options("attestation", attestation, ["credentialId", "clientDataJson", "attestationObject", "transports"]);
-  const list = transports === undefined ? {} : { transports: guarded("transports", () => Array.from(transports as string[], (text) => string("transports", text))) };
+  const list = transports === undefined ? {} : { transports: listOfStrings("transports", transports) };
   return { ...copy, attestation: { ...strings("attestation", parts), ...list } };
 }
 

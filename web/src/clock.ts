@@ -47,8 +47,13 @@ export class Clock {
   async isPast(instant: number): Promise<boolean | undefined> {
     const judged = this.judge(instant);
     if (judged !== undefined) return judged;
-    await (this.#asking ??= this.#ask().finally(() => (this.#asking = undefined)));
+    await this.ask();
     return this.judge(instant);
+  }
+
+  /** Whether the server's time is. */
+  get isKnown(): boolean {
+    return this.#server() !== undefined;
   }
 
   #server(): number | undefined {
@@ -60,8 +65,13 @@ export class Clock {
     return this.#learnt && server + passed;
   }
 
-  /** Learns the time from any answer of the bridge, a refusal included. */
-  async #ask(): Promise<void> {
+  /** Asks the bridge what time it is. */
+  ask(): Promise<void> {
+    return (this.#asking ??= this.#learnFromBridge().finally(() => (this.#asking = undefined)));
+  }
+
+  /** From whatever it answers, a refusal included. */
+  async #learnFromBridge(): Promise<void> {
     try {
       // With a slash: without, a router may redirect to it, and of another origin no redirect may be followed.
       const { headers } = await fetch(`${this.#bridgeUrl}/`, {

@@ -3,12 +3,12 @@
  * joins the keys (keys/) with the sessions that they sign for, the server's time (clock.ts), and the calls to Grid.
  */
 import { GridSignerError, toWire, type WireError } from "./errors.ts";
-import { type CallOptions, Grid, isSameId, words } from "./grid.ts";
-import { Jobs } from "./keys/jobs.ts";
-import { Keyring, lost } from "./keys/keyring.ts";
-import { described, forgottenMs, type KeyRecord, maySign, type Move } from "./keys/machine.ts";
+import { Grid, type Patience, words } from "./grid.ts";
+import { isSameId, Keyring, lost } from "./keys/keyring.ts";
+import { described, forgottenMs, type KeyRecord, maySign } from "./keys/machine.ts";
 import { type Given, importKey, makeKey, type Made, type RawModule, seal } from "./keys/secrets.ts";
 import { IndexedDB, type Storage } from "./keys/storage.ts";
+import { Leaving } from "./leaving.ts";
 import { Refreshing } from "./refreshing.ts";
 import type {
   AuthMethod, AuthSession, Challenge, EndReason, NewAuthMethod, RemoveCredentialResult, RevokeResult, SessionBinding, SessionEvent, SessionKey,
@@ -36,7 +36,7 @@ export interface Page {
 }
 
 /** Options as the protocol hands them over: the key's id, and what else the call has. */
-interface Options extends CallOptions {
+interface Options extends Patience {
   key: string;
   scope?: string;
   unreachable?: string;
@@ -50,9 +50,6 @@ export interface Outcome {
   error?: WireError;
 }
 
-/** How long one try to tell Grid of a sign-out may take. */
-const tryMs = 8000;
-
 /** How often the clocks are looked at while a session runs: a timer alone does not see sleep and jumps. */
 const lookMs = 60_000;
 
@@ -62,12 +59,13 @@ export class Custody {
   readonly #channel: BroadcastChannel | undefined;
   readonly #keyring: Keyring;
   readonly #grid: Grid;
-  readonly #leaving: Jobs;
+  readonly #leaving: Leaving;
   readonly #refreshing: Refreshing;
+  readonly #auto: boolean;
   /** Names this worker in leases. */
   readonly #holder = crypto.randomUUID();
-  /** Sessions of which the page was told that they will soon be over. */
-  readonly #announced = new Set<string>();
+  /** By key, the session of which the page was told that it will soon be over. */
+  readonly #announced = new Map<string, string>();
   readonly #ended = new AbortController();
   /** The look under way, and the one after it, which whoever comes now waits for. */
   #looking: Promise<void> = Promise.resolve();
@@ -81,6 +79,7 @@ export class Custody {
     const name = namespace === undefined ? "gridsigner" : `gridsigner/${namespace}`;
     this.#module = module;
     this.#page = page;
+    this.#auto = autoRefresh;
     this.#channel = openChannel(name);
     const listeners = {
       onEvent: (event: SessionEvent) => {
@@ -96,8 +95,7 @@ export class Custody {
     };
     this.#keyring = new Keyring(persistence === "memory" ? undefined : (storage ?? new IndexedDB(name)), listeners, lost);
     this.#grid = new Grid(module, settings, page, this.#keyring);
-    const tell = (record: KeyRecord, options: CallOptions) => this.#tell(record, options);
-    this.#leaving = new Jobs(this.#keyring, this.#holder, { state: "leaving", tryMs, run: tell, goesOn: () => true });
+    this.#leaving = new Leaving(this.#keyring, this.#grid, this.#holder);
     this.#refreshing = new Refreshing(this.#keyring, this.#grid, module, this.#leaving, this.#holder, autoRefresh);
     // Page code can post here too, so whatever is said is a reason to look, and nothing more.
     if (this.#channel) this.#channel.onmessage = () => void this.#look();
@@ -105,7 +103,7 @@ export class Custody {
     addEventListener("online", hurry, { signal: this.#ended.signal });
     const leaving = leave.map((id) => this.#leave(id).catch(() => {})); // if it is there, and signed in
     this.#looking = Promise.all(leaving).then(() => {});
-    void this.#look();
+    void this.#look().then(() => this.#lookInTime());
   }
 
   async createKey({ curve }: { curve?: string }, options: Pick<Options, "signal">): Promise<SessionKey> {
@@ -157,8 +155,10 @@ export class Custody {
   /** Without a session id, the key's own session. */
   async revokeSession(sessionId: string | undefined, options: Options): Promise<Outcome> {
     const left = stopwatch(options);
-    const { session } = await this.#keyring.find(options.key);
-    if (sessionId === undefined || (session && isSameId(sessionId, session.id))) return this.#signOut(options, left);
+    // Also by the id of a session that it was before a refresh: an app may not have heard yet.
+    const { session, formerly = [] } = await this.#keyring.find(options.key);
+    const own = session ? [session.id, ...formerly] : [];
+    if (sessionId === undefined || own.some((id) => isSameId(id, sessionId))) return this.#signOut(options, left);
     const result = await this.#revoke(await this.#use(options.key), sessionId, { ...options, timeoutMs: left() });
     for (const { id, session, state } of this.#keyring.records()) {
       if (state === "active" && isSameId(session!.id, sessionId)) await this.#end(id, "revoked", session).catch(() => {});
@@ -174,11 +174,13 @@ export class Custody {
     return scope === "others" ? others : [...others, await this.#signOut(options, left)];
   }
 
-  async listSessions(accountId: string, options: CallOptions): Promise<AuthSession[]> {
-    return this.#grid.list("list-sessions", accountId, options);
+  /** Without those that a refresh has left over, and that are being ended. */
+  async listSessions(accountId: string, options: Patience): Promise<AuthSession[]> {
+    const rows = await this.#grid.list<AuthSession>("list-sessions", accountId, options);
+    return rows.filter(({ id }) => !this.#keyring.boundTo(id)?.unseen);
   }
 
-  async listCredentials(accountId: string, options: CallOptions): Promise<AuthMethod[]> {
+  async listCredentials(accountId: string, options: Patience): Promise<AuthMethod[]> {
     return this.#grid.list("list-credentials", accountId, options);
   }
 
@@ -237,9 +239,10 @@ export class Custody {
     const options = () => ({ key, timeoutMs: left(), ...(signal && { signal }) });
     const outcomes: Outcome[] = [];
     try {
-      const session = signedIn(await this.#use(key)).session!;
-      for (const { id: sessionId } of await this.listSessions(session.accountId, options())) {
-        if (isSameId(sessionId, session.id)) continue;
+      const { accountId } = signedIn(await this.#use(key)).session!;
+      for (const { id: sessionId } of await this.listSessions(accountId, options())) {
+        const { session } = await this.#keyring.find(key); // which a refresh may have changed by now
+        if (isSameId(sessionId, session!.id) || this.#keyring.boundTo(sessionId)?.unseen) continue;
         outcomes.push(await this.revokeSession(sessionId, options()).catch((error) => ({ sessionId, error: toWire(error) })));
       }
     } catch (error) {
@@ -275,23 +278,9 @@ export class Custody {
     return record;
   }
 
-  async #revoke(record: KeyRecord, sessionId: string, options: CallOptions): Promise<RevokeResult> {
+  async #revoke(record: KeyRecord, sessionId: string, options: Patience): Promise<RevokeResult> {
     const { status } = await this.#grid.perform("revoke-session", { id: sessionId }, options, record);
     return { status: status as RevokeResult["status"], sessionId };
-  }
-
-  /** Tells Grid of a sign-out. */
-  async #tell(record: KeyRecord, options: CallOptions): Promise<void> {
-    const { id, session, strays } = record;
-    const { id: sessionId, accountId } = session!;
-    if (strays !== undefined) await this.#refreshing.tidy(record, { timeoutMs: options.timeoutMs }).catch(() => {});
-    const { status } = await this.#revoke(record, sessionId, options);
-    // Whoever is signed in to the app by now may be somebody else, to whom the bridge says of any session that there is none.
-    if (status === "inactive" && (await this.listSessions(accountId, options)).some((row) => isSameId(row.id, sessionId))) {
-      throw new GridSignerError("RESPONSE_MALFORMED", "the session is said to be gone, and is listed");
-    }
-    const end: Move = { type: "end", reason: status === "revoked" ? "signed-out" : "revoked", now: Date.now(), session };
-    await this.#keyring.move(id, end).catch(() => this.#keyring.find(id)); // where storage fails, Grid's word holds
   }
 
   /** Looks at storage and at the clocks. One look at a time, however many ask: any script of the origin can make us look. */
@@ -306,8 +295,8 @@ export class Custody {
       for (const record of this.#keyring.records()) {
         if (record.state === "leaving") this.#leaving.start(record.id);
         this.#refreshing.look(record);
-        if (!this.#refreshing.isDue(record) || this.#announced.has(record.session!.id)) continue;
-        this.#announced.add(record.session!.id);
+        if (!this.#refreshing.isDue(record) || this.#announced.get(record.id) === record.session!.id) continue;
+        this.#announced.set(record.id, record.session!.id);
         this.#page.onEvent({ type: "expiring", key: record.id, session: record.session! });
       }
       this.#setTimer();
@@ -315,17 +304,25 @@ export class Custody {
     return (this.#next ??= this.#looking = this.#looking.then(look, look));
   }
 
+  /** By a clock that is behind, a session would be refreshed when it is over. */
+  async #lookInTime(): Promise<void> {
+    const { clock } = this.#grid;
+    if (!this.#auto || clock.isKnown || !this.#keyring.records().some(({ state }) => state === "active")) return;
+    await clock.ask();
+    if (clock.isKnown) await this.#look();
+  }
+
   #setTimer(): void {
     clearTimeout(this.#timer);
-    const times = this.#keyring.records().flatMap(({ state, session, dueAt }) => {
+    const times = this.#keyring.records().flatMap(({ id, state, session, dueAt }) => {
       if (!session) return [];
-      return state === "active" && dueAt !== undefined && !this.#announced.has(session.id) ? dueAt : Date.parse(session.expiresAt);
+      return state === "active" && dueAt !== undefined && this.#announced.get(id) !== session.id ? dueAt : Date.parse(session.expiresAt);
     });
     if (times.length === 0 || this.#ended.signal.aborted) return;
     const next = Math.min(...times);
     const left = next - this.#grid.clock.now();
     // To ask is to learn the server's time, where that is what is missing.
-    const look = () => void this.#grid.clock.isPast(next).then(() => this.#look());
+    const look = () => void this.#grid.clock.isPast(next).then(() => this.#look()).then(() => this.#lookInTime());
     this.#timer = setTimeout(look, left > 0 ? Math.min(left, lookMs) : this.#doubtMs);
     if (left <= 0) this.#doubtMs = lookMs;
   }

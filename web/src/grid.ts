@@ -11,15 +11,15 @@ import type { KeyRecord } from "./keys/machine.ts";
 import { type RawModule, withKey } from "./keys/secrets.ts";
 import type { CallEvent, EndReason } from "./types.ts";
 
-/** What a call has besides its arguments. */
-export interface CallOptions {
+/** How long a request may take, and who listens. */
+export interface Patience {
   timeoutMs: number;
   signal?: AbortSignal;
   onProgress?: ((event: CallEvent) => void) | undefined;
 }
 
 /** Of an operation: the id in its path, what is submitted, and what else the challenge and the answer must say. */
-export interface Parameters {
+export interface Params {
   id?: string;
   body?: object;
   account?: string;
@@ -46,7 +46,7 @@ export class Grid {
   }
 
   /** Carries out an operation, which `record` signs for, if it is signed. `allow` is asked last before that. */
-  async perform(operation: string, parameters: Parameters, options: CallOptions, record?: KeyRecord, allow?: Allow): Promise<{ status: string; value?: any }> {
+  async perform(operation: string, parameters: Params, options: Patience, record?: KeyRecord, allow?: Allow): Promise<{ status: string; value?: any }> {
     const { bridgeUrl, credentials } = this.#settings;
     const { timeoutMs, signal } = options;
     let ends = NaN;
@@ -74,7 +74,7 @@ export class Grid {
   }
 
   /** The rows of a list. */
-  async list<T extends { id: string }>(operation: string, accountId: string, options: CallOptions): Promise<T[]> {
+  async list<T extends { id: string }>(operation: string, accountId: string, options: Patience): Promise<T[]> {
     const { value } = await this.perform(operation, { id: accountId }, options);
     return value.data;
   }
@@ -125,6 +125,3 @@ export const words: Record<EndReason | "leaving", string> = {
   forgotten: "it was signed out, and destroyed",
   lost: "what the browser has stored cannot be opened",
 };
-
-/** Their hex digits may come in either case. */
-export const isSameId = (a: string, b: string) => a.toLowerCase() === b.toLowerCase();

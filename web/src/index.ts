@@ -134,7 +134,7 @@ function makeSigner(config: Config): [api.Signer, Client] {
     onLoad: config.onProgress,
     headers: config.headers,
     onSession(event) {
-      pauseMs = reviveMs;
+      if (event.type !== "expiring") pauseMs = reviveMs; // which each new worker says
       sessions.hear(event);
     },
     onDeath() {

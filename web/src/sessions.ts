@@ -28,7 +28,7 @@ export class Sessions {
   }
 
   hear(event: SessionEvent): void {
-    if (event.type !== "started") this.#note(event.key, false); // it is written down
+    if (event.type === "leaving" || event.type === "ended") this.#note(event.key, false); // it is written down
     this.#last.set(event.key, event);
     for (const listener of this.#listeners) report(listener, event);
   }

@@ -171,9 +171,9 @@ export interface CallOptions {
   timeoutMs?: number | undefined;
 }
 
-/** The session that a key signs for, as Grid issued it. */
+/** The session that a key signs for, as Grid issued it. Each refresh makes another. */
 export interface SessionBinding {
-  /** `Session:<uuid>` */
+  /** `Session:<uuid>`. In {@link Signer.revokeSession} those of before a refresh stand for it, too. */
   readonly id: string;
   /** `InternalAccount:<uuid>` */
   readonly accountId: string;
@@ -204,7 +204,7 @@ export interface SessionKey {
   readonly protection: "non-extractable" | "wasm-memory" | "encrypted-at-rest";
   /** `"indexeddb"`: survives a reload. `"memory"`: lives until the signer is closed or the page goes away. */
   readonly persistence: "indexeddb" | "memory";
-  /** Set by {@link Signer.bindSession}. The key ends with its session. */
+  /** Set by {@link Signer.bindSession} and {@link Signer.refreshSession}. The key ends with its session. */
   readonly session?: SessionBinding;
 }
 
@@ -452,7 +452,7 @@ export interface Signer {
 
   /**
    * Destroys a key, in every tab. Says whether there was one. Does not end its session: that is {@link signOut}, and a
-   * key that is being signed out stays for it.
+   * key that is being signed out stays for it, as does the half that a refresh has left over.
    *
    * WebAssembly cannot promise that no copy of a secp256k1 key is left in its memory, nor JavaScript of an imported
    * P-256 key. To be sure of that, {@link close} the signer too: it ends the worker.
@@ -469,11 +469,11 @@ export interface Signer {
 
   /**
    * Goes on to another session before this one is over. The key keeps its id, in every call and every tab, and gets a new
-   * private half: Grid wants one for each session. What it had before is used for one thing more, to end the session
-   * before at Grid, as {@link signOut} does. Where it fails the key and its session are as they were. An abort ends the
-   * waiting; what is under way may still succeed, as the `refreshed` event of {@link on} says.
+   * private half: Grid wants one for each session. The half before is kept for some seconds, for calls that are under way,
+   * and then ends its own session at Grid, as {@link signOut} does. Where it fails the key and its session are as they
+   * were. After `ABORTED` or `TIMEOUT` it may still succeed, as the `refreshed` event of {@link on} says.
    * @throws every code of {@link signChallenge} and {@link listSessions}; `ARGUMENT_INVALID`, also for a key without a
-   * session; `KEY_LOST`, also where Grid says that the session is over: only signing in helps then
+   * session; `KEY_LOST`, also where Grid has no such session any more: only signing in helps then
    */
   refreshSession(key: SessionKey | string, options?: RefreshOptions): Promise<SessionKey>;
 
@@ -512,7 +512,8 @@ export interface Signer {
   revokeSession(sessionId: string | undefined, options: SignedCallOptions): Promise<SignOutResult>;
 
   /**
-   * The active sessions of an account, through the bridge; retries for as long as `timeoutMs` allows.
+   * The active sessions of an account, through the bridge, but for those that a refresh has left over here and that are
+   * being ended; retries for as long as `timeoutMs` allows.
    * @throws `UPSTREAM_REFUSED`, `UPSTREAM_UNAVAILABLE`, `NETWORK_FAILED`, `RESPONSE_MALFORMED`, `HEADERS_FAILED`
    */
   listSessions(accountId: string, options?: CallOptions): Promise<AuthSession[]>;

@@ -1,29 +1,16 @@
 /**
- * Work on a key that goes on, whichever tab is there, until it is done: a sign-out is told Grid, again and again, until
- * it has answered or the session's time is up; a session is refreshed. One tab at a time is at it, by a lease in the
- * key's record.
+ * Work on a key that goes on, whichever tab is there, until it is done: leaving.ts and refreshing.ts have what there is
+ * of it. One tab at a time is at it, by a lease in the key's record.
  */
 import { toWire, type WireError } from "../errors.ts";
 import type { CallEvent } from "../types.ts";
 import type { Keyring } from "./keyring.ts";
-import { type KeyRecord, leaseMs, type State } from "./machine.ts";
+import { type KeyRecord, leaseMs, lingerMs, type State } from "./machine.ts";
 
 /** Pauses between tries grow from first to last. The server may ask for more, up to most: a visit may be short. */
 const [firstMs, lastMs, mostMs] = [1000, 8000, 120_000];
 
 type OnProgress = (event: CallEvent) => void;
-
-/** What kind of work it is. */
-export interface Work {
-  /** Only a key in this state needs it; one that has left it is settled. */
-  readonly state: State;
-  /** How long one try may take. */
-  readonly tryMs: number;
-  /** One try. Rejects where it came to nothing. */
-  run(record: KeyRecord, options: { timeoutMs: number; onProgress: OnProgress }, job: Job): Promise<unknown>;
-  /** Whether there is another try after one that has failed. */
-  goesOn(job: Job): boolean;
-}
 
 /** Work that is not done. */
 export interface Job {
@@ -39,19 +26,26 @@ export interface Job {
   settled: boolean;
 }
 
-export class Jobs {
-  readonly #keyring: Keyring;
-  readonly #holder: string;
-  readonly #work: Work;
+export abstract class Jobs {
+  protected readonly keyring: Keyring;
+  /** Names this worker in leases. */
+  protected readonly holder: string;
   readonly #jobs = new Map<string, Job>();
   #closed = false;
 
-  /** `holder` names this worker in leases. */
-  constructor(keyring: Keyring, holder: string, work: Work) {
-    this.#keyring = keyring;
-    this.#holder = holder;
-    this.#work = work;
+  constructor(keyring: Keyring, holder: string) {
+    this.keyring = keyring;
+    this.holder = holder;
   }
+
+  /** Only a key in this state needs it; one that has left it is settled. */
+  protected abstract readonly state: State;
+  /** How long one try may take. */
+  protected abstract readonly tryMs: number;
+  /** One try. Rejects where it came to nothing. */
+  protected abstract run(record: KeyRecord, options: { timeoutMs: number; onProgress: OnProgress }, job: Job): Promise<unknown>;
+  /** Whether there is another try after one that has failed, or has found another tab at it. */
+  protected abstract goesOn(job: Job): boolean;
 
   /** Sees to it that the work on a key is done. */
   start(id: string): Job {
@@ -97,7 +91,7 @@ export class Jobs {
 
   #end(job: Job, settled: boolean): void {
     clearTimeout(job.timer);
-    this.#jobs.delete(job.id);
+    if (this.#jobs.get(job.id) === job) this.#jobs.delete(job.id); // and not the next one of this key
     job.settled = settled;
     job.waiting.forEach((_, done) => done());
   }
@@ -106,24 +100,26 @@ export class Jobs {
     if (job.trying || this.#closed) return;
     job.trying = true;
     clearTimeout(job.timer);
-    const lease = () => this.#keyring.move(job.id, { type: "lease", holder: this.#holder, now: Date.now() });
-    const renewal = setInterval(() => this.#closed || lease().catch(() => {}), leaseMs / 3);
+    const lease = (type: "lease" | "renew") => this.keyring.move(job.id, { type, holder: this.holder, now: Date.now() });
+    const renewal = setInterval(() => this.#closed || lease("renew").catch(() => {}), leaseMs / 3);
     let pauseMs: number;
     try {
-      // Where storage fails, what is known here counts: better two tabs tell Grid than none, and Grid's word holds.
-      const record = await lease().catch(() => this.#keyring.find(job.id));
-      if (job.settled || record.state !== this.#work.state) return this.#end(job, true);
-      const { holder = this.#holder, until = 0 } = record.lease ?? {};
-      if (holder === this.#holder) {
+      const record = await lease("lease").catch((error) => this.withoutLease(job, error));
+      if (job.settled || record.state !== this.state) return this.#end(job, true);
+      const { notBefore = 0, lease: { holder, until } = { holder: this.holder, until: 0 } } = record;
+      const early = notBefore - Date.now();
+      if (holder === this.holder && (early <= 0 || early > lingerMs)) {
         const onProgress: OnProgress = (event) => job.waiting.forEach((listener) => listener?.(event));
-        await this.#work.run(record, { timeoutMs: this.#work.tryMs, onProgress }, job);
+        await this.run(record, { timeoutMs: this.tryMs, onProgress }, job);
+        job.error = undefined;
         if (!job.settled) this.#end(job, false);
         return;
       }
-      pauseMs = Math.max(0, until - Date.now());
+      if (!this.goesOn(job)) return this.#end(job, false);
+      pauseMs = holder === this.holder ? early : Math.max(0, until - Date.now());
     } catch (error) {
       job.error = toWire(error);
-      if (!job.settled && !this.#work.goesOn(job)) return this.#end(job, false);
+      if (!job.settled && !this.goesOn(job)) return this.#end(job, false);
       const asked = Math.min(job.error.retryAfterMs ?? 0, mostMs);
       pauseMs = Math.max(asked, Math.min(firstMs * 2 ** job.tries++, lastMs));
     } finally {
@@ -133,5 +129,10 @@ export class Jobs {
     if (this.#closed || job.settled) return;
     // Tabs that wait for one thing must not all come at once.
     job.timer = setTimeout(() => void this.#try(job), pauseMs * (1 + Math.random() / 4) + 50);
+  }
+
+  /** What there is to go by where storage takes no lease. */
+  protected withoutLease(_job: Job, error: unknown): Promise<KeyRecord> {
+    return Promise.reject(error);
   }
 }

@@ -8,7 +8,7 @@
  */
 import { GridSignerError } from "../errors.ts";
 import type { EndReason, SessionEvent } from "../types.ts";
-import { forgottenMs, isOver, type KeyRecord, later, type Move, type Refreshed, refreshed, type Secret, step } from "./machine.ts";
+import { forgottenMs, isOver, type KeyRecord, later, type Move, type Refreshed, refreshed, type Secret, step, unseenMs } from "./machine.ts";
 import { Memory } from "./memory.ts";
 import type { Made } from "./secrets.ts";
 import { type Storage, storageFailed } from "./storage.ts";
@@ -77,15 +77,16 @@ export class Keyring {
     const known = this.#known.get(record.id);
     const change = (found: KeyRecord) => (after = refreshed(later(found, known), record.session!, made, holder, Date.now()));
     let after: [KeyRecord, KeyRecord] | undefined;
+    let found: KeyRecord | undefined;
     try {
       const home = this.#home(record.id);
-      await home.update(record.id, change);
-      if (!after) await home.add(change({ ...record, state: "ended" })[1]); // dropped by the browser meanwhile
+      found = await home.update(record.id, change);
+      if (!found) await home.add(change({ ...record, state: "ended" })[1]); // dropped by the browser meanwhile
     } catch {
       throw storageFailed();
     }
-    this.#note(after![1]);
-    return this.#changed(after![0]) && after![1];
+    if (found) this.#note(after![0]);
+    return this.#changed(after![1]);
   }
 
   /** The record of an id, whatever its state. Rejects with `KEY_NOT_FOUND`, `KEY_LOST`, or `STORAGE_FAILED`. */
@@ -119,7 +120,7 @@ export class Keyring {
       throw storageFailed();
     }
     if (!after) return this.find(id);
-    return move.type === "lease" ? this.#note(after) : this.#changed(after);
+    return move.type === "lease" || move.type === "renew" || move.type === "stray" ? this.#note(after) : this.#changed(after);
   }
 
   /** Brings what this worker knows in line with storage. */
@@ -133,17 +134,19 @@ export class Keyring {
       }
       this.#looked = true;
       for (const { id, endedAt, unseen } of records) {
-        if (endedAt === undefined || (!unseen && Math.abs(Date.now() - endedAt) < forgottenMs)) continue; // or the clock was wrong
+        const keptMs = unseen ? unseenMs : forgottenMs;
+        if (endedAt === undefined || Math.abs(Date.now() - endedAt) < keptMs) continue; // or the clock was wrong
         await this.storage!.update(id, ({ state }) => (state === "ended" ? null : undefined));
+        if (unseen) this.#known.delete(id);
       }
     } catch {
       // What is there and cannot be read just now is not gone.
     }
   }
 
-  /** What this worker knows of every key that ever was, tombstones included. */
-  everyRecord(): KeyRecord[] {
-    return [...this.#known.values()];
+  /** The key that a session is bound to, as far as this worker knows, or was. */
+  boundTo(sessionId: string): KeyRecord | undefined {
+    return [...this.#known.values()].find(({ session }) => session && isSameId(session.id, sessionId));
   }
 
   /** What this worker knows of keys that have not ended, oldest first. */
@@ -220,6 +223,9 @@ export class Keyring {
   }
 
 }
+
+/** Their hex digits may come in either case. */
+export const isSameId = (a: string, b: string) => a.toLowerCase() === b.toLowerCase();
 
 export function lost(why: string): GridSignerError {
   return new GridSignerError("KEY_LOST", `the key is gone: ${why}`);

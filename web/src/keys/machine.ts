@@ -7,8 +7,8 @@
  * A refresh leaves a record `active` with another half that signs and another session; what it had before goes to a
  * record of its own, which is `leaving` from its beginning. See {@link refreshed}.
  *
- * A `leaving` key signs the end of its own session and nothing else; an ended one has no secret any more, and stays
- * as a tombstone, for tabs that wake later.
+ * A `leaving` key signs the end of its own session, and of those that its refreshes have made too many, and nothing else;
+ * an ended one has no secret any more, and stays as a tombstone, for tabs that wake later.
  */
 import type { Curve, EndReason, SessionBinding, SessionKey } from "../types.ts";
 
@@ -43,13 +43,26 @@ export interface KeyRecord {
   readonly lease?: { readonly holder: string; readonly until: number };
   /** Of `active`, by the server's clock: from when the session should be refreshed. */
   readonly dueAt?: number;
-  /** Of `active`: a refresh was signed whose outcome is not known. Until then a session too many may turn up at Grid. */
-  readonly strays?: number | undefined;
+  /** Of a refresh that was signed, and whose outcome is not known. */
+  readonly strays?: Strays | undefined;
+  /** The sessions that it had before it was refreshed, the newest last. An app may still name them. */
+  readonly formerly?: readonly string[];
   /** Of `leaving`: what a refresh has left over. The page has never heard of it. */
   readonly unseen?: true;
+  /** Of that: until then calls that were under way may still use it. */
+  readonly notBefore?: number;
   /** Of `ended`. */
   readonly reason?: EndReason;
   readonly endedAt?: number;
+}
+
+/** A session too many may turn up at Grid: one that a refresh has made, though its answer was lost. */
+export interface Strays {
+  /** When Grid may make it, by the server's clock. */
+  readonly from: number;
+  readonly until: number;
+  /** Those that Grid listed before. */
+  readonly before: readonly string[];
 }
 
 /** How long before its end a session should be refreshed, but for a short one. */
@@ -61,12 +74,21 @@ export const leaseMs = 3000;
 /** Longer than any tab sleeps that still believes in its session. A key that was never bound goes as late. */
 export const forgottenMs = 30 * 86_400_000;
 
+/** How long what a refresh has left over waits for calls that were under way. */
+export const lingerMs = 5000;
+
+/** How many former sessions a key knows: a day's. */
+const maxFormerly = 100;
+
+/** What a refresh has left over stays for as long, once it has ended: a tab that did not see the end would tell Grid again. */
+export const unseenMs = 60_000;
+
 /** What can happen to a key. `session`: that of which somebody says that it is over. */
 export type Move =
   | { type: "bind"; session: SessionBinding; now: number }
   | { type: "accept"; organizationId: string }
-  | { type: "leave" | "lease"; holder: string; now: number }
-  | { type: "doubt"; holder: string; strays: number | undefined }
+  | { type: "leave" | "lease" | "renew"; holder: string; now: number }
+  | { type: "stray"; holder: string; strays: Strays | undefined }
   | { type: "end"; reason: EndReason; now: number; session?: SessionBinding | undefined };
 
 /** From which states each is possible, an end by its reason. At a caller's wish `leaving` ends as `forgotten` only. */
@@ -75,7 +97,8 @@ const from: Record<Exclude<Move["type"], "end"> | EndReason, readonly State[]> =
   accept: ["new", "active"],
   leave: ["active"],
   lease: ["active", "leaving"],
-  doubt: ["active"],
+  renew: ["active", "leaving"],
+  stray: ["active"],
   "signed-out": ["leaving"],
   revoked: ["active", "leaving"],
   expired: ["new", "active", "leaving"],
@@ -102,7 +125,9 @@ export function step(record: KeyRecord, move: Move): KeyRecord | undefined {
       if (record.lease && record.lease.holder !== holder && left > 0 && left <= 2 * leaseMs) return undefined;
       return { ...after, lease: { holder, until: now + leaseMs } };
     }
-    case "doubt": // whoever has lost the lease does not sign
+    case "renew": // one that somebody else has had meanwhile is lost for good: a tab that was frozen does not know what they did
+      return record.lease?.holder === move.holder ? { ...after, lease: { holder: move.holder, until: move.now + leaseMs } } : undefined;
+    case "stray": // whoever has lost the lease does not sign
       return record.lease?.holder === move.holder ? { ...after, strays: move.strays } : undefined;
     case "end": {
       const { reason, session, now } = move;
@@ -133,17 +158,22 @@ export function refreshed(record: KeyRecord, before: SessionBinding, made: Refre
   const { curve, createdAt, persistence, organizationId, lease } = record;
   const isOurs = record.state === "active" && record.session!.id === before.id && lease?.holder === holder;
   const { publicKey, secret, session } = isOurs ? record : made;
+  const formerly = [...(record.formerly ?? []), before.id].slice(-maxFormerly);
   const leftOver: KeyRecord = {
     id: crypto.randomUUID(), curve, publicKey, createdAt, persistence, secret: secret!, session: session!, rev: 0,
     ...(organizationId !== undefined && { organizationId }),
-    state: "leaving", unseen: true, lease: { holder, until: now + leaseMs },
+    state: "leaving", unseen: true, lease: { holder, until: now + leaseMs }, ...(isOurs && { notBefore: now + lingerMs }),
   };
-  return [isOurs ? { ...record, ...made, rev: record.rev + 1 } : record, leftOver];
+  return [isOurs ? { ...record, ...made, formerly, rev: record.rev + 1 } : record, leftOver];
 }
 
 /** Whichever of two copies of a record is further on in the key's life; the first where there is no difference. */
 export function later(a: KeyRecord, b: KeyRecord = a): KeyRecord {
-  return (states.indexOf(b.state) - states.indexOf(a.state) || b.rev - a.rev) > 0 ? b : a;
+  const [further, other] = (states.indexOf(b.state) - states.indexOf(a.state) || b.rev - a.rev) > 0 ? [b, a] : [a, b];
+  const isBehind = other.rev >= further.rev && other.session?.id !== further.session?.id;
+  if (further.state !== "leaving" || other.state !== "active" || !isBehind) return further;
+  // Signed out where that could not be written down, and refreshed by another tab: what leaves is what there is by now.
+  return { ...other, state: "leaving", rev: other.rev + 1, ...(further.lease && { lease: further.lease }) };
 }
 
 /** Whether a key is known to sign no more, except perhaps the end of its own session. */
