@@ -1,21 +1,22 @@
 // The demo page: the smallest real use of gridsigner, with every step shown.
-import { type AuthSession, createSigner, type Curve, type LoadProgress, type SessionEvent, type Signer } from "gridsigner";
+import { type AuthMethod, type AuthSession, type Curve, type SessionBinding, type SessionEvent, type Signer } from "gridsigner";
+import { Credentials, type Host } from "./credentials.ts";
+import { chosenCurve, explainCurves } from "./curves.ts";
+import { deeds } from "./deeds.ts";
 import { el } from "./dom.ts";
-import { Exchange } from "./exchange.ts";
+import { keepInView } from "./exchange.ts";
 import { clearFailure, explain, showFailure } from "./failure.ts";
-import { appHeaders, describe, type Device, signIn } from "./login.ts";
-import { endingOf, inWords, type Outcome, outcomeOf, pending } from "./outcome.ts";
-import { announce, page } from "./page.ts";
+import { loadSigner } from "./loading.ts";
+import { describe, type Device, ownAccount, RequestError, signIn } from "./login.ts";
+import { endingOf, goneOn, inWords, type Outcome, outcomeOf, pending } from "./outcome.ts";
+import { announce, atSessions, atWays, page } from "./page.ts";
 import { actingKey, forgetName, keepNames, nameOf, rememberActing } from "./remembered.ts";
 import { describeKey, SessionList, showDevices } from "./sessions.ts";
 import { SignOutList } from "./signouts.ts";
+import { Stage, type Task } from "./stage.ts";
 
 const bridgeUrl = "/api/grid";
 const deviceNames = ["This laptop", "Phone", "Tablet", "Work laptop", "Old phone", "Library computer"];
-const curveHints: Readonly<Record<Curve, string>> = {
-  "P-256": "The browser makes the key and keeps it: non-extractable, so not even this page can read it.",
-  secp256k1: "Browsers lack this curve, so a worker makes and uses the key, and stores it encrypted. Script on this page could have it decrypted.",
-};
 const unstored = "This browser refuses to store keys: a reload forgets them, while their sessions run on at Grid until they expire.";
 /** Shaped like an attempt to leave the sessions' path. The signer refuses it before anything is sent. */
 const malformedId = "Session:../../customers";
@@ -26,42 +27,51 @@ const patienceMs = 5_000;
 /** What the page says of keys, unless this browser makes it untrue. */
 const stored = page.custody.textContent;
 
-/** The exchange under way. There is one at a time: the page has room to draw one. */
-interface Running {
-  /** Undefined for all others. */
-  readonly sessionId: string | undefined;
-  /** Only what ends another session can be stopped. */
-  readonly abort?: AbortController;
-}
-
 /** The page once the signer is there. */
-class Demo {
-  readonly #signer: Signer;
-  readonly #list = new SessionList(page.sessionList, (sessionId) => void this.revoke(sessionId));
+class Demo implements Host {
+  readonly signer: Signer;
+  readonly #list = new SessionList(page.sessionList, {
+    revoke: (sessionId) => void this.revoke(sessionId),
+    refresh: () => void this.refreshSession(),
+  });
+  readonly #ways = new Credentials(this);
   readonly #signOuts = new SignOutList(page.signOutList);
   /** What changes the devices waits for this: one thing at a time. */
   #turn: Promise<void> = Promise.resolve();
   #devices: readonly Device[] = [];
   #sessions: readonly AuthSession[] = [];
   #acting: Device | undefined;
-  #running: Running | undefined;
-  /** The one that is drawn. */
-  #exchange: Exchange | undefined;
+  readonly #stage = new Stage(() => this.#show(), () => this.#follow());
   #signingIn = false;
   #refreshes = 0;
   #listFailure: HTMLElement | undefined;
   #lastEnded = "";
+  /** Sessions that were refreshed: each has gone on to another one, and is being ended. */
+  readonly #replaced = new Set<string>();
 
   constructor(signer: Signer) {
-    this.#signer = signer;
+    this.signer = signer;
+  }
+
+  acting(): Device | undefined {
+    return this.#acting;
+  }
+
+  isRunning(): boolean {
+    return this.#stage.running !== undefined;
+  }
+
+  cameFrom(): AuthSession | undefined {
+    return this.#sessions.find(({ id }) => id === this.#acting?.session.id);
   }
 
   /** Takes over the keys that are there before this page does anything, and the sign-outs that are not finished. */
   async start(): Promise<void> {
     page.sessions.hidden = false;
-    this.#signer.on("session", (event) => this.#hear(event));
+    this.signer.on("session", (event) => this.#hear(event));
     await this.#follow();
     void this.refresh();
+    ownAccount().then((accountId) => this.#ways.refresh(accountId), () => {}); // signing in says what is wrong
     page.deviceName.value = this.#nextName();
     const unfinished = this.#signOuts.unfinished().map(({ name }) => name);
     const acting = this.#acting && ` You are still signed in as ${this.#acting.name}.`;
@@ -69,14 +79,14 @@ class Demo {
     announce(`The signer is ready.${acting || ""}${leaving || ""}`);
   }
 
-  async signIn(name: string, curve: Curve): Promise<void> {
+  async signIn(name: string, curve: Curve, way: AuthMethod | undefined): Promise<void> {
     if (this.#signingIn) return;
     this.#clearNews();
     this.#setSigningIn(true);
     try {
       await this.#inTurn(async () => {
         keepNames([...this.#devices.map(({ key }) => key.id), ...this.#signOuts.unfinished().map(({ keyId }) => keyId)]);
-        const device = await signIn(this.#signer, bridgeUrl, name, curve);
+        const device = await signIn(this.signer, bridgeUrl, name, curve, way);
         this.#devices = [...this.#devices, device];
         this.#act(device);
       });
@@ -85,6 +95,7 @@ class Demo {
       await this.refresh();
     } catch (error) {
       showFailure(page.signInError, "Not signed in.", explain(error));
+      if (error instanceof RequestError && error.status === 404) void this.#ways.refresh(); // that way is gone
     } finally {
       this.#setSigningIn(false);
     }
@@ -93,9 +104,9 @@ class Demo {
   /** Takes in what the signer tells of a session, whichever tab it comes from. */
   #hear(event: SessionEvent): void {
     const { key, session } = event;
+    if (event.type === "expiring") return; // it is being refreshed
     const name = nameOf(key);
-    // What this tab itself is doing is told where it is done.
-    const isNews = this.#running === undefined || ![undefined, session.id].includes(this.#running.sessionId);
+    const isNews = !this.#stage.isBringing(event); // what this tab itself is doing is told where it is done
     if (event.type === "leaving") {
       const outcome = pending(session.expiresAt, this.#devices.find((device) => device.key.id === key)?.key);
       this.#signOuts.add(event, name, outcome);
@@ -103,9 +114,11 @@ class Demo {
     } else if (event.type === "ended") {
       const outcome = endingOf(event);
       this.#signOuts.end(session.id, outcome);
-      this.#exchange?.end(session.id, outcome);
+      this.#stage.exchange?.end(session.id, outcome);
       if (isNews) this.#tell(session.id, name, outcome);
       forgetName(key);
+    } else if (event.type === "refreshed" && isNews) {
+      announce(`${name}: ${goneOn(session).title}`);
     }
     const followed = this.#follow();
     if (event.type !== "leaving") void followed.then(() => this.refresh()); // of that, Grid has not been told
@@ -117,11 +130,15 @@ class Demo {
       await this.#inTurn(async () => {
         const before = this.#devices;
         const devices: Device[] = [];
-        for (const key of await this.#signer.keys()) {
+        for (const key of await this.signer.keys()) {
           if (key.session === undefined) continue; // about to sign in, or another app's
           devices.push(before.find(({ session }) => session.id === key.session?.id) ?? (await describe(key, key.session)));
         }
         this.#devices = devices;
+        for (const { key, session } of devices) {
+          const old = before.find((device) => device.key.id === key.id)?.session;
+          if (old !== undefined && old.id !== session.id) this.#goOn(old.id, session);
+        }
         const acting = this.#acting?.key.id ?? actingKey();
         this.#act(devices.find(({ key }) => key.id === acting) ?? devices.at(-1));
       });
@@ -132,6 +149,16 @@ class Demo {
     }
   }
 
+  /** A session was refreshed: its row goes on, and the one before, which is being ended, has none any more. */
+  #goOn(before: string, next: SessionBinding): void {
+    this.#list.goOn(before, next);
+    this.#replaced.add(before);
+    const now = new Date().toISOString();
+    this.#sessions = this.#sessions
+      .filter(({ id }) => id !== next.id)
+      .map((session) => (session.id === before ? { ...session, id: next.id, expiresAt: next.expiresAt, updatedAt: now } : session));
+  }
+
   /** Asks Grid for the list. A device whose session is no longer on it has a key that opens nothing: it is signed out. */
   async refresh(): Promise<void> {
     const accountId = this.#acting?.session.accountId;
@@ -139,7 +166,7 @@ class Demo {
     const turn = ++this.#refreshes;
     if (accountId === undefined) return;
     try {
-      const sessions = await this.#signer.listSessions(accountId);
+      const sessions = await this.signer.listSessions(accountId);
       if (turn !== this.#refreshes) return; // overtaken by a later one
       this.#sessions = sessions;
       this.#listFailure?.remove();
@@ -151,17 +178,18 @@ class Demo {
       return;
     }
     this.#show();
-    if (this.#running !== undefined) return; // a key in use stays; the end of the exchange asks again
+    if (this.isRunning()) return; // a key in use stays; the end of the exchange asks again
     for (const { key, session } of asked) {
       if (this.#sessions.some(({ id }) => id === session.id)) continue;
-      this.#signer.signOut(key, { timeoutMs: 0 }).catch(() => {}); // it is gone already, or the next list says it again
+      // By its id: the key may have gone on to another one. Where this fails it is gone already, or the next list says it again.
+      this.signer.revokeSession(session.id, { key }).catch(() => {});
     }
   }
 
   /** Ends a session with the acting device's key, and draws how. */
   async revoke(sessionId: string): Promise<void> {
     const actor = this.#acting;
-    if (actor === undefined || this.#running !== undefined) return;
+    if (actor === undefined || this.isRunning()) return;
     const target = this.#devices.find(({ session }) => session.id === sessionId);
     const own = target === actor;
     const listed = this.#sessions.some(({ id }) => id === sessionId);
@@ -170,16 +198,18 @@ class Demo {
       : listed ? ["Another browser", "ends the session of another browser"]
       : ["The id that you gave", "ends the session with the id that you gave"];
     const abort = new AbortController();
-    const exchange = this.#begin(actor, own ? { sessionId } : { sessionId, abort }, deed);
+    const running = { kind: "end", actor, sessionId, ...(own ? {} : { abort }) } as const;
+    this.#clearNews();
+    const exchange = this.#stage.begin(running, { sentence: deed, deed: deeds.endSession(sessionId) });
     const onProgress = exchange.record.bind(exchange);
     try {
       const result = own
-        ? await this.#signer.signOut(actor.key, { timeoutMs: patienceMs, unreachable: page.forget.checked ? "forget" : "keep-trying", onProgress })
-        : await this.#signer.revokeSession(sessionId, { key: actor.key, signal: abort.signal, onProgress });
+        ? await this.signer.signOut(actor.key, { timeoutMs: patienceMs, unreachable: page.forget.checked ? "forget" : "keep-trying", onProgress })
+        : await this.signer.revokeSession(sessionId, { key: actor.key, signal: abort.signal, onProgress });
       const outcome = outcomeOf(result);
       const failure = "error" in result ? explain(result.error) : undefined;
       exchange.finish(outcome, result.status, failure);
-      await this.#end();
+      await this.#stage.end();
       if (outcome.state === "over") {
         this.#lastEnded = sessionId;
         page.fillEnded.hidden = false;
@@ -191,35 +221,62 @@ class Demo {
       // Trying on may not help: the person must know why.
       if (failure?.retryable === false) showFailure(page.sessionsError, "Signed out here, and not at Grid.", failure);
     } catch (error) {
-      await this.#end();
-      this.#fail(exchange, own ? "Not signed out." : "Not revoked.", error, () => void this.revoke(sessionId));
+      await this.#stage.end();
+      this.#stage.fail(exchange, own ? "Not signed out." : "Not revoked.", error, () => void this.revoke(sessionId));
     }
+  }
+
+  async perform(task: Task): Promise<boolean> {
+    if (this.#acting === undefined || this.isRunning()) return false;
+    this.#clearNews();
+    const done = await this.#stage.perform(this.#acting, task);
+    if (done) void this.refresh();
+    return done;
+  }
+
+  /** Has the acting device's session go on now, which it does by itself when it is time. */
+  async refreshSession(): Promise<void> {
+    const sessionId = this.#acting?.session.id;
+    if (sessionId === undefined) return;
+    await this.perform({
+      kind: "refresh",
+      place: atSessions,
+      deed: deeds.refreshSession(sessionId),
+      sentence: "goes on to a new session",
+      failed: "Not refreshed.",
+      act: async ({ key, ...options }) => {
+        const { session } = await this.signer.refreshSession(key, options);
+        return { outcome: goneOn(session!), status: "refreshed" };
+      },
+      again: () => void this.refreshSession(),
+    });
   }
 
   /** Ends every session but the acting device's own, and says of each what became of it. */
   async signOutOthers(): Promise<void> {
     const actor = this.#acting;
-    if (actor === undefined || this.#running !== undefined) return;
+    if (actor === undefined || this.isRunning()) return;
     const known = this.#devices;
     const whose = (sessionId: string | undefined) => known.find(({ session }) => session.id === sessionId)?.name ?? "Another browser";
-    const exchange = this.#begin(actor, { sessionId: undefined }, "ends every other session, one after the other");
+    this.#clearNews();
+    const exchange = this.#stage.begin({ kind: "end-others", actor }, { sentence: "ends every other session, one after the other" });
     try {
-      const outcomes = await this.#signer.signOut(actor.key, { scope: "others" });
+      const outcomes = await this.signer.signOut(actor.key, { scope: "others" });
       exchange.finishOthers(outcomes, whose);
-      await this.#end();
+      await this.#stage.end();
       const left = outcomes.filter(({ status }) => status === undefined).map(({ sessionId }) => whose(sessionId));
       announce(`${outcomes.length - left.length} of ${outcomes.length} other sessions are over.${left.length > 0 ? ` Still signed in: ${left.join(", ")}.` : ""}`);
       void this.refresh();
     } catch (error) {
-      await this.#end();
-      this.#fail(exchange, "It is not certain that all others are signed out.", error, () => void this.signOutOthers());
+      await this.#stage.end();
+      this.#stage.fail(exchange, "It is not certain that all others are signed out.", error, () => void this.signOutOthers());
     }
   }
 
   /** Asks before {@link signOutOthers}: it cannot be taken back. */
   #askForOthers(): void {
     const acting = this.#acting;
-    if (acting === undefined || this.#running !== undefined) return;
+    if (acting === undefined || this.isRunning()) return;
     const others = this.#listed().filter(({ id }) => id !== acting.session.id).length;
     page.confirmText.textContent = `This ends ${others === 1 ? "1 session" : `${others} sessions`} at Grid. ${acting.name} stays signed in.`;
     page.confirm.showModal();
@@ -228,32 +285,6 @@ class Demo {
   /** Says how it went, in short where a row of its own says more. */
   #tell(sessionId: string, whose: string, outcome: Outcome, more = ""): void {
     announce(`${whose}: ${this.#signOuts.has(sessionId) ? outcome.title : inWords(outcome)}${more}`);
-  }
-
-  /** Clears the drawing for an exchange, and says what it is. */
-  #begin(actor: Device, running: Running, deed: string): Exchange {
-    this.#clearNews();
-    const sentence = `${actor.name} ${deed}.`;
-    page.exchangeIntro.textContent = sentence;
-    page.toExchange.hidden = false;
-    page.preview.hidden = true;
-    announce(sentence);
-    this.#exchange = new Exchange({ sessionId: running.sessionId, own: running.sessionId === actor.session.id, signer: actor.name });
-    this.#setRunning(running);
-    return this.#exchange;
-  }
-
-  async #end(): Promise<void> {
-    this.#setRunning(undefined);
-    await this.#follow();
-  }
-
-  /** Says what failed where the person acts, and marks the place in the drawing. */
-  #fail(exchange: Exchange, title: string, error: unknown, again: () => void): void {
-    const failure = explain(error);
-    page.status.replaceChildren(); // the error speaks for itself
-    exchange.fail(title);
-    showFailure(page.sessionsError, title, failure, failure.retryable ? [{ label: "Try again", run: again }] : []);
   }
 
   tick(): void {
@@ -289,35 +320,36 @@ class Demo {
 
   /** The sessions that count as signed in: one that is being signed out has a row of its own. */
   #listed(): AuthSession[] {
-    return this.#acting === undefined ? [] : this.#sessions.filter(({ id }) => !this.#signOuts.has(id));
+    return this.#acting === undefined ? [] : this.#sessions.filter(({ id }) => !this.#signOuts.has(id) && !this.#replaced.has(id));
   }
 
   #show(): void {
     const acting = this.#acting;
+    const { running } = this.#stage;
     const sessions = this.#listed();
     const focused = document.activeElement;
     page.signInTitle.textContent = acting === undefined ? "Sign in" : "Sign in on another device";
     page.devices.hidden = acting === undefined;
     page.nobody.hidden = acting !== undefined;
     page.refresh.hidden = acting === undefined;
-    page.stop.hidden = this.#running?.abort === undefined;
+    page.stop.hidden = running?.abort === undefined;
     page.signOutOthers.hidden = !sessions.some(({ id }) => id !== acting?.session.id);
-    page.signOutOthers.setAttribute("aria-disabled", String(this.#running !== undefined));
+    page.signOutOthers.setAttribute("aria-disabled", String(running !== undefined));
     page.advanced.hidden = acting === undefined;
-    this.#list.update({ sessions, devices: this.#devices, acting, busy: this.#running?.sessionId, running: this.#running !== undefined });
+    const state = { busy: running?.sessionId, refreshing: running?.kind === "refresh", running: running !== undefined };
+    this.#list.update({ sessions, devices: this.#devices, acting, ...state });
     this.#list.tick(Date.now());
+    this.#ways.show();
     // Not to the next row's button: a second press of Enter would end another session.
-    if (focused !== null && (!focused.isConnected || focused.closest("[hidden]") !== null)) page.sessionsTitle.focus();
-  }
-
-  #setRunning(running: Running | undefined): void {
-    this.#running = running;
-    this.#show();
-    if (running === undefined) page.status.scrollIntoView({ block: "nearest" });
+    if (focused !== null && (!focused.isConnected || focused.closest("[hidden]") !== null)) {
+      (page.ways.contains(focused) ? atWays : atSessions).home.focus();
+    }
   }
 
   #clearNews(): void {
     clearFailure();
+    page.waysStatus.replaceChildren();
+    page.status.after(page.toExchange, page.stop);
     this.#signOuts.clearEnded();
   }
 
@@ -336,7 +368,7 @@ class Demo {
   connect(): void {
     page.signInForm.addEventListener("submit", (event) => {
       event.preventDefault();
-      void this.signIn(page.deviceName.value.trim() || this.#nextName(), chosenCurve());
+      void this.signIn(page.deviceName.value.trim() || this.#nextName(), chosenCurve(), this.#ways.chosen);
     });
     page.advancedForm.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -346,9 +378,10 @@ class Demo {
       this.#clearNews();
       void this.refresh();
     });
+    this.#ways.connect();
     page.signOutOthers.addEventListener("click", () => this.#askForOthers());
     page.confirmed.addEventListener("click", () => void this.signOutOthers());
-    page.stop.addEventListener("click", () => this.#running?.abort?.abort());
+    page.stop.addEventListener("click", () => this.#stage.running?.abort?.abort());
     page.fillEnded.addEventListener("click", () => { page.advancedId.value = this.#lastEnded; });
     page.fillMalformed.addEventListener("click", () => { page.advancedId.value = malformedId; });
     setInterval(() => this.tick(), 500);
@@ -360,7 +393,7 @@ async function load(): Promise<void> {
   page.load.hidden = false;
   let signer: Signer | undefined;
   try {
-    signer = await createSigner({ bridgeUrl, headers: appHeaders, onProgress: showLoad });
+    signer = await loadSigner(bridgeUrl);
     const demo = new Demo(signer);
     await demo.start();
     demo.connect();
@@ -374,25 +407,7 @@ async function load(): Promise<void> {
   }
 }
 
-function showLoad({ phase, loaded, total }: LoadProgress): void {
-  page.loadProgress.max = total;
-  page.loadProgress.value = loaded;
-  page.loadAmount.textContent = phase === "download" ? `${megabytes(loaded)} of ${megabytes(total)} MB` : "Starting…";
-}
-
-function megabytes(bytes: number): string {
-  return (bytes / 1e6).toLocaleString(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
-}
-
-function chosenCurve(): Curve {
-  return new FormData(page.signInForm).get("curve") === "secp256k1" ? "secp256k1" : "P-256";
-}
-
-function showCurveHint(): void {
-  page.curveHint.textContent = curveHints[chosenCurve()];
-}
-
 page.deviceNames.append(...deviceNames.map((name) => el("option", { value: name })));
-page.signInForm.addEventListener("change", showCurveHint);
-showCurveHint();
+explainCurves();
+keepInView();
 void load();

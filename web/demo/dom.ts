@@ -75,6 +75,13 @@ export function shorten(value: string, head: number, tail: number): string {
   return value.length <= head + tail + 1 ? value : `${value.slice(0, head)}…${value.slice(-tail)}`;
 }
 
+/** The day, or the time if that is today. */
+export function since(instant: string): string {
+  const date = new Date(instant);
+  const isToday = date.toDateString() === new Date().toDateString();
+  return isToday ? clock(instant) : date.toLocaleDateString([], { day: "numeric", month: "short", year: "numeric" });
+}
+
 /** Wall-clock time as the reader's language writes it. */
 export function clock(instant: string): string {
   return new Date(instant).toLocaleTimeString([], { hour: "numeric", minute: "2-digit" });

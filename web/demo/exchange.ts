@@ -1,5 +1,6 @@
 // The exchange between browser, bridge and Grid, drawn while it happens.
 import { type CallEvent, type SessionOutcome } from "gridsigner";
+import { type Deed } from "./deeds.ts";
 import { clock, el, facts, icon, shorten } from "./dom.ts";
 import { explain, type Failure } from "./failure.ts";
 import { inWords, type Outcome, outcomeIcons, outcomeOf } from "./outcome.ts";
@@ -8,10 +9,12 @@ import { describePayload, openStamp } from "./payload.ts";
 
 type Step = CallEvent["step"] | "result";
 
-/** What is being revoked, in words. */
+/** What an exchange is about. */
 export interface Subject {
-  /** Undefined for all others. */
+  /** Undefined where it is about no session, or about all others. */
   readonly sessionId: string | undefined;
+  /** Undefined for all others, whose steps are not drawn. */
+  readonly deed: Deed | undefined;
   /** The session ends itself. */
   readonly own: boolean;
   /** Name of the device whose key signs. */
@@ -19,17 +22,22 @@ export interface Subject {
 }
 
 const statusWords: Readonly<Record<number, string>> = {
-  200: "OK", 202: "Accepted", 204: "No Content", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+  200: "OK", 201: "Created", 202: "Accepted", 204: "No Content", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
   429: "Too Many Requests", 500: "Server Error", 502: "Bad Gateway", 503: "Unavailable", 504: "Gateway Timeout",
 };
 
-/** What the answers of Grid mean here. */
-const meanings: Readonly<Record<number, string>> = {
-  200: "still at it", 202: "sign this first", 204: "the session is over", 404: "no such active session",
-};
-
 /** The signer's reasons for a pause that are not plain enough as they are. */
-const pauses: Readonly<Record<string, string>> = { network: "no answer from the bridge", processing: "Grid is still working on it" };
+const pauses: Readonly<Record<string, string>> = { network: "no answer from the bridge", processing: "Grid is still at it" };
+
+/** Keeps the drawing in view beside a long list: all of it or, where it is higher than the window, its end. */
+export function keepInView(): void {
+  const place = () => {
+    const top = Math.min(20, window.innerHeight - page.exchangeCard.offsetHeight - 20);
+    page.exchangeCard.style.setProperty("--stick", `${top}px`);
+  };
+  new ResizeObserver(place).observe(page.exchangeCard);
+  window.addEventListener("resize", place);
+}
 
 /** One exchange in the page's drawing. Starting it clears the one before. */
 export class Exchange {
@@ -90,12 +98,12 @@ export class Exchange {
   #drawRequest(leg: 1 | 2): void {
     const again = this.#legsSeen.has(leg) ? " again" : "";
     this.#legsSeen.add(leg);
-    const id = shorten(this.#subject.sessionId ?? "", 11, 4);
+    const { ask, request } = this.#subject.deed ?? { ask: "do it", request: "" };
     this.#request = this.#add(
       "request",
       "hop to-grid",
-      hop("a", "Browser to bridge", leg === 1 ? `Ask to end it${again}` : `Ask${again}, signed`,
-        el("span", { class: "mono" }, `DELETE ${id}`),
+      hop("a", "Browser to bridge", leg === 1 ? `Ask to ${ask}${again}` : `Ask${again}, signed`,
+        el("span", { class: "mono" }, request),
         leg === 2 ? el("span", { class: "mono is-key" }, "+ Grid-Wallet-Signature") : undefined,
         leg === 2 ? el("span", { class: "mono is-key" }, "+ Request-Id") : undefined),
     );
@@ -107,7 +115,7 @@ export class Exchange {
    */
   #drawResponse(status: number): void {
     const answer = `${status} ${statusWords[status] ?? ""}`.trim();
-    const meaning = meanings[status];
+    const meaning = this.#subject.deed?.answers[status];
     if (meaning === undefined) {
       this.#add("response", "hop to-browser is-bad", hop("a", "Bridge to browser", answer));
       return;

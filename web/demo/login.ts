@@ -1,5 +1,6 @@
 // Signing in: a new key, then a token bound to it, then a session at Grid, which the key is told of. And the app's own token.
-import { type Curve, type SessionBinding, type SessionKey, type Signer } from "gridsigner";
+import { type AuthMethod, type Curve, type SessionBinding, type SessionKey, type Signer } from "gridsigner";
+import { tokenFor } from "./identity.ts";
 import { nameOf, rememberName } from "./remembered.ts";
 
 /** A device of this page: in real life each would be its own browser. */
@@ -26,22 +27,23 @@ export class RequestError extends Error {
 }
 
 /**
- * Signs in as a new device. The order matters: the token's nonce is the hash
+ * Signs in as a new device, by the given way if there are several. The order matters: the token's nonce is the hash
  * of the public key, so a stolen token is of no use with any other key.
  *
  * @throws GridSignerError from the signer, {@link RequestError} from the
  * server, TypeError if the server cannot be reached. The new key is removed
  * again in all three cases.
  */
-export async function signIn(signer: Signer, bridgeUrl: string, name: string, curve: Curve): Promise<Device> {
+export async function signIn(signer: Signer, bridgeUrl: string, name: string, curve: Curve, way?: AuthMethod): Promise<Device> {
   const key = await signer.createKey({ curve });
   try {
     const login = await post("/demo/login", { publicKey: key.publicKey });
     rememberName(key.id, name);
-    const credential = encodeURIComponent(text(login, "credentialId"));
+    const [token, usual] = [text(login, "oidcToken"), text(login, "credentialId")];
+    const oidcToken = way === undefined || way.id === usual ? token : tokenFor(token, way.nickname);
     const session = await post(
-      `${bridgeUrl}/auth/credentials/${credential}/verify`,
-      { type: "OAUTH", oidcToken: text(login, "oidcToken"), clientPublicKey: key.publicKey },
+      `${bridgeUrl}/auth/credentials/${encodeURIComponent(way?.id ?? usual)}/verify`,
+      { type: "OAUTH", oidcToken, clientPublicKey: key.publicKey },
       { headers: bearer(login) },
     );
     const binding = { id: text(session, "id"), accountId: text(session, "accountId"), expiresAt: text(session, "expiresAt") };
@@ -63,6 +65,16 @@ const nobodysKey = `02${"00".repeat(32)}`;
  */
 export async function appHeaders({ signal }: { signal: AbortSignal }): Promise<Record<string, string>> {
   return bearer(await post("/demo/login", { publicKey: nobodysKey }, { signal }));
+}
+
+/** The account of whoever looks at this page. */
+export async function ownAccount(): Promise<string> {
+  return text(await post("/demo/login", { publicKey: nobodysKey }), "accountId");
+}
+
+/** A token which shows that somebody is this person, and begins no session. Grid takes it for a minute. */
+export async function freshToken(person: string): Promise<string> {
+  return tokenFor(text(await post("/demo/login", { publicKey: nobodysKey }), "oidcToken"), person);
 }
 
 function bearer(login: Fields): Record<string, string> {

@@ -1,5 +1,5 @@
 // What became of a session, in the same words wherever the page says it.
-import { type EndReason, type SessionEvent, type SessionKey, type SignOutResult } from "gridsigner";
+import { type EndReason, type SessionBinding, type SessionEvent, type SessionKey, type SignOutResult } from "gridsigner";
 import { clock, type IconName } from "./dom.ts";
 
 export interface Outcome {
@@ -34,6 +34,11 @@ export function outcomeOf(result: SignOutResult): Outcome {
     case "pending": return pending(result.sessionExpiresAt);
     case "forgotten": return keyGone("The key is destroyed.", result.sessionExpiresAt);
   }
+}
+
+/** Of a session that has gone on to another one. */
+export function goneOn({ expiresAt }: SessionBinding): Outcome {
+  return { state: "over", title: `The session goes on until ${clock(expiresAt)}.`, text: "It is refreshed: a new session, with a new key." };
 }
 
 export function endingOf({ reason, session }: Ended): Outcome {

@@ -11,6 +11,8 @@ export const page = {
   signInError: find("sign-in-error", HTMLElement),
   deviceName: find("device-name", HTMLInputElement),
   deviceNames: find("device-names", HTMLElement),
+  wayField: find("way-field", HTMLElement),
+  way: find("way", HTMLSelectElement),
   curveHint: find("curve-hint", HTMLElement),
   sessions: find("sessions", HTMLElement),
   sessionsTitle: find("sessions-title", HTMLElement),
@@ -32,8 +34,21 @@ export const page = {
   forget: find("forget", HTMLInputElement),
   fillEnded: find("fill-ended", HTMLButtonElement),
   fillMalformed: find("fill-malformed", HTMLButtonElement),
+  ways: find("ways", HTMLElement),
+  waysFold: find("ways-fold", HTMLDetailsElement),
+  waysSummary: find("ways-summary", HTMLElement),
+  waysCount: find("ways-count", HTMLElement),
+  wayList: find("way-list", HTMLUListElement),
+  addWay: find("add-way", HTMLDetailsElement),
+  addWaySummary: find("add-way-summary", HTMLElement),
+  addWayForm: find("add-way-form", HTMLFormElement),
+  addWayButton: find("add-way-button", HTMLButtonElement),
+  identity: find("identity", HTMLInputElement),
+  waysStatus: find("ways-status", HTMLElement),
+  waysError: find("ways-error", HTMLElement),
   toExchange: find("to-exchange", HTMLAnchorElement),
   exchangeIntro: find("exchange-intro", HTMLElement),
+  exchangeCard: find("exchange-card", HTMLElement),
   preview: find("preview", HTMLElement),
   exchange: find("exchange", HTMLOListElement),
   stop: find("stop", HTMLButtonElement),
@@ -41,7 +56,18 @@ export const page = {
   status: find("status", HTMLElement),
 };
 
-/** Says what has happened, politely, beside the list. */
-export function announce(text: string): void {
-  page.status.replaceChildren(el("span", {}, text)); // a new element: the same words twice are said twice
+/** Where a person acts, and is told what comes of it. */
+export interface Place {
+  readonly status: HTMLElement;
+  readonly error: HTMLElement;
+  /** Has the focus when what had it is gone. */
+  readonly home: HTMLElement;
+}
+
+export const atSessions: Place = { status: page.status, error: page.sessionsError, home: page.sessionsTitle };
+export const atWays: Place = { status: page.waysStatus, error: page.waysError, home: page.waysSummary };
+
+/** Says what has happened, politely, where the person acts. */
+export function announce(text: string, { status }: Place = atSessions): void {
+  status.replaceChildren(el("span", {}, text)); // a new element: the same words twice are said twice
 }

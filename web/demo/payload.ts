@@ -1,6 +1,7 @@
 // What a key is asked to sign, in plain words. For the reader's eyes only: the
-// signer judges the payload itself, more strictly, and refuses what is not a revocation.
+// signer judges the payload itself, more strictly, and refuses what was not asked for.
 import { type Fact } from "./dom.ts";
+import { personOf } from "./identity.ts";
 
 /** The signer's own verdict on what it has before it. */
 export type PayloadKind = "activity" | "jwt" | "opaque";
@@ -14,27 +15,64 @@ export interface PayloadWords {
 
 const unreadable: Readonly<Record<PayloadKind | "broken", string>> = {
   activity: "An activity that this page cannot read.",
-  jwt: "A sign-in token. It is no part of ending a session.",
-  opaque: "A text without readable meaning, as Grid issued it in April 2026. That it ends this session is by agreement only.",
+  jwt: "A sign-in token. It is no part of this.",
+  opaque: "A text without readable meaning, as Grid issued it in April 2026. That it does what you asked for, and no more, is by agreement only.",
   broken: "Something that breaks the rules for payloads, so that it could be read in two ways.",
 };
 
-/** Puts a payload of a revocation into words. Never throws: what it cannot read it says so of. */
+type Fields = Readonly<Record<string, unknown>>;
+
+interface Meaning {
+  readonly sentence: string;
+  readonly meaning: string;
+  readonly facts: readonly Fact[];
+}
+
+/** Reads the parameters of an activity; undefined where they are not what this page would ask for. */
+const meanings: Readonly<Record<string, (parameters: Fields, organisation: string) => Meaning | undefined>> = {
+  ACTIVITY_TYPE_DELETE_API_KEYS: ({ apiKeyIds, userId }, organisation) => {
+    const id = only(apiKeyIds);
+    return id === undefined ? undefined
+      : { sentence: `Delete one API key (${brief(id)}) of user ${brief(userId)} in ${organisation},`, meaning: "that is: end this session.", facts: [["API key", word(id)]] };
+  },
+  ACTIVITY_TYPE_CREATE_READ_WRITE_SESSION_V2: ({ targetPublicKey }, organisation) => ({
+    sentence: `Create a session in ${organisation} for the public key ${brief(targetPublicKey)},`,
+    meaning: "that is: a new session for this key.",
+    facts: [["Public key", word(targetPublicKey)]],
+  }),
+  ACTIVITY_TYPE_CREATE_OAUTH_PROVIDERS: ({ oauthProviders, userId }, organisation) => {
+    const provider = only(oauthProviders);
+    if (provider === undefined) return undefined;
+    const { oidcToken, providerName } = fields(provider);
+    const person = personOf(word(oidcToken)) ?? "somebody whom the token does not name";
+    return {
+      sentence: `Add one identity (${person}, by ${word(providerName)}) to user ${brief(userId)} in ${organisation},`,
+      meaning: "that is: add one OAuth sign-in.",
+      facts: [["Provider", word(providerName)], ["Identity", person]],
+    };
+  },
+  ACTIVITY_TYPE_DELETE_OAUTH_PROVIDERS: ({ providerIds, userId }, organisation) => {
+    const id = only(providerIds);
+    return id === undefined ? undefined
+      : { sentence: `Delete one identity (${brief(id)}) of user ${brief(userId)} in ${organisation},`, meaning: "that is: remove one OAuth sign-in.", facts: [["Identity", word(id)]] };
+  },
+};
+
+/** Puts a payload into words. Never throws: what it cannot read it says so of. */
 export function describePayload(payload: string, kind: PayloadKind | undefined): PayloadWords {
   const activity = kind === "activity" ? parse(payload) : undefined;
   if (activity === undefined) return { sentence: unreadable[kind ?? "broken"], facts: [] };
   const parameters = fields(activity["parameters"]);
-  const ids = parameters["apiKeyIds"];
-  const keyIds = Array.isArray(ids) ? ids.map(String) : [];
   const madeAt = Number(activity["timestampMs"]);
   const type = word(activity["type"]);
-  const facts: Fact[] = [["Activity", type]];
-  for (const id of keyIds) facts.push(["API key", id]);
-  facts.push(["User", word(parameters["userId"])], ["Organisation", word(activity["organizationId"])]);
+  const meant = Object.hasOwn(meanings, type) ? meanings[type]?.(parameters, `organisation ${brief(activity["organizationId"])}`) : undefined;
+  const user = parameters["userId"];
+  const facts: Fact[] = [["Activity", type], ...(meant?.facts ?? [])];
+  if (user !== undefined) facts.push(["User", word(user)]);
+  facts.push(["Organisation", word(activity["organizationId"])]);
   if (Number.isFinite(madeAt)) facts.push(["Made at", new Date(madeAt).toLocaleString()]);
-  if (type !== "ACTIVITY_TYPE_DELETE_API_KEYS" || keyIds.length !== 1) return { sentence: `Perform ${type}.`, facts };
-  const who = `user ${brief(parameters["userId"])} in organisation ${brief(activity["organizationId"])}`;
-  return { sentence: `Delete one API key (${brief(keyIds[0])}) of ${who},`, meaning: "that is: end this session.", facts };
+  if (meant === undefined) return { sentence: `Perform ${type}.`, facts };
+  return { sentence: meant.sentence, meaning: meant.meaning, facts };
 }
 
 export interface Stamp {
@@ -54,7 +92,7 @@ export function openStamp(header: string): Stamp | undefined {
   }
 }
 
-function parse(json: string): Readonly<Record<string, unknown>> | undefined {
+function parse(json: string): Fields | undefined {
   try {
     return fields(JSON.parse(json));
   } catch {
@@ -62,8 +100,13 @@ function parse(json: string): Readonly<Record<string, unknown>> | undefined {
   }
 }
 
-function fields(value: unknown): Readonly<Record<string, unknown>> {
+function fields(value: unknown): Fields {
   return typeof value === "object" && value !== null ? Object.fromEntries(Object.entries(value)) : {};
+}
+
+/** The one element of a list; undefined if there are more or none. */
+function only(list: unknown): unknown {
+  return Array.isArray(list) && list.length === 1 ? list[0] : undefined;
 }
 
 function word(value: unknown): string {

@@ -1,5 +1,6 @@
 // The devices of this page and the list of sessions at Grid.
-import { type AuthSession, type SessionKey } from "gridsigner";
+import { type AuthSession, type SessionBinding, type SessionKey } from "gridsigner";
+import { kind } from "./credentials.ts";
 import { clock, el, icon, type IconName, ring, setRing } from "./dom.ts";
 import { type Device } from "./login.ts";
 
@@ -10,6 +11,8 @@ export interface SessionsModel {
   readonly acting: Device | undefined;
   /** The session that is being revoked right now. */
   readonly busy: string | undefined;
+  /** The acting one is being refreshed. */
+  readonly refreshing: boolean;
   /** No other can be revoked meanwhile. */
   readonly running: boolean;
 }
@@ -20,10 +23,13 @@ interface Row {
   readonly who: HTMLElement;
   readonly badge: HTMLElement;
   readonly button: HTMLButtonElement;
+  readonly refresh: HTMLButtonElement;
+  readonly until: HTMLElement;
   readonly left: HTMLElement;
   readonly ring: SVGSVGElement;
-  readonly createdAt: number;
-  readonly expiresAt: number;
+  /** The session itself began here, and what it goes back to by refreshes perhaps earlier. */
+  startedAt: number;
+  expiresAt: number;
   /** tick has reported that the session ran out. */
   reported: boolean;
   /** As it was last drawn. */
@@ -36,15 +42,32 @@ const soonMs = 60_000;
 /** Time for Grid's clock, of whole seconds, to agree that a session is over. */
 const graceMs = 1_000;
 
+/** What the rows' buttons do. */
+interface Acts {
+  revoke(sessionId: string): void;
+  refresh(): void;
+}
+
 /** The rows of one list, kept between updates so that focus and position survive. */
 export class SessionList {
   readonly #list: HTMLUListElement;
-  readonly #revoke: (sessionId: string) => void;
+  readonly #acts: Acts;
   readonly #rows = new Map<string, Row>();
 
-  constructor(list: HTMLUListElement, revoke: (sessionId: string) => void) {
+  constructor(list: HTMLUListElement, acts: Acts) {
     this.#list = list;
-    this.#revoke = revoke;
+    this.#acts = acts;
+  }
+
+  /** A session has gone on to another one: its row does, too. */
+  goOn(before: string, next: SessionBinding): void {
+    const row = this.#rows.get(before);
+    if (row === undefined || this.#rows.has(next.id)) return;
+    this.#rows.delete(before);
+    this.#rows.set(next.id, row);
+    row.item.dataset["sessionId"] = next.id;
+    row.startedAt = Date.now();
+    setEnd(row, next.expiresAt);
   }
 
   /** Shows the model, newest first. */
@@ -64,11 +87,15 @@ export class SessionList {
         this.#rows.set(session.id, row);
         this.#list.insertBefore(row.item, this.#list.children[position] ?? null);
       }
+      if (row.expiresAt !== Date.parse(session.expiresAt)) setEnd(row, session.expiresAt);
       if (row.device !== device || row.who.childElementCount === 0) describeRow(row, session, device);
       const own = device !== undefined && device === model.acting;
       const busy = model.busy === session.id;
       row.item.dataset["own"] = String(own);
       row.badge.hidden = !own;
+      row.refresh.hidden = !own;
+      row.refresh.textContent = model.refreshing && own ? "Refreshing…" : "Refresh now";
+      row.refresh.setAttribute("aria-disabled", String(model.running));
       row.button.textContent = own ? (busy ? "Signing out…" : "Sign out") : (busy ? "Revoking…" : "Revoke");
       row.button.setAttribute("aria-label", own ? `Sign out ${title(device)}, this device` : `Revoke ${title(device)}`);
       row.button.setAttribute("aria-disabled", String(model.running));
@@ -86,7 +113,7 @@ export class SessionList {
       if (left <= -graceMs && !row.reported) ranOut = row.reported = true;
       row.left.textContent = left > 0 ? timeLeft(left) : "over";
       row.item.dataset["soon"] = String(left < soonMs);
-      setRing(row.ring, Math.min(1, Math.max(0, left / (row.expiresAt - row.createdAt))));
+      setRing(row.ring, Math.min(1, Math.max(0, left / (row.expiresAt - row.startedAt))));
     }
     return ranOut;
   }
@@ -94,21 +121,32 @@ export class SessionList {
   #make(session: AuthSession): Row {
     const badge = el("span", { class: "badge" }, "This device");
     const button = el("button", { type: "button", class: "revoke", "data-testid": "revoke" });
-    button.addEventListener("click", () => this.#revoke(session.id));
-    const left = el("time", { datetime: session.expiresAt, class: "left" });
+    const refresh = el("button", { type: "button", class: "link", "data-testid": "refresh-session" });
+    refresh.addEventListener("click", () => this.#acts.refresh());
+    const left = el("time", { class: "left" });
     const dial = ring();
+    const until = el("p", { class: "expiry" }, dial, left);
     const [face, who] = [el("span", { class: "face" }), el("div", { class: "who" })];
     const item = el(
       "li",
       { class: "session", "data-testid": "session", "data-session-id": session.id },
       face,
       who,
-      el("p", { class: "expiry", title: `Until ${clock(session.expiresAt)}` }, dial, left),
+      el("div", { class: "until" }, until, refresh),
       button,
     );
-    const [createdAt, expiresAt] = [Date.parse(session.createdAt), Date.parse(session.expiresAt)];
-    return { item, face, who, badge, button, left, ring: dial, createdAt, expiresAt, reported: false, device: undefined };
+    button.addEventListener("click", () => this.#acts.revoke(item.dataset["sessionId"] ?? ""));
+    const row = { item, face, who, badge, button, refresh, until, left, ring: dial, startedAt: Date.parse(session.updatedAt), expiresAt: 0, reported: false, device: undefined };
+    setEnd(row, session.expiresAt);
+    return row;
   }
+}
+
+function setEnd(row: Row, expiresAt: string): void {
+  row.expiresAt = Date.parse(expiresAt);
+  row.reported = false;
+  row.until.title = `Until ${clock(expiresAt)}`;
+  row.left.setAttribute("datetime", expiresAt);
 }
 
 /** Says whose session it is. That can change: a key comes from another tab, or goes before its session does. */
@@ -117,7 +155,7 @@ function describeRow(row: Row, session: AuthSession, device: Device | undefined)
   row.face.replaceChildren(icon(device === undefined ? "unknown" : deviceIcon(device.name)));
   row.who.replaceChildren(
     el("h3", {}, title(device), " ", row.badge),
-    el("p", {}, `${session.type} · ${session.nickname} · since `, el("time", { datetime: session.createdAt }, clock(session.createdAt))),
+    el("p", {}, `${kind(session.type)} · ${session.nickname} · since `, el("time", { datetime: session.createdAt }, clock(session.createdAt))),
     device === undefined
       ? el("p", {}, "Its key is not in this browser.")
       : el("p", { class: "is-key" }, icon("key"), el("span", { class: "mono" }, device.fingerprint), ` · ${device.key.curve}`),
