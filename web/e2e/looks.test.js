@@ -174,6 +174,10 @@ for (const [width, viewport] of Object.entries({
         await page.screenshot({ path: picture, clip: { x: 0, y: 0, width: viewport.width, height }, captureBeyondViewport: true });
       }
     }
+    await guest.addWay("work@example.com");
+    const [way] = await guest.ways();
+    await page.click(`[data-way-id="${way.id}"] [data-testid="remove-way"]`);
+    await page.screenshot({ path: `${shots}${width}-ways.png`, fullPage: true });
     guest.recorder.onRequest = () => Promise.reject(new Error("no network"));
     const own = await guest.own();
     await guest.press(own);

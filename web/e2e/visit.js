@@ -42,7 +42,7 @@ export async function visit(demo, { viewport = wide, tolerates, before, prelude 
       return new Visit(tab, recorder, openTab);
     };
     await act(new Visit(page, recorder, openTab));
-    assert.equal(problems.length, 0, "the console is silent");
+    assert.deepEqual(problems, [], "the console is silent");
     for (const { url } of recorder.exchanges) assert.ok(url.startsWith(`${demo.origin}/`), `${url} is of the page's own origin`);
   } catch (error) {
     if (problems.length > 0) error.message += `\nThe page reported: ${problems.join("\n")}`;
@@ -156,7 +156,7 @@ export class Visit {
 
   /** Waits until these words are said, and announced: that is a moment after an exchange has ended. */
   async says(words) {
-    const isSaid = (words) => document.querySelector('[role="status"]').textContent.includes(words);
+    const isSaid = (words) => Array.from(document.querySelectorAll('[role="status"]')).some(({ textContent }) => textContent.includes(words));
     await this.page.waitForFunction(isSaid, { polling: 50 }, words);
   }
 
@@ -246,6 +246,35 @@ export class Visit {
     await this.look();
     await this.page.click('[data-testid="sign-out-others"]');
     await this.page.click('[data-testid="confirmed"]');
+    return this.outcome();
+  }
+
+  /** Has the session of the page's own device go on now. */
+  async refreshNow() {
+    await this.look();
+    await this.page.click('[data-own="true"] [data-testid="refresh-session"]');
+    return this.outcome();
+  }
+
+  /** The ways to sign in that are shown, in order. */
+  async ways() {
+    await this.look();
+    await this.page.$eval('[data-testid="ways"]', (summary) => (summary.parentElement.open = true));
+    return this.page.$$eval('[data-testid="way-row"]', (rows) => rows.map((row) => ({ id: row.dataset.wayId, text: row.innerText })));
+  }
+
+  /** Adds a person of the identity provider's. */
+  async addWay(person) {
+    await this.ways();
+    await this.page.$eval('[data-testid="add-way"]', (summary) => (summary.parentElement.open = true));
+    await this.page.$eval('[data-testid="identity"]', (input, person) => (input.value = person), person);
+    await this.page.click('[data-testid="add-way-button"]');
+    return this.outcome();
+  }
+
+  /** Removes a way to sign in, and confirms it. */
+  async removeWay(id) {
+    for (const button of ["remove-way", "confirm-way"]) await this.page.click(`[data-way-id="${id}"] [data-testid="${button}"]`);
     return this.outcome();
   }
 

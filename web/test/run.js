@@ -33,6 +33,7 @@ const inChromium = {
   "test/signout.test.js": "how a sign-out ends",
   "test/growth.test.js": "no memory and no callback is kept",
   "e2e/bare.test.js": "the module without the loader",
+  "e2e/credentials.test.js": "sessions that go on, and ways to sign in that come and go",
   "e2e/custody.test.js": "reloads and tabs, by clicking",
   "e2e/death.test.js": "the worker killed and the network lost at each step",
   "e2e/faults.test.js": "what the demo says of each fault",
