@@ -188,9 +188,8 @@ export class Custody {
     const left = stopwatch(options);
     const record = signedIn(await this.#use(options.key, "add-credential"));
     // Where codes go Grid knows, and is not told: the challenge has to say it.
-    const { email, phoneNumber, ...submitted } = credential as { type: string; email?: string; phoneNumber?: string };
-    const contact = email ?? phoneNumber;
-    const parameters = { body: { accountId: record.session!.accountId, ...submitted }, ...(contact !== undefined && { contact }) };
+    const { [credential.type === "SMS_OTP" ? "phoneNumber" : "email"]: contact, ...submitted } = credential as Record<string, unknown>;
+    const parameters = { body: { accountId: record.session!.accountId, ...submitted }, ...(contact !== undefined && { contact: contact as string }) };
     const { value } = await this.#grid.perform("add-credential", parameters, { ...options, timeoutMs: left() }, record);
     return value;
   }

@@ -1,7 +1,9 @@
 // How an app uses the package. Compiled, never run: it holds the declarations
 // to what apps need of them, and to what they must refuse.
 import {
+  type AuthMethod,
   type AuthSession,
+  type CallEvent,
   type Challenge,
   createSigner,
   type CredentialType,
@@ -9,9 +11,14 @@ import {
   GridSignerError,
   type Intent,
   type LoadProgress,
+  type NewAuthMethod,
+  type RefreshOptions,
+  type RemoveCredentialOptions,
+  type RemoveCredentialResult,
   type SessionEvent,
   type SessionOutcome,
   type SessionKey,
+  type SignedCallOptions,
   type Signer,
   type SignOutResult,
 } from "gridsigner";
@@ -22,6 +29,7 @@ export async function start(token: () => Promise<string>, bar: HTMLProgressEleme
     headers: async ({ signal }) => (signal.throwIfAborted(), { Authorization: `Bearer ${await token()}` }),
     namespace: "wallet",
     payloads: "activities",
+    autoRefresh: true,
     onProgress({ phase, loaded, total }: LoadProgress) {
       bar.hidden = phase === "ready";
       bar.value = loaded / total;
@@ -43,6 +51,7 @@ export async function unset(signer: Signer, key: SessionKey, bytes: Uint8Array, 
     persistence: none,
     namespace: none,
     payloads: none,
+    autoRefresh: none,
     onProgress: none,
     signal: none,
   });
@@ -52,6 +61,10 @@ export async function unset(signer: Signer, key: SessionKey, bytes: Uint8Array, 
   await signer.revokeSession(none, { key, signal: none, timeoutMs: none, onProgress: none });
   await signer.signOut(key, { scope: none, unreachable: none, timeoutMs: none, onProgress: none });
   await signer.listSessions("InternalAccount:…", { signal: none, timeoutMs: none });
+  await signer.refreshSession(key, { signal: none, timeoutMs: none, onProgress: none });
+  await signer.listCredentials("InternalAccount:…", { signal: none, timeoutMs: none });
+  await signer.addCredential({ type: "OAUTH", oidcToken: "h.p.s" }, { key, signal: none, timeoutMs: none, onProgress: none });
+  await signer.removeCredential("AuthMethod:…", { key, type: "PASSKEY", signal: none, timeoutMs: none, onProgress: none });
   new GridSignerError("TIMEOUT", "late", { retryable: none, status: none, upstreamCode: none, requestId: none, skewMs: none, retryAfterMs: none, cause: none });
 }
 
@@ -102,8 +115,49 @@ export function listen(signer: Signer, show: (text: string) => void): () => void
   return signer.on("session", (event: SessionEvent) => {
     const until: string = event.session.expiresAt;
     if (event.type === "ended") show(reasons[event.reason]);
+    else if (event.type === "expiring") show("soon over");
     else show(event.type === "leaving" ? "signing out" : `until ${until}`);
   });
+}
+
+/** An app that asks the person first. The key is the same one afterwards, with another public key. */
+export async function stay(signer: Signer, key: SessionKey, ask: () => Promise<boolean>): Promise<SessionKey | undefined> {
+  const options: RefreshOptions = { timeoutMs: 60_000, onProgress: ({ step }: CallEvent) => console.log(step) };
+  try {
+    return (await ask()) ? await signer.refreshSession(key, options) : undefined;
+  } catch (error) {
+    if (error instanceof GridSignerError && error.code === "KEY_LOST") return undefined;
+    throw error;
+  }
+}
+
+/** Grid may add types and fields, and says where the first code of a new one went. */
+export async function methods(signer: Signer, accountId: string): Promise<string[]> {
+  const rows: AuthMethod[] = await signer.listCredentials(accountId);
+  return rows.map(({ type, nickname, credentialId, otpEncryptionTargetBundle }) => `${type} ${nickname} ${credentialId ?? ""} ${otpEncryptionTargetBundle ?? ""}`);
+}
+
+export async function registerPasskey(signer: Signer, options: SignedCallOptions, made: PublicKeyCredential, challenge: string): Promise<AuthMethod> {
+  const { clientDataJSON, attestationObject, getTransports } = made.response as AuthenticatorAttestationResponse;
+  const text = (bytes: ArrayBuffer) => btoa(String.fromCharCode(...new Uint8Array(bytes)));
+  const credential: NewAuthMethod = {
+    type: "PASSKEY",
+    nickname: "Phone",
+    challenge,
+    attestation: {
+      credentialId: made.id,
+      clientDataJson: text(clientDataJSON),
+      attestationObject: text(attestationObject),
+      transports: getTransports.call(made.response),
+    },
+  };
+  return signer.addCredential(credential, options);
+}
+
+export async function unregister(signer: Signer, key: SessionKey, { id }: AuthMethod, type: CredentialType): Promise<boolean> {
+  const options: RemoveCredentialOptions = { key, type };
+  const { status, credentialId }: RemoveCredentialResult = await signer.removeCredential(id, options);
+  return status === "removed" && credentialId === id;
 }
 
 export async function addPasskey(signer: Signer, challenge: Response, attestationObject: string): Promise<Response> {
@@ -137,6 +191,22 @@ export function mistakes(signer: Signer): unknown[] {
     { name: "add-credential", type: "EMAIL_OTP", phoneNumber: "" } satisfies Intent,
     // @ts-expect-error a sign-out is not aborted
     signer.signOut("", { signal: new AbortController().signal }),
+    // @ts-expect-error a text is no boolean
+    createSigner({ bridgeUrl: "/", autoRefresh: "yes" }),
+    // @ts-expect-error the key is the first argument
+    signer.refreshSession("", { key: "" }),
+    // @ts-expect-error a key signs it
+    signer.addCredential({ type: "OAUTH", oidcToken: "" }),
+    // @ts-expect-error the person saw an address
+    signer.addCredential({ type: "EMAIL_OTP" }, { key: "" }),
+    // @ts-expect-error a number is not an address
+    signer.addCredential({ type: "EMAIL_OTP", phoneNumber: "" }, { key: "" }),
+    // @ts-expect-error the account is the key's
+    signer.addCredential({ type: "OAUTH", oidcToken: "", accountId: "" }, { key: "" }),
+    // @ts-expect-error a removal names the type
+    signer.removeCredential("", { key: "" }),
+    // @ts-expect-error no such type
+    signer.removeCredential("", { key: "", type: "FAX" }),
     // @ts-expect-error of one session there is no list
     signer.signOut("", { scope: "this" }).then((outcomes) => outcomes.length),
     // @ts-expect-error no other events

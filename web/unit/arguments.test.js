@@ -206,6 +206,28 @@ table("an intent, by name or with its facts", (value) => args.intent(value), [
   ["a revoked proxy", revoked(), refused],
 ]);
 
+const attested = (attestation) => ({ type: "PASSKEY", attestation });
+const parts = { credentialId: "a", clientDataJson: "b", attestationObject: "c" };
+table("a credential to add", (value) => args.credential(value), [
+  ["a text of each name", { type: "OAUTH", oidcToken: "h.p.s" }, plain({ type: "OAUTH", oidcToken: "h.p.s" })],
+  ["a type that only the module knows to be wrong", { type: "FAX" }, plain({ type: "FAX" })],
+  ["an attestation", attested(parts), { type: "PASSKEY", attestation: parts }],
+  ["its transports", attested({ ...parts, transports: ["usb"] }), { type: "PASSKEY", attestation: { ...parts, transports: ["usb"] } }],
+  ["none of them", attested({ ...parts, transports: [] }), { type: "PASSKEY", attestation: { ...parts, transports: [] } }],
+  ["of another realm", attested(elsewhere('({ transports: ["usb"] })')), { type: "PASSKEY", attestation: { transports: ["usb"] } }],
+  ["an attestation whose parts are inherited", attested(Object.create(parts)), { type: "PASSKEY", attestation: {} }],
+  ["inherited", Object.create({ type: "OAUTH" }), plain({})],
+  ["transports that are a text", attested({ transports: "usb" }), refused],
+  ["transports that are a number", attested({ transports: 1 }), refused],
+  ["transports that only look like a list", attested({ transports: { length: 1, 0: "usb" } }), refused],
+  ["transports that cannot be read", attested({ transports: revoked() }), refused],
+  ["transports whose getter throws", attested({ transports: Object.defineProperty(["usb"], 0, { get: hostile }) }), refused],
+  ["one of the transports a number", attested({ transports: ["usb", 1] }), refused],
+  ["a gap among the transports", attested({ transports: [, "usb"] }), refused],
+  ["another part of an attestation", attested({ ...parts, type: "public-key" }), refused],
+  ["an attestation that is a list", attested([parts]), refused],
+]);
+
 table("timeoutMs", (value) => args.timeout(value, 30_000), [
   ["none", undefined, 30_000],
   ...[1, 1.5, 30_000, 86_400_000].map((ms) => [String(ms), ms, ms]),

@@ -6,6 +6,15 @@ import { GridSignerError } from "../.tsc/src/index.js";
 import { account, challenge, create, expiresAt, hostile, key, Page, session } from "./page.js";
 import { idle, never, outcome, pollute, stopTime } from "./ports.js";
 
+const method = "AuthMethod:019542f5-b3e7-1d02-0000-000000000005";
+const credentials = [
+  { type: "PASSKEY", nickname: "n", challenge: "c", attestation: { credentialId: "a", clientDataJson: "b", attestationObject: "c", transports: ["usb", "nfc"] } },
+  { type: "PASSKEY", nickname: "n", challenge: "c", attestation: { credentialId: "a", clientDataJson: "b", attestationObject: "c" } },
+  { type: "OAUTH", oidcToken: "h.p.s" },
+  { type: "EMAIL_OTP", email: "a@b.c" },
+  { type: "SMS_OTP", phoneNumber: "+15550100" },
+];
+
 const bound = { id: session, accountId: account, expiresAt };
 
 let page, signer;
@@ -44,15 +53,98 @@ test("each method hands over these arguments and no others", async () => {
       [{ key: key.id, scope: "all", unreachable: "forget", timeoutMs: 0 }],
     ],
     [() => signer.listSessions(account, { timeoutMs: 1 }), [account, { timeoutMs: 1 }]],
+    [() => signer.refreshSession(key), [{ key: key.id, timeoutMs: 30_000 }]],
+    [() => signer.refreshSession(key.id, { timeoutMs: 5 }), [{ key: key.id, timeoutMs: 5 }]],
+    [() => signer.listCredentials(account), [account, { timeoutMs: 30_000 }]],
+    [() => signer.listCredentials(account, { timeoutMs: 1 }), [account, { timeoutMs: 1 }]],
+    ...credentials.map((credential) => [() => signer.addCredential(credential, { key, timeoutMs: 5 }), [credential, { key: key.id, timeoutMs: 5 }]]),
+    [() => signer.removeCredential(method, { key, type: "PASSKEY" }), [method, { key: key.id, type: "PASSKEY", timeoutMs: 30_000 }]],
+    [() => signer.removeCredential(method, { key: key.id, type: "FAX", timeoutMs: 5 }), [method, { key: key.id, type: "FAX", timeoutMs: 5 }]],
   ];
   for (const [call, want] of calls) {
     await call();
-    assert.equal(JSON.stringify(asked()), JSON.stringify(want));
+    assert.deepEqual(asked(), want);
+    assert.equal(JSON.stringify(asked()), JSON.stringify(want), "in this order");
   }
 });
 
+test("steps are told of a refresh, and of what a credential needs, where somebody asks", async () => {
+  const step = { step: "request", leg: 1, attempt: 1 };
+  const told = (options) => (options.onProgress?.(step), undefined);
+  const last = (...args) => told(args.at(-1));
+  const { methods } = page.worker.service;
+  Object.assign(methods, { refreshSession: last, addCredential: last, removeCredential: last });
+  for (const call of [
+    (options) => signer.refreshSession(key, options),
+    (options) => signer.addCredential(credentials[0], { key, ...options }),
+    (options) => signer.removeCredential(method, { key, type: "OAUTH", ...options }),
+  ]) {
+    const heard = [];
+    await call({ onProgress: (event) => heard.push(event) });
+    assert.deepEqual(heard, [step]);
+    assert.equal(page.calls.at(-1).progress, true);
+    await call({ onProgress: hostile });
+    assert.equal(page.reported.pop().message, "hostile");
+    await call();
+    assert.equal(page.calls.at(-1).progress, false);
+  }
+});
+
+test("an abort ends the waiting, and the worker hears of it: what is new", async () => {
+  const { methods } = page.worker.service;
+  for (const [name, call] of Object.entries({
+    refreshSession: (signal) => signer.refreshSession(key, { signal }),
+    listCredentials: (signal) => signer.listCredentials(account, { signal }),
+    addCredential: (signal) => signer.addCredential(credentials[0], { key, signal }),
+    removeCredential: (signal) => signer.removeCredential(method, { key, type: "OAUTH", signal }),
+  })) {
+    let seen;
+    methods[name] = (...args) => ((seen = args.at(-1).signal), never());
+    const aborter = new AbortController();
+    const pending = outcome(call(aborter.signal));
+    await idle();
+    assert.equal(seen.aborted, false);
+    aborter.abort("enough");
+    const got = await pending;
+    assert.deepEqual([got.code, got.cause], ["ABORTED", "enough"]);
+    await idle();
+    assert.equal(seen.aborted, true, name);
+  }
+});
+
+test("what is submitted for a credential is copied at the call, each part read once", async () => {
+  const reads = {};
+  const counting = (object, prefix = "") =>
+    new Proxy(object, {
+      get(target, name) {
+        if (typeof name === "string" && Object.hasOwn(target, name)) reads[prefix + name] = (reads[prefix + name] ?? 0) + 1;
+        return target[name];
+      },
+    });
+  const [passkey] = credentials;
+  const transports = ["usb"];
+  const attestation = counting({ ...passkey.attestation, transports }, "attestation.");
+  const pending = signer.addCredential(counting({ ...passkey, attestation }), counting({ key: key.id }));
+  transports[0] = "nfc";
+  await pending;
+  assert.deepEqual(asked()[0], { ...passkey, attestation: { ...passkey.attestation, transports: ["usb"] } });
+  const parts = ["credentialId", "clientDataJson", "attestationObject", "transports"].map((name) => [`attestation.${name}`, 1]);
+  assert.deepEqual(reads, { key: 1, type: 1, nickname: 1, challenge: 1, attestation: 1, ...Object.fromEntries(parts) });
+});
+
+test("autoRefresh reaches the worker as a boolean", async () => {
+  for (const [autoRefresh, want] of [[undefined, false], [false, false], [true, true]]) {
+    const other = await create({ autoRefresh });
+    assert.equal(page.worker.started.custody.autoRefresh, want);
+    other.close();
+  }
+  const other = await create(Object.create({ autoRefresh: true }));
+  assert.equal(page.worker.started.custody.autoRefresh, false, "an inherited one is none");
+  other.close();
+});
+
 test("every option may be passed as undefined", async () => {
-  const names = ["wasmUrl", "worker", "headers", "credentials", "timeoutMs", "persistence", "namespace", "payloads", "onProgress", "signal"];
+  const names = ["wasmUrl", "worker", "headers", "credentials", "timeoutMs", "persistence", "namespace", "payloads", "autoRefresh", "onProgress", "signal"];
   const nothing = (...names) => Object.fromEntries(names.map((name) => [name, undefined]));
   const other = await create(nothing(...names));
   const [{ alive: _, ...first }, { alive: __, ...second }] = page.workers.map(({ started }) => started);
@@ -71,6 +163,20 @@ test("every option may be passed as undefined", async () => {
     [(made) => made.signOut(key, nothing("scope", "unreachable", "timeoutMs", "onProgress")), (made) => made.signOut(key, undefined)],
     [(made) => made.revokeSession(undefined, { key, ...nothing("onProgress", ...patience) }), (made) => made.revokeSession(undefined, { key })],
     [(made) => made.listSessions(account, nothing(...patience)), (made) => made.listSessions(account, undefined)],
+    [(made) => made.listCredentials(account, nothing(...patience)), (made) => made.listCredentials(account, undefined)],
+    [(made) => made.refreshSession(key, nothing("onProgress", ...patience)), (made) => made.refreshSession(key, undefined)],
+    [
+      (made) => made.addCredential({ ...credentials[2], ...nothing("email", "phoneNumber", "nickname", "attestation") }, { key, ...nothing("onProgress", ...patience) }),
+      (made) => made.addCredential(credentials[2], { key }),
+    ],
+    [
+      (made) => made.addCredential({ ...credentials[1], attestation: { ...credentials[1].attestation, transports: undefined } }, { key }),
+      (made) => made.addCredential(credentials[1], { key }),
+    ],
+    [
+      (made) => made.removeCredential(method, { key, type: "OAUTH", ...nothing("onProgress", ...patience) }),
+      (made) => made.removeCredential(method, { key, type: "OAUTH" }),
+    ],
   ];
   for (const pair of pairs) {
     const sent = [];
@@ -96,7 +202,7 @@ test("arguments are read once, at the call", async () => {
 });
 
 test("a polluted prototype sets no option of createSigner", async (t) => {
-  const clean = pollute(t, { persistence: "memory", headers: { a: "b" }, timeoutMs: 7, payloads: "activities", namespace: "x", signal: 1, onProgress: 1 });
+  const clean = pollute(t, { persistence: "memory", headers: { a: "b" }, timeoutMs: 7, payloads: "activities", namespace: "x", autoRefresh: true, signal: 1, onProgress: 1 });
   const pending = create();
   await idle();
   clean();
@@ -116,6 +222,10 @@ const calls = {
   signOut: () => signer.signOut(key),
   "signOut of all": () => signer.signOut(key, { scope: "all" }),
   listSessions: () => signer.listSessions(account),
+  refreshSession: () => signer.refreshSession(key),
+  listCredentials: () => signer.listCredentials(account),
+  addCredential: () => signer.addCredential(credentials[1], { key }),
+  removeCredential: () => signer.removeCredential(method, { key, type: "OAUTH" }),
 };
 
 for (const [name, call] of Object.entries(calls)) {
@@ -123,7 +233,7 @@ for (const [name, call] of Object.entries(calls)) {
     const want = await outcome(call());
     const [{ id: _, ...sent }] = page.calls;
     assert.ok("value" in want);
-    const polluted = { intent: "send-payment", type: "OAUTH", curve: "secp256k1", format: "der", scope: "others", unreachable: "forget" };
+    const polluted = { intent: "send-payment", type: "OAUTH", curve: "secp256k1", format: "der", scope: "others", unreachable: "forget", transports: ["usb"], email: "x", phoneNumber: "x", oidcToken: "x", attestation: {} };
     const clean = pollute(t, { ...polluted, timeoutMs: 7, signal: 1, onProgress: 1, transfer: 1, key: "key-2", status: 1, retryable: true, cause: 1, headers: 1 });
     const got = await outcome(call());
     const [, { id: __, ...again } = {}] = page.calls;

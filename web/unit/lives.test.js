@@ -29,6 +29,12 @@ const moves = [
   ...["signed-out", "revoked", "removed", "forgotten"].map((reason) => ({ type: "end", reason, now, session })),
 ];
 
+/** What refreshes and their tidying are in one tab: see Tab. The later one comes when every lease of before is over. */
+const refresh = { refresh: true, now };
+const refreshLate = { refresh: true, now: now + 10_000 };
+const tidyLate = { tidy: true, now: now + 10_000 };
+const beside = [...moves, { ...leave, holder: "b" }, refresh, refreshLate, tidyLate];
+
 /** Records are values: a copy is the same one, as long as nobody changes it. */
 const copy = (record) => record && Object.freeze(record);
 const rank = (record) => (record ? states.indexOf(record.state) : -1);
@@ -49,11 +55,14 @@ const faults = {
   /** The record is gone. */
   forget(disk, run, answer) {
     disk.record = undefined;
+    disk.others.clear();
+    disk.forgot = true;
     answer.resolve(run());
   },
   /** What is there is what was there at first. */
   comeBack(disk, run, answer) {
     disk.record = copy(disk.first);
+    disk.others.clear();
     disk.cameBack = true;
     answer.resolve(run());
   },
@@ -63,6 +72,12 @@ const faults = {
 class Disk {
   waiting = [];
   cameBack = false;
+  forgot = false;
+  /** What refreshes have left over, by id. */
+  others = new Map();
+  /** The sessions that Grid has made of refreshes, and those that were ended as ones too many. */
+  made = [];
+  tidied = [];
   constructor(record) {
     this.first = record;
     this.record = copy(record);
@@ -73,20 +88,36 @@ class Disk {
     tab.refused = false;
     const ask = (run) => new Promise((resolve, reject) => this.waiting.push({ run, resolve, reject }));
     return {
-      all: () => ask(() => (this.record ? [copy(this.record)] : [])),
-      get: () => ask(() => copy(this.record)),
-      update: (_, change) => {
+      all: () => ask(() => [this.record ?? [], ...this.others.values()].flat()),
+      get: (id) => ask(() => this.get(id)),
+      add: (record) => ask(() => void this.put(record)),
+      update: (id, change) => {
         const answer = ask(() => {
-          const changed = this.record && change(copy(this.record));
-          if (changed === null) this.record = undefined;
-          else if (changed) this.record = copy(changed);
-          return copy(this.record);
+          const found = this.get(id);
+          const changed = found && change(found);
+          if (changed === null) this.delete(id);
+          for (const record of changed ? [changed].flat() : []) this.put(record);
+          return this.get(id);
         });
-        answer.catch(() => (tab.refused = true));
+        answer.catch(() => (tab.refused = tab.hasRefused = true));
         return answer;
       },
       close() {},
     };
+  }
+
+  get(id) {
+    return id === this.first.id ? this.record : this.others.get(id);
+  }
+
+  put(record) {
+    if (record.id === this.first.id) this.record = copy(record);
+    else this.others.set(record.id, copy(record));
+  }
+
+  delete(id) {
+    if (id === this.first.id) this.record = undefined;
+    else this.others.delete(id);
   }
 }
 
@@ -125,7 +156,7 @@ class Tab {
   }
 
   async move(move) {
-    const known = this.keyring.records()[0];
+    const known = this.keyring.records().find(({ id }) => id === "key");
     this.refused = false;
     try {
       this.#saw(await this.keyring.move("key", move));
@@ -135,6 +166,48 @@ class Tab {
       // What storage would not take holds in this tab all the same, if it takes something from the key.
       const meant = this.refused && known && step(known, move);
       if (meant && rank(meant) >= rank(leaving)) this.floor = Math.max(this.floor, rank(meant));
+    }
+  }
+
+  /** What refreshing.ts and jobs.ts do with the key, up to and from the signature. */
+  async refresh({ now, renewAt = now }) {
+    const { name: holder, keyring } = this;
+    const isOurs = ({ state, lease }) => state === "active" && lease?.holder === holder;
+    const move = (type, more) => keyring.move("key", { type, holder, now, ...more });
+    try {
+      const record = await move("lease");
+      if (!isOurs(record)) return;
+      const strays = { from: now, until: now, before: [record.session.id] };
+      if ((await keyring.find("key")).state !== "active") return;
+      const doubted = await move("stray", { strays });
+      if (!isOurs(doubted)) return;
+      this.#saw(doubted);
+      const made = { ...session, id: `Session:of ${holder}` };
+      this.disk.made.push(made);
+      await move("renew", { now: renewAt }).catch(() => {});
+      const refreshed = { publicKey: holder, secret: { handle: holder }, session: made, strays: record.strays };
+      const leftOver = await keyring.refresh(record, refreshed, holder);
+      assert.deepEqual([leftOver.state, leftOver.unseen], ["leaving", true]);
+      // What an app has bound meanwhile is none of its.
+      assert.ok([made.id, record.session.id].includes(leftOver.session.id), `${leftOver.session.id} is ended, begun with ${record.session.id}`);
+    } catch (error) {
+      assert.ok(["KEY_LOST", "STORAGE_FAILED"].includes(error.code), error.stack);
+    }
+  }
+
+  /** Ends what was made and is bound to no key, as strays.ts does: Grid lists it, and what is bound is looked for after that. */
+  async tidy({ now }) {
+    const { name: holder, keyring } = this;
+    try {
+      const { lease, state } = await keyring.move("key", { type: "lease", holder, now });
+      if (state !== "active" || lease?.holder !== holder) return;
+      const listed = [...this.disk.made];
+      await keyring.look();
+      for (const { id } of listed.filter((made) => !keyring.boundTo(made.id))) {
+        if ((await keyring.find("key")).lease?.holder === holder) this.disk.tidied.push(id);
+      }
+    } catch (error) {
+      assert.ok(["KEY_LOST", "STORAGE_FAILED"].includes(error.code), error.stack);
     }
   }
 
@@ -181,8 +254,11 @@ async function live(begin, first, second, choose, budget) {
   for (const tab of tabs) tab.floor = rank(begin);
 
   const lives = tabs.map(async (tab, i) => {
+    const move = i === 0 ? first : second;
+    if (move.refresh) return tab.refresh(move);
+    if (move.tidy) return tab.tidy(move);
     await tab.use();
-    await tab.move(i === 0 ? first : second);
+    await tab.move(move);
     await tab.use();
   });
   await happen(disk, Promise.all(lives), choose, budget);
@@ -204,7 +280,41 @@ async function live(begin, first, second, choose, budget) {
   return { disk, tabs };
 }
 
+/** What becomes of sessions, whatever a refresh was in the middle of. */
+function assertNoneIsLost({ disk, tabs }, second) {
+  const { record, others, made, tidied } = disk;
+  const known = tabs.flatMap(({ keyring }) => keyring.records());
+  const all = [record ?? [], ...others.values(), ...known].flat();
+  const being = (id) => all.filter(({ session }) => session?.id === id).map(({ state }) => state);
+  const what = () => JSON.stringify({ second, record, others: [...others.values()], made, tidied });
+  if (disk.cameBack || disk.forgot) return; // what storage loses is lost
+  // An end that could not be written down destroys the half that signs, whatever it signs for by then.
+  if (record?.state === "ended" && tabs.some(({ hasRefused }) => hasRefused)) return;
+  const isReplacedByApp = record?.session.id === another.id;
+  // A lease that is not over is one tab's.
+  if (second !== refreshLate) assert.ok(made.length <= 1, what());
+  for (const { id } of made) {
+    const isHeld = record?.session.id === id || being(id).includes("leaving"); // what becomes of the record's own is told above
+    assert.ok(isHeld || isReplacedByApp || tidied.includes(id) || record?.strays !== undefined, `nobody ends ${id}: ${what()}`);
+  }
+  // Nobody signs for a session that is being ended, or was.
+  for (const { state, session: { id } } of [record ?? [], ...known].flat()) {
+    if (state === "active") assert.ok(!being(id).includes("leaving") && !tidied.includes(id), `${id} is used, and is ended: ${what()}`);
+  }
+  // The one before is the record's, or a refresh has replaced it, and then it is being ended; or an app has.
+  if (record?.session.id !== session.id && second.type !== "bind") assert.ok(being(session.id).includes("leaving"), what());
+}
+
 const searches = {
+  "a refresh beside whatever another tab does: every order, every fault at every step": async () => {
+    let count = 0;
+    for (const second of beside) {
+      // Beside what comes later the first tab is one that was frozen.
+      const first = second.now > now ? { ...refresh, renewAt: now + 20_000 } : refresh;
+      count += await schedules(async (choose) => assertNoneIsLost(await live(active, first, second, choose, 1), second));
+    }
+    assert.ok(count > 10_000, `${count} schedules`);
+  },
   "two faults on the way of a sign-out, alone and beside another move": async () => {
     for (const second of [leave, { type: "accept", organizationId: "org" }, { type: "end", reason: "removed", now }]) {
       await schedules((choose) => live(active, leave, second, choose, 2));
@@ -256,7 +366,7 @@ if (isMainThread) test("states only go forward, whatever is done", () => {
     const text = JSON.stringify(rest);
     if (seen.has(text)) return;
     seen.set(text, record);
-    for (const move of moves) {
+    for (const move of [...moves, { type: "renew", holder: "a", now }, { type: "stray", holder: "a", strays: { from: now, until: now, before: [] } }]) {
       const after = step(record, move);
       if (!after) continue;
       assert.ok(rank(after) >= rank(record), `${record.state} ${move.type} ${after.state}`);

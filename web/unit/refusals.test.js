@@ -22,6 +22,10 @@ const sign = (extra, change) => signer.signChallenge({ ...challenge(), ...change
 const revoke = (extra) => signer.revokeSession(session, { key, ...extra });
 const bind = (change) => signer.bindSession(key, { id: session, accountId: account, expiresAt, ...change });
 
+const oauth = { type: "OAUTH", oidcToken: "h.p.s" };
+const attestation = { credentialId: "a", clientDataJson: "b", attestationObject: "c" };
+const attest = (attestation) => signer.addCredential({ type: "PASSKEY", nickname: "n", challenge: "c", attestation }, { key });
+
 const refusals = {
   "no options": () => createSigner(),
   "options null": () => createSigner(null),
@@ -117,6 +121,52 @@ const refusals = {
   "sign out: timeoutMs negative": () => signer.signOut(key, { timeoutMs: -1 }),
   "sign out: onProgress not a function": () => signer.signOut(key, { onProgress: {} }),
   "sign out: a signal, which it does not take": () => signer.signOut(key, { signal: new AbortController().signal }),
+  "autoRefresh a number": () => create({ autoRefresh: 1 }),
+  "autoRefresh null": () => create({ autoRefresh: null }),
+  "autoRefresh a Boolean": () => create({ autoRefresh: new Boolean(true) }),
+  "refresh: no key": () => signer.refreshSession(),
+  "refresh: no id": () => signer.refreshSession({}),
+  "refresh: options null": () => signer.refreshSession(key, null),
+  "refresh: unknown option": () => signer.refreshSession(key, { key }),
+  "refresh: timeoutMs zero": () => signer.refreshSession(key, { timeoutMs: 0 }),
+  "refresh: onProgress not a function": () => signer.refreshSession(key, { onProgress: {} }),
+  "refresh: signal a look-alike": () => signer.refreshSession(key, { signal: { aborted: false, addEventListener() {}, removeEventListener() {} } }),
+  "refresh: a getter that throws": () => signer.refreshSession(key, { get timeoutMs() { return hostile(); } }),
+  "list of credentials: account a number": () => signer.listCredentials(1),
+  "list of credentials: options null": () => signer.listCredentials(account, null),
+  "list of credentials: unknown option": () => signer.listCredentials(account, { onProgress() {} }),
+  "add: nothing": () => signer.addCredential(),
+  "add: no options": () => signer.addCredential(oauth),
+  "add: no key": () => signer.addCredential(oauth, {}),
+  "add: unknown option": () => signer.addCredential(oauth, { key, intent: "add-credential" }),
+  "add: onProgress not a function": () => signer.addCredential(oauth, { key, onProgress: 1 }),
+  "add: signal another target": () => signer.addCredential(oauth, { key, signal: new EventTarget() }),
+  "add: a credential that is a text": () => signer.addCredential("OAUTH", { key }),
+  "add: a credential null": () => signer.addCredential(null, { key }),
+  "add: type a number": () => signer.addCredential({ type: 1 }, { key }),
+  "add: an account of the caller's": () => signer.addCredential({ ...oauth, accountId: account }, { key }),
+  "add: an unknown field": () => signer.addCredential({ ...oauth, providerName: "google" }, { key }),
+  "add: a token that is no text": () => signer.addCredential({ type: "OAUTH", oidcToken: new String("h.p.s") }, { key }),
+  "add: a getter that throws": () => signer.addCredential({ type: "OAUTH", get oidcToken() { return hostile(); } }, { key }),
+  "add: __proto__ in place of a credential": () => signer.addCredential(JSON.parse('{"__proto__":{"type":"OAUTH"}}'), { key }),
+  "add: an attestation that is a text": () => attest("o2NmbXQ"),
+  "add: an attestation null": () => attest(null),
+  "add: bytes in place of base64url": () => attest({ ...attestation, credentialId: new Uint8Array(4) }),
+  "add: what the browser gave, as it is": () => attest({ ...attestation, getTransports() {} }),
+  "add: transports a text": () => attest({ ...attestation, transports: "usb" }),
+  "add: transports a number": () => attest({ ...attestation, transports: 5 }),
+  "add: transports null": () => attest({ ...attestation, transports: null }),
+  "add: transports a look-alike": () => attest({ ...attestation, transports: { length: 1, 0: "usb" } }),
+  "add: transports without an end": () => attest({ ...attestation, transports: { *[Symbol.iterator]() { for (;;) yield "usb"; } } }),
+  "add: one of the transports no text": () => attest({ ...attestation, transports: ["usb", 1] }),
+  "remove credential: nothing": () => signer.removeCredential(),
+  "remove credential: id a number": () => signer.removeCredential(1, { key, type: "OAUTH" }),
+  "remove credential: the credential itself": () => signer.removeCredential({ id: "AuthMethod:1" }, { key, type: "OAUTH" }),
+  "remove credential: no options": () => signer.removeCredential("AuthMethod:1"),
+  "remove credential: no key": () => signer.removeCredential("AuthMethod:1", { type: "OAUTH" }),
+  "remove credential: no type": () => signer.removeCredential("AuthMethod:1", { key }),
+  "remove credential: type a number": () => signer.removeCredential("AuthMethod:1", { key, type: 1 }),
+  "remove credential: unknown option": () => signer.removeCredential("AuthMethod:1", { key, type: "OAUTH", force: true }),
   "list: account a number": () => signer.listSessions(1),
   "list: options null": () => signer.listSessions(account, null),
   "list: unknown option": () => signer.listSessions(account, { key }),
@@ -147,6 +197,12 @@ for (const [name, call, about] of [
   ["bindSession(undefined, 5)", () => signer.bindSession(undefined, 5), /^key must be/],
   ["bindSession(key)", () => signer.bindSession(key), /^session must be an object/],
   ["listSessions(undefined, 5)", () => signer.listSessions(undefined, 5), /^accountId must be a string/],
+  ["refreshSession(undefined, 5)", () => signer.refreshSession(undefined, 5), /^key must be/],
+  ["listCredentials(undefined, 5)", () => signer.listCredentials(undefined, 5), /^accountId must be a string/],
+  ["addCredential(5)", () => signer.addCredential(5), /credential must be an object/],
+  ["addCredential(credential, {})", () => signer.addCredential(oauth, {}), /^key must be/],
+  ["removeCredential(5, 6)", () => signer.removeCredential(5, 6), /^credentialId must be a string/],
+  ["removeCredential(id, { key })", () => signer.removeCredential("AuthMethod:1", { key }), /^type must be a string/],
   ["importKey({ curve: 5 })", () => signer.importKey({ curve: 5 }), /^privateKey must be a Uint8Array/],
 ]) {
   test(`the message is about what is wrong first: ${name}`, async () => {
@@ -167,6 +223,12 @@ test("what only the module can judge reaches it as it came", async () => {
   }
   await signer.listSessions(session);
   assert.equal(page.calls.at(-1).args[0], session);
+  for (const credential of [{}, { type: "FAX" }, { type: "OAUTH" }, { type: "EMAIL_OTP", phoneNumber: "+1" }]) {
+    await signer.addCredential(credential, { key });
+    assert.deepEqual(page.calls.at(-1).args[0], credential);
+  }
+  await signer.removeCredential("Session:../../customers", { key, type: "" });
+  assert.deepEqual(page.calls.at(-1).args[0], "Session:../../customers");
   await signer.createKey({ curve: "P-521" });
   assert.deepEqual(page.calls.at(-1).args, [{ curve: "P-521" }, {}]);
   await signer.signChallenge(Object.create(challenge()), { key });

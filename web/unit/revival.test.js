@@ -257,16 +257,19 @@ test("of other calls none goes on by itself: what they signed could be signed tw
 
 const leaving = { key: key.id, session: {}, type: "leaving" };
 const over = { key: key.id, session: {}, type: "ended", reason: "signed-out" };
-for (const [name, events, others, want] of [
+for (const [name, events, others, want, options] of [
   ["a sign-out is not finished", [leaving], [], 2],
   ["it is finished", [leaving, over], [], 1],
   ["one of two is finished", [leaving, { ...leaving, key: "key-2" }, over], [], 2],
   ["nobody signs out", [{ ...leaving, type: "started" }], [], 1],
   ["the signer is closed meanwhile", [leaving], ["close"], 1],
   ["a call was quicker", [leaving], ["keys"], 2],
+  ["sessions are to be refreshed", [], [], 2, { autoRefresh: true }],
+  ["sessions are to be refreshed, and the signer is closed meanwhile", [], ["close"], 1, { autoRefresh: true }],
+  ["sessions are to be refreshed, and a call was quicker", [], ["keys"], 2, { autoRefresh: true }],
 ]) {
   test(`a worker that dies has ${want === 2 ? "another" : "no other"} in its place after a second: ${name}`, async () => {
-    const signer = await create();
+    const signer = await create(options);
     for (const event of events) page.worker.asks.onEvent(event);
     await idle();
     await kill();
@@ -280,6 +283,27 @@ for (const [name, events, others, want] of [
     signer.close();
   });
 }
+
+test("workers that die one after the other are replaced later each time, as long as nothing is heard of them", async () => {
+  const signer = await create({ autoRefresh: true });
+  for (const pauseMs of [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]) {
+    const { length } = page.workers;
+    await kill();
+    mock.timers.tick(pauseMs - 1);
+    assert.equal(page.workers.length, length, `${pauseMs}`);
+    mock.timers.tick(1);
+    await idle();
+    assert.equal(page.workers.length, length + 1, `${pauseMs}`);
+  }
+  page.worker.asks.onEvent({ ...leaving, type: "refreshed" });
+  await idle();
+  await kill();
+  mock.timers.tick(1000);
+  await idle();
+  assert.equal(page.worker.started.custody.autoRefresh, true);
+  assert.equal(page.workers.length, 9);
+  signer.close();
+});
 
 test("a worker that cannot be put in the place of another is nobody's uncaught error", async () => {
   const signer = await create();
@@ -326,6 +350,19 @@ test("a sign-out is noted before the worker hears of it, and the next page hands
     assert.deepEqual(Object.keys(store), []);
     last.close();
   }
+});
+
+test("what is said of a key meanwhile does not undo the note of its sign-out, until that is written down", async () => {
+  const store = setStorage();
+  page.answers = { ...page.answers, signOut: never };
+  const signer = await create();
+  void outcome(signer.signOut(key));
+  for (const [type, left] of [["started", 1], ["expiring", 1], ["refreshed", 1], ["leaving", 0]]) {
+    page.worker.asks.onEvent({ key: key.id, session: {}, type });
+    await idle();
+    assert.equal(Object.keys(store).length, left, type);
+  }
+  signer.close();
 });
 
 test("what is said of another session does not undo the note of a sign-out", async () => {

@@ -113,7 +113,7 @@ export function step(record: KeyRecord, move: Move): KeyRecord | undefined {
   const after = { ...record, rev: record.rev + 1 };
   switch (move.type) {
     case "bind":
-      return { ...after, state: "active", session: move.session, dueAt: due(move.session, move.now) };
+      return { ...after, state: "active", session: move.session, dueAt: due(move.session, move.now), strays: undefined };
     case "accept":
       return record.organizationId === undefined ? { ...after, organizationId: move.organizationId } : undefined;
     case "leave": // the tab that signs out is the first to tell Grid, and shows it
