@@ -223,5 +223,5 @@ test("after a reload past the end of a session its key is used no more", async (
   await loaded(page);
   await visit(page, 16 * minute);
   const got = await page.evaluate(async (id) => [await sign(id), (await signer.keys()).length, told(id)], id);
-  assert.deepEqual(got, ["KEY_LOST", 0, ["expired"]]);
+  assert.deepEqual(got, ["KEY_LOST", 0, ["expiring", "expired"]]);
 });

@@ -243,7 +243,7 @@ test("script on the page can have the browser decrypt a stored secp256k1 key, an
     async (id, publicKey) => {
       const tx = (await settled(indexedDB.open("gridsigner"))).transaction(["keys", "wrapping"]);
       const [{ secret: { iv, ciphertext } }, key] = await Promise.all([settled(tx.objectStore("keys").get(id)), settled(tx.objectStore("wrapping").get(0))]);
-      const additionalData = new TextEncoder().encode(`gridsigner/key/1|secp256k1|${publicKey}|${id}`);
+      const additionalData = new TextEncoder().encode(`gridsigner/key/2|secp256k1|${publicKey}`);
       return [...new Uint8Array(await crypto.subtle.decrypt({ name: "AES-GCM", iv, additionalData }, key, ciphertext))];
     },
     id,

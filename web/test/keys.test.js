@@ -203,13 +203,13 @@ test("two namespaces do not see each other's keys", async () => {
     [[1], [no, "der", no], false],
     [[2], [no, no, "der"], false],
   ]);
-  assert.deepEqual(got.names, ["gridsigner 2", "gridsigner/one 2", "gridsigner/two 2"]);
+  assert.deepEqual(got.names, ["gridsigner 3", "gridsigner/one 3", "gridsigner/two 3"]);
 });
 
 test("a database that opens late is used from then on", async () => {
   const got = await page.evaluate(async () => {
     // What another script of the origin can do: a deletion that waits for a connection of its own.
-    const connection = await settled(indexedDB.open("gridsigner", 2));
+    const connection = await settled(indexedDB.open("gridsigner", 3));
     const deleted = settled(indexedDB.deleteDatabase("gridsigner"));
     const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/hurried.js?now" });
     const before = await signer.createKey();
