@@ -46,6 +46,8 @@ test("add, get, all, update: each one transaction, and what was added last is li
     await step(storage.update("a", () => undefined));
     await step(storage.add({ id: "b" }));
     await step(storage.all());
+    await step(storage.update("b", (record) => [{ ...record, n: 1 }, { id: "c" }, { id: "a", n: 3 }]));
+    await step(storage.all());
     return steps.map(([value, count], i) => [value, count - (steps[i - 1]?.[1] ?? 0)]);
   });
   assert.deepEqual(got, [
@@ -57,6 +59,8 @@ test("add, get, all, update: each one transaction, and what was added last is li
     [{ id: "a", n: 2 }, 1],
     ["nothing", 1],
     [[{ id: "a", n: 2 }, { id: "b" }], 1],
+    [{ id: "b", n: 1 }, 1],
+    [[{ id: "a", n: 3 }, { id: "b", n: 1 }, { id: "c" }], 1],
   ]);
 });
 
@@ -77,6 +81,58 @@ test("an id is added once; a change of null removes; what is not there is not ch
   });
   const one = { id: "a", n: 1 };
   assert.deepEqual(got, { twice: true, still: one, threw: true, unclonable: true, after: one, removed: "nothing", gone: ["nothing", 0, []] });
+});
+
+test("a change that brings further records is there with all of them or not at all", async () => {
+  const got = await tabs[0].evaluate(async () => {
+    const failed = (promise) => promise.then(() => false, () => true);
+    const change = (...others) => failed(storage.update("a", ({ id, n }) => [{ id, n: n + 1 }, ...others]));
+    await storage.add({ id: "a", n: 1 });
+    const refused = [await change({ id: "b" }, { id: "c", f() {} }), await change({ id: "b" }, { n: 1 })];
+    const { commit } = IDBTransaction.prototype;
+    IDBTransaction.prototype.commit = function () {
+      this.abort();
+    };
+    refused.push(await change({ id: "b" }));
+    IDBTransaction.prototype.commit = commit;
+    return [refused, await storage.all(), await change({ id: "b" }), await storage.all()];
+  });
+  assert.deepEqual(got, [[true, true, true], [{ id: "a", n: 1 }], false, [{ id: "a", n: 2 }, { id: "b" }]]);
+});
+
+test("a tab that dies in the middle of such a change leaves none of it, one that dies after it all, and any other time no half", async () => {
+  await tabs[0].evaluate(async () => {
+    await storage.add({ id: "a", n: 0 });
+    await storage.update("a", (record) => [{ ...record, n: 1 }, { id: "b1" }]);
+    // Written, and not committed: the transaction goes on as long as the tab lives.
+    const { put } = IDBObjectStore.prototype;
+    IDBTransaction.prototype.commit = () => {};
+    const written = new Promise((resolve) => {
+      IDBObjectStore.prototype.put = function (record) {
+        const request = put.call(this, record);
+        const goOn = () => (this.count().onsuccess = goOn);
+        if (record.id === "b2") request.onsuccess = () => (resolve(), goOn());
+        return request;
+      };
+    });
+    await Promise.race([written, storage.update("a", (record) => [{ ...record, n: 2 }, { id: "b2" }])]);
+  });
+  await tabs[0].close();
+  assert.deepEqual(await tabs[1].evaluate(() => storage.all()), [{ id: "a", n: 1 }, { id: "b1" }]);
+
+  const writer = await openTab(profile, server);
+  await connect(writer);
+  await writer.evaluate(async () => {
+    const change = () => storage.update("a", ({ id, n }) => [{ id, n: n + 1 }, { id: `b${n + 1}` }]);
+    const goOn = () => change().then(goOn, () => {});
+    await change();
+    for (let i = 0; i < 4; i++) goOn();
+  });
+  await tabs[1].waitForFunction(async () => (await storage.get("a")).n > 10); // it is at it
+  await writer.close();
+  const records = await tabs[1].evaluate(() => storage.all());
+  const { n } = records.find(({ id }) => id === "a");
+  assert.deepEqual(records.map(({ id }) => id).sort(), ["a", ...Array.from({ length: n }, (_, i) => `b${i + 1}`)].sort());
 });
 
 test("two tabs that change one record at once lose no change, and see none twice", async () => {
@@ -155,7 +211,27 @@ test("a database that is deleted, or of a later version, does not wait for us; t
   assert.deepEqual(got, [[], true, 1]);
 });
 
-test("an earlier shape is emptied; one that another tab keeps open holds nobody up for ever", async () => {
+test("a database of each earlier version is emptied, and takes records again", async () => {
+  const got = await tabs[0].evaluate(async () => {
+    const { IndexedDB } = await import("/src/keys/storage.js");
+    const got = [];
+    for (const [version, names] of [[1, ["keys", "tombstones"]], [2, ["keys", "wrapping"]]]) {
+      const request = indexedDB.open(`version ${version}`, version);
+      request.onupgradeneeded = () => {
+        for (const name of names) request.result.createObjectStore(name, name === "wrapping" ? {} : { keyPath: "id" }).put({ id: "old" }, ...(name === "wrapping" ? [0] : []));
+      };
+      (await settled(request)).close();
+      const storage = new IndexedDB(`version ${version}`);
+      const before = [await storage.all(), (await storage.wrappingKey()) ?? "none"];
+      await storage.add({ id: "new" });
+      got.push([...before, await storage.all(), (await settled(indexedDB.open(`version ${version}`))).version]);
+    }
+    return got;
+  });
+  assert.deepEqual(got, Array(2).fill([[], "none", [{ id: "new" }], 3]));
+});
+
+test("an earlier shape that another tab keeps open holds nobody up for ever", async () => {
   await tabs[1].evaluate(async () => {
     const request = indexedDB.open("contract", 1);
     request.onupgradeneeded = () => {
