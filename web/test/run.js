@@ -29,6 +29,7 @@ const inChromium = {
   "test/calls.test.js": "arguments, deadlines, aborts, and what reaches the bridge",
   "test/clock.test.js": "when keys end",
   "test/faults.test.js": "storage that fails at each step",
+  "test/hostile.test.js": "what a bad bridge gets out of a page",
   "test/races.test.js": "two things at the same moment",
   "test/signout.test.js": "how a sign-out ends",
   "test/growth.test.js": "no memory and no callback is kept",
