@@ -28,6 +28,7 @@ const inEveryEngine = {
 const inChromium = {
   "test/calls.test.js": "arguments, deadlines, aborts, and what reaches the bridge",
   "test/clock.test.js": "when keys end",
+  "test/credentials.test.js": "ways to sign in, byte by byte",
   "test/faults.test.js": "storage that fails at each step",
   "test/hostile.test.js": "what a bad bridge gets out of a page",
   "test/races.test.js": "two things at the same moment",
