@@ -16,8 +16,8 @@ import type { Leaving } from "./leaving.ts";
 import { endStrays, holding } from "./strays.ts";
 import type { CallEvent, SessionBinding } from "./types.ts";
 
-/** How long a key is left alone, unless by a call, after what a second time would not change. */
-const restMs = 60_000;
+/** How long a key is left alone, unless by a call: after a refusal, which a second time would not change, and after a look at Grid's list. */
+const [refusedMs, lookedMs] = [60_000, 10_000];
 
 /** How long after the end of a challenge Grid may still be at what was signed. */
 const settleMs = 60_000;
@@ -78,17 +78,17 @@ export class Refreshing extends Jobs {
     // Whoever has come meanwhile wants something else, and does not hear of it.
     const tidied = endStrays(this.keyring, this.#grid, this.holder, record, record.strays, options);
     await tidied.catch((error) => job.waiting.size > 0 || Promise.reject(error));
-    this.#rest(record);
+    this.#rest(record, lookedMs);
   }
 
   protected goesOn(job: Job): boolean {
     const isFinal = job.error?.retryable === false;
-    if (isFinal) this.#rest(job);
+    if (isFinal) this.#rest(job, refusedMs);
     return !isFinal && (this.#auto || job.waiting.size > 0);
   }
 
-  #rest({ id }: { id: string }): void {
-    this.#resting.set(id, performance.now() + restMs);
+  #rest({ id }: { id: string }, ms: number): void {
+    this.#resting.set(id, performance.now() + ms);
   }
 
   async #refresh(record: KeyRecord, { timeoutMs, onProgress }: Patience): Promise<void> {
