@@ -16,6 +16,7 @@ import type { AuthSession } from "./types.ts";
  */
 export async function endStrays(keyring: Keyring, grid: Grid, holder: string, record: KeyRecord, strays: Strays, options: Patience): Promise<void> {
   const { id, session } = record;
+  const now = grid.clock.now(); // a list from before that time is none from after it
   const rows = await grid.list<AuthSession>("list-sessions", session!.accountId, options);
   await keyring.look(); // at what other tabs have bound
   const own = rows.find((row) => isSameId(row.id, session!.id));
@@ -33,7 +34,7 @@ export async function endStrays(keyring: Keyring, grid: Grid, holder: string, re
     };
     await grid.perform("revoke-session", { id: row.id }, options, record, allow);
   }
-  if (grid.clock.now() >= strays.until) await keyring.move(id, { type: "stray", holder, strays: undefined });
+  if (now >= strays.until) await keyring.move(id, { type: "stray", holder, strays: undefined });
 }
 
 /** Rejects where another tab has taken over: it may know what this one does not. */

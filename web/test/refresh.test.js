@@ -69,8 +69,24 @@ async function signIn({ tabs: count = 2, curve, ...options } = {}) {
 const refresh = (tab) => tab.evaluate(() => outcome(signer.refreshSession(key)));
 const live = () => [...grid.sessions.values()].map(({ id, publicKey }) => [id, publicKey]);
 
-/** Waits until this is what the tab was told of its key. */
-const heard = (tab, news) => tab.waitForFunction((news) => told().join() === news, {}, news.join());
+/**
+ * Waits until this is what the tab was told of its key. As it is told, and not at
+ * the next frame, as waitForFunction does: Firefox draws a tab that is not in front
+ * ever more rarely.
+ */
+async function heard(tab, news) {
+  const got = await tab.evaluate(
+    (count) =>
+      new Promise((resolve) => {
+        const look = () => told().length >= count && resolve(told());
+        signer.on("session", look);
+        setTimeout(() => resolve(told()), 30_000); // too few
+        look();
+      }),
+    news.length,
+  );
+  assert.deepEqual(got, news);
+}
 
 /** The public key of what the tab signs with. */
 async function signer(tab) {
@@ -88,12 +104,18 @@ const records = async (tab) => {
 };
 
 /** Waits until the one record in storage is that of a key with nothing left to do. */
-const tidied = (tab) =>
-  tab.waitForFunction(async () => {
-    await signer.keys(); // which looks
-    const there = (await stored()).filter(({ state }) => state !== "ended");
-    return there.length === 1 && there[0].state === "active" && there[0].strays === undefined;
+async function tidied(tab) {
+  const left = await tab.evaluate(async () => {
+    const end = performance.now() + 30_000;
+    let records;
+    do {
+      await signer.keys(); // which looks
+      records = (await stored()).filter(({ state }) => state !== "ended").map(({ state, strays }) => [state, ...(strays ? ["in doubt"] : [])].join());
+    } while (records.join() !== "active" && performance.now() < end);
+    return records;
   });
+  assert.deepEqual(left, ["active"]);
+}
 
 for (const curve of ["P-256", "secp256k1"]) {
   test(`${curve}: every tab goes on with the new key, and the old half ends its session before it goes`, async () => {

@@ -132,6 +132,34 @@ for (const curve of ["P-256", "secp256k1"]) {
   });
 }
 
+test("a session too many is looked for until a list shows that there is none, and not one from before that time", async () => {
+  grid = makeGrid();
+  const tab = await open();
+  const { id, session } = await signIn(tab, "P-256");
+  const stray = () => grid.add(`02${"11".repeat(32)}`, grid.sessions.get(session.id));
+  faults = ({ method, headers }) => (method === "POST" && headers["grid-wallet-signature"] ? "request" : undefined);
+  assert.ok((await refresh(tab, id, 2 * second)).code);
+  await pass(60 * second, second); // whatever is under way has given up
+  faults = () => undefined;
+  const { strays } = await storage.get(id);
+  stray();
+  await pass(strays.until - Date.now() - 4 * second, second);
+  faults = ({ method }) => (method === "GET" ? "slow" : undefined);
+  stray();
+  const looking = tab.keys();
+  await pass(2 * second);
+  stray(); // when Grid had listed them
+  await pass(6 * second);
+  await looking;
+  faults = () => undefined;
+  for (let looks = 0; looks < 20 && (live().length > 1 || (await storage.get(id)).strays); looks++) {
+    await soon(tab.keys());
+    await pass(5 * second, second);
+  }
+  assert.deepEqual(live().map(({ id }) => id), [session.id]);
+  assert.equal((await storage.get(id)).strays, undefined);
+});
+
 test("1,000 refreshes by two tabs that race, with everything that can go wrong on the way", { timeout: 300_000 }, async () => {
   const chance = random(10);
   const dice = (n) => Math.floor(chance() * n);
