@@ -1,187 +1,158 @@
 // Two tabs refresh one session, again and again, over a network that loses requests and answers, through a bridge that
 // is busy and a Grid that takes its time. The module is the real one; time passes by the test's hand.
 import assert from "node:assert/strict";
-import { afterEach, beforeEach, mock, test } from "node:test";
-import { Custody } from "../.tsc/src/custody.js";
-import { Memory } from "../.tsc/src/keys/memory.js";
-import { account, makeGrid } from "../test/grid.js";
+import { afterEach, test } from "node:test";
 import { random } from "../test/random.js";
-import { startModule } from "./module.js";
-import { idle, outcome } from "./ports.js";
+import { Browser, isRefresh, lost, refusal, second } from "./browser.js";
 
-const second = 1000;
-const bridgeUrl = "https://wallet.example/api/grid";
-
-/** What the tabs share. */
-class Shared extends Memory {
-  async wrappingKey(made) {
-    return (this.made ??= made);
-  }
+let browser;
+/** A browser with so many tabs, in the first of which somebody signs in. */
+async function begin(count, { curve = "P-256", ...settings } = {}) {
+  browser = new Browser(settings);
+  const tabs = [];
+  for (let i = 0; i < count; i++) tabs.push(await browser.open({ autoRefresh: false }));
+  return { tabs, key: await browser.signIn(tabs[0], { curve }) };
 }
+afterEach(() => browser.close());
 
-let grid, storage, tabs, faults, before;
-beforeEach(() => {
-  storage = new Shared();
-  [tabs, faults] = [[], () => undefined];
-  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1_900_000_000_000 });
-  const begin = Date.now();
-  before = { now: performance.now, fetch: globalThis.fetch };
-  performance.now = () => Date.now() - begin; // no mock, which would keep every call
-  globalThis.fetch = transport;
-  globalThis.addEventListener = () => {};
-});
-afterEach(async () => {
-  for (const tab of tabs) await tab.close();
-  delete globalThis.addEventListener;
-  mock.timers.reset();
-  performance.now = before.now;
-  globalThis.fetch = before.fetch;
-});
-
-const refusals = { 401: "UNAUTHORIZED", 503: "BUSY" };
-const answerWith = ({ status, body }) =>
-  new Response(body && JSON.stringify(body), { status, headers: { Date: new Date(Date.now()).toUTCString() } });
-
-/** What is between a tab and Grid. */
-async function transport(url, { method, headers, body, signal } = {}) {
-  const path = url.slice(bridgeUrl.length);
-  if (method === "HEAD") return answerWith({ status: 404 });
-  const request = { method, path, headers: Object.fromEntries(headers), body: body ?? undefined };
-  const fault = faults(request);
-  if (fault === "frozen") await steal();
-  if (fault === "request") throw new TypeError("the request is lost");
-  if (typeof fault === "number") return answerWith({ status: fault, body: { status: fault, code: refusals[fault], message: "m" } });
-  const answer = answerWith(grid.answer(request));
-  if (fault === "answer") throw new TypeError("the answer is lost");
-  if (fault === "slow") await new Promise((resolve) => setTimeout(resolve, 5000));
-  return answer;
-}
-
-/** As after a tab was frozen for a while: another has taken over, and has gone again. */
-async function steal() {
-  const freed = (record) => (record.state === "active" ? { ...record, rev: record.rev + 1, lease: { holder: "another", until: Date.now() } } : undefined);
-  for (const { id } of await storage.all()) await storage.update(id, freed);
-}
-
-async function open({ autoRefresh = false } = {}) {
-  const settings = { bridgeUrl, credentials: "omit", payloads: "activities", persistence: "indexeddb", namespace: undefined, autoRefresh };
-  const events = [];
-  const page = { onEvent: (event) => events.push(event), headers: async () => ({}) };
-  const tab = new Custody(await startModule(), settings, page, storage);
-  tabs.push(tab);
-  return Object.assign(tab, { events });
-}
-
-/** Time passes, in steps that leave room for what waits for more than one timer. */
-async function pass(ms, step = 50) {
-  for (let passed = 0; passed < ms; passed += step) {
-    await settled();
-    mock.timers.tick(step);
-  }
-  await settled();
-}
-
-/** Everything has happened that waits for no time: WebCrypto and channels take their turns. */
-async function settled() {
-  for (let turn = 0; turn < 8; turn++) await idle();
-}
-
-/** What a promise comes to, as time passes. */
-async function soon(promise, atMostMs = 120 * second) {
-  let done = false;
-  const got = outcome(promise).finally(() => (done = true));
-  for (let passed = 0; !done && passed < atMostMs; passed += 50) {
-    await settled();
-    if (!done) mock.timers.tick(50);
-  }
-  assert.ok(done, "it never ends");
-  return got;
-}
-
-/** A key that is signed in. */
-async function signIn(tab, curve) {
-  const { value: made } = await soon(tab.createKey({ curve }, {}));
-  const session = grid.add(made.publicKey);
-  return (await soon(tab.bindSession(made.id, session))).value;
-}
-
-const refresh = (tab, key, timeoutMs = 60 * second) => soon(tab.refreshSession({ key, timeoutMs }));
-const live = () => [...grid.sessions.values()];
+const live = () => browser.live.map(({ id, publicKey }) => [id, publicKey]);
 
 for (const curve of ["P-256", "secp256k1"]) {
-  test(`a session goes on with a new key, and the old one is ended by its own: ${curve}`, async () => {
-    grid = makeGrid();
-    const tab = await open();
-    const other = await open();
-    const old = await signIn(tab, curve);
-    const { value: key } = await refresh(tab, old.id);
+  test(`a session goes on with a new half that signs, and the old one is ended by its own: ${curve}`, async () => {
+    const { tabs: [tab, other], key: old } = await begin(2, { curve });
+    const { value: key } = await browser.refresh(tab, old);
     assert.deepEqual([key.id, key.curve], [old.id, curve]);
     assert.notEqual(key.publicKey, old.publicKey);
-    await pass(10 * second); // calls that were under way have some time
-    assert.deepEqual(live().map(({ id, publicKey }) => [id, publicKey]), [[key.session.id, key.publicKey]]);
+    await browser.pass(10 * second); // calls that were under way have some time
+    assert.deepEqual(live(), [[key.session.id, key.publicKey]]);
     for (const { events } of [tab, other]) {
       assert.deepEqual(events.map(({ type, key, session }) => [type, key, session.id]), [
         ["started", old.id, old.session.id],
         ["refreshed", old.id, key.session.id],
       ]);
     }
-    assert.deepEqual((await soon(other.keys())).value, [key]);
-    assert.deepEqual(await soon(other.signOut({ key: old.id, timeoutMs: 9000 })), { value: { status: "revoked", sessionId: key.session.id } });
+    assert.deepEqual((await browser.soon(other.keys())).value, [key]);
+    const { value: out } = await browser.soon(other.signOut({ key: old.id, timeoutMs: 9000 }));
+    assert.deepEqual(out, { status: "revoked", sessionId: key.session.id });
     assert.deepEqual(live(), []);
-    for (const { state, secret } of await storage.all()) assert.deepEqual([state, secret], ["ended", undefined]);
+    for (const { state, secret } of await browser.storage.all()) assert.deepEqual([state, secret], ["ended", undefined]);
   });
 }
 
+test("a call between its legs is not refused because the session is refreshed, and ends the session that it was asked to", async () => {
+  const { tabs: [tab], key } = await begin(1);
+  const elsewhere = browser.grid.add("02".padEnd(66, "1"));
+  let refreshed;
+  browser.bridge = async (request, ask) => {
+    if (request.method === "DELETE" && request.leg === 2) await (refreshed ??= tab.refreshSession({ key: key.id, timeoutMs: 60 * second }));
+    return ask();
+  };
+  assert.deepEqual((await browser.soon(tab.revokeSession(elsewhere.id, { key: key.id, timeoutMs: 30 * second }))).value.status, "revoked");
+  await browser.pass(10 * second);
+  await browser.assertOne(tab, key);
+});
+
+test("a session that a key had before a refresh stands for its own, and is no other device's", async () => {
+  const { tabs: [tab], key: old } = await begin(1);
+  const { value: key } = await browser.refresh(tab, old);
+  assert.deepEqual(await tab.listSessions(old.session.accountId, { timeoutMs: second }).then((rows) => rows.map(({ id }) => id)), [key.session.id]);
+  assert.deepEqual((await browser.soon(tab.signOut({ key: key.id, scope: "others", timeoutMs: 9000 }))).value, []);
+  const { value: out } = await browser.soon(tab.revokeSession(old.session.id, { key: key.id, timeoutMs: 9000 }));
+  assert.deepEqual(out, { status: "revoked", sessionId: key.session.id });
+  await browser.pass(10 * second);
+  assert.deepEqual(live(), []);
+});
+
+test("who signs in on another device while an answer is lost stays signed in", async () => {
+  const { tabs: [tab], key } = await begin(1);
+  await browser.pass(60 * second);
+  browser.bridge = async (request, ask) => (isRefresh(request, 2) ? (ask(), lost()) : ask());
+  await browser.refresh(tab, key, { timeoutMs: second });
+  const elsewhere = browser.grid.add("02".padEnd(66, "1")); // another beginning
+  await browser.pass(60 * second); // the refresh has given up
+  assert.ok(browser.count(2) > 1);
+  browser.bridge = (request, ask) => ask();
+  await browser.pass(480 * second, 5 * second);
+  assert.deepEqual(live().map(([id]) => id).sort(), [key.session.id, elsewhere.id].sort());
+});
+
+test("where beginnings do not tell sessions apart, none is taken for one too many", async () => {
+  const { tabs: [tab], key } = await begin(1);
+  const elsewhere = browser.grid.add("02".padEnd(66, "1"), key.session); // as if it were the credential's
+  const alike = browser.grid.sessions.get(key.session.id).createdAt;
+  browser.grid.sessions.get(elsewhere.id).createdAt = alike;
+  browser.bridge = async (request, ask) => (isRefresh(request, 2) ? (ask(), lost()) : ask());
+  await browser.refresh(tab, key, { timeoutMs: second });
+  const later = browser.grid.add("02".padEnd(66, "2"), { createdAt: alike });
+  await browser.pass(60 * second);
+  browser.bridge = (request, ask) => ask();
+  await browser.pass(480 * second, 5 * second);
+  assert.equal((await browser.storage.get(key.id)).strays, undefined);
+  for (const { id } of [elsewhere, later, key.session]) assert.ok(live().some(([there]) => there === id));
+});
+
 test("a session too many is looked for until a list shows that there is none, and not one from before that time", async () => {
-  grid = makeGrid();
-  const tab = await open();
-  const { id, session } = await signIn(tab, "P-256");
-  const stray = () => grid.add(`02${"11".repeat(32)}`, grid.sessions.get(session.id));
-  faults = ({ method, headers }) => (method === "POST" && headers["grid-wallet-signature"] ? "request" : undefined);
-  assert.ok((await refresh(tab, id, 2 * second)).code);
-  await pass(60 * second, second); // whatever is under way has given up
-  faults = () => undefined;
-  const { strays } = await storage.get(id);
+  const { tabs: [tab], key: { id, session } } = await begin(1);
+  const stray = () => browser.grid.add(`02${"11".repeat(32)}`, browser.grid.sessions.get(session.id));
+  browser.bridge = (request, ask) => (isRefresh(request, 2) ? lost() : ask());
+  assert.ok((await browser.refresh(tab, { id }, { timeoutMs: 2 * second })).code);
+  await browser.pass(60 * second); // whatever is under way has given up
+  browser.bridge = (request, ask) => ask();
+  const { strays } = await browser.storage.get(id);
   stray();
-  await pass(strays.until - Date.now() - 4 * second, second);
-  faults = ({ method }) => (method === "GET" ? "slow" : undefined);
+  await browser.pass(strays.until - browser.server - 4 * second);
+  browser.bridge = async ({ method }, ask) => {
+    const answer = ask();
+    if (method === "GET") await new Promise((resolve) => setTimeout(resolve, 5 * second));
+    return answer;
+  };
   stray();
   const looking = tab.keys();
-  await pass(2 * second);
+  await browser.pass(2 * second);
   stray(); // when Grid had listed them
-  await pass(6 * second);
+  await browser.pass(6 * second);
   await looking;
-  faults = () => undefined;
-  for (let looks = 0; looks < 20 && (live().length > 1 || (await storage.get(id)).strays); looks++) {
-    await soon(tab.keys());
-    await pass(5 * second, second);
+  browser.bridge = (request, ask) => ask();
+  for (let looks = 0; looks < 20 && (live().length > 1 || (await browser.storage.get(id)).strays); looks++) {
+    await browser.soon(tab.keys());
+    await browser.pass(5 * second);
   }
-  assert.deepEqual(live().map(({ id }) => id), [session.id]);
-  assert.equal((await storage.get(id)).strays, undefined);
+  assert.deepEqual(live().map(([id]) => id), [session.id]);
+  assert.equal((await browser.storage.get(id)).strays, undefined);
 });
 
 test("1,000 refreshes by two tabs that race, with everything that can go wrong on the way", { timeout: 300_000 }, async () => {
   const chance = random(10);
   const dice = (n) => Math.floor(chance() * n);
-  grid = makeGrid({ processing: () => (dice(5) === 0 ? 1 + dice(3) : 0) });
-  faults = () => ["request", "answer", "answer", 401, 503, "slow", "frozen"][dice(50)];
-  const [first, second_] = [await open(), await open()];
-  const { id } = await signIn(first, "P-256");
-  let count = 0;
-  while (count < 1000) {
-    const calls = [first, second_].map((tab) => refresh(tab, id));
-    const got = await Promise.all(calls);
-    const refreshed = got.filter(({ value }) => value);
+  const { tabs, key } = await begin(2, { processing: () => (dice(5) === 0 ? 1 + dice(3) : 0) });
+
+  /** As after a tab was frozen for a while: another has taken over, and has gone again. */
+  const freed = (record) => (record.state === "active" ? { ...record, rev: record.rev + 1, lease: { holder: "another", until: Date.now() } } : undefined);
+  const faults = {
+    request: lost,
+    answer: async (ask) => (ask(), lost()),
+    unauthorized: () => refusal(401, "UNAUTHORIZED"),
+    busy: () => refusal(503, "BUSY"),
+    async slow(ask) {
+      const answer = ask();
+      await new Promise((resolve) => setTimeout(resolve, 5 * second));
+      return answer;
+    },
+    async frozen(ask) {
+      for (const { id } of await browser.storage.all()) await browser.storage.update(id, freed);
+      return ask();
+    },
+  };
+  browser.bridge = (_, ask) => (Object.values(faults)[dice(45)] ?? ((ask) => ask()))(ask);
+  for (let count = 0; count < 1000; ) {
+    const got = await Promise.all(tabs.map((tab) => tab.refreshSession({ key: key.id, timeoutMs: 60 * second })).map((call) => browser.soon(call)));
     for (const { code, status, retryable } of got.filter(({ code }) => code)) assert.ok(retryable || status === 401, code);
-    if (refreshed.length === 0) continue;
-    count++;
-    assert.equal(new Set(refreshed.map(({ value }) => value.publicKey)).size, 1, "both tabs have the same key");
+    const refreshed = got.filter(({ value }) => value);
+    if (refreshed.length > 0) count++;
+    assert.ok(new Set(refreshed.map(({ value }) => value.publicKey)).size <= 1, "both tabs have the same key");
   }
-  faults = () => undefined;
-  await pass(600 * second, second);
-  const [key, ...others] = (await soon(first.keys())).value;
-  assert.deepEqual(others, []);
-  assert.deepEqual(live().map(({ id, publicKey }) => [id, publicKey]), [[key.session.id, key.publicKey]]);
-  const { lease: _, ...record } = await storage.get(key.id);
-  assert.equal(record.strays, undefined);
+  browser.bridge = (_, ask) => ask();
+  await browser.pass(600 * second);
+  await browser.assertOne(tabs[0], key);
+  assert.equal((await browser.storage.get(key.id)).strays, undefined);
 });
