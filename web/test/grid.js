@@ -29,10 +29,10 @@ export function makeGrid({ now = Date.now, processing = () => 0, ttlMs = 900_000
   const sessions = new Map();
   const challenges = new Map();
 
-  const add = (publicKey, { createdAt = stamp(now()) } = {}) => {
+  const add = (publicKey, { createdAt = stamp(now()) } = {}, at = now()) => {
     const session = {
       id: `Session:${randomUUID()}`, accountId: account, type: "OAUTH", nickname: "Phone",
-      createdAt, updatedAt: stamp(now()), expiresAt: stamp(now() + ttlMs),
+      createdAt, updatedAt: stamp(at), expiresAt: stamp(at + ttlMs),
     };
     sessions.set(session.id, { ...session, publicKey });
     return session;
@@ -51,16 +51,16 @@ export function makeGrid({ now = Date.now, processing = () => 0, ttlMs = 900_000
       type: "ACTIVITY_TYPE_CREATE_READ_WRITE_SESSION_V2",
       parameters: { targetPublicKey: clientPublicKey },
       signers: [session],
-      apply: () => ({ status: 201, body: add(clientPublicKey, session) }),
+      apply: (at) => ({ status: 201, body: add(clientPublicKey, session, at) }),
     }),
   };
 
-  const settle = (challenge) => (challenge.reply ??= challenge.apply());
+  const settle = (challenge, at) => (challenge.reply ??= challenge.apply(at));
 
   /** The answer to {method, path, headers, body}: {status, body?}. */
   function answer({ method, path, headers, body }) {
     for (const [requestId, challenge] of challenges) {
-      if (now() >= challenge.settles) settle(challenge);
+      if (now() >= challenge.settles) settle(challenge, challenge.settles);
       if (now() >= challenge.expires) challenges.delete(requestId);
     }
     for (const { id, expiresAt } of sessions.values()) if (now() >= Date.parse(expiresAt)) sessions.delete(id);
@@ -87,7 +87,7 @@ export function makeGrid({ now = Date.now, processing = () => 0, ttlMs = 900_000
     asked.settles ??= now() + settleMs;
     if (asked.replies-- > 0 && !asked.reply) return { status: 200, body: { status: "PROCESSING" } };
     asked.spent = true;
-    return settle(asked);
+    return settle(asked, now());
   }
 
   return { sessions, add, answer };
