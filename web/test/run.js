@@ -49,7 +49,7 @@ const inChromium = {
 /** How many parts run beside each other: one for each core. */
 const lanes = 2;
 /** The longest first, so that the lanes end together. */
-const parts = [["chromium", "test"], ["chromium", "e2e"], ["firefox"], ["webkit"], ["node"]];
+const parts = [["chromium", "test"], ["chromium", "e2e"], ["webkit"], ["firefox"], ["node"]];
 
 const all = process.argv.includes("--all");
 const named = process.argv.slice(2).filter((name) => name !== "--all");
