@@ -44,7 +44,11 @@ test("a call between its legs is not refused because the session is refreshed, a
   const elsewhere = browser.grid.add("02".padEnd(66, "1"));
   let refreshed;
   browser.bridge = async (request, ask) => {
-    if (request.method === "DELETE" && request.leg === 2) await (refreshed ??= tab.refreshSession({ key: key.id, timeoutMs: 60 * second }));
+    if (request.method === "DELETE" && request.leg === 2 && !refreshed) {
+      refreshed = tab.refreshSession({ key: key.id, timeoutMs: 60 * second });
+      await refreshed;
+      await new Promise((resolve) => setTimeout(resolve, 3 * second)); // enough for the session before to be ended
+    }
     return ask();
   };
   assert.deepEqual((await browser.soon(tab.revokeSession(elsewhere.id, { key: key.id, timeoutMs: 30 * second }))).value.status, "revoked");
