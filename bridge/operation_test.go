@@ -272,7 +272,7 @@ func TestRemovalIsOfTheListedType(t *testing.T) {
 func TestSignedLegHasTheSameBody(t *testing.T) {
 	everySigned(t, func(t *testing.T, s sample) {
 		if s.body == "" {
-			t.Skip("takes no body")
+			return
 		}
 		u := newUpstream(t, answers(s.op.Route().Status, s.terminal))
 		c := newClient(t, u.URL)
@@ -383,7 +383,7 @@ func TestBodiesAreRead(t *testing.T) {
 	c := newClient(t, u.URL)
 	everySample(t, func(t *testing.T, s sample) {
 		if s.body == "" {
-			t.Skip("takes no body")
+			return
 		}
 		c.t = t
 		inside, value := strings.TrimSuffix(s.body[1:], "}"), strings.TrimSuffix(s.body, `"}`)
