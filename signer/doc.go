@@ -4,8 +4,8 @@
 // decides, and the same code decides in the browser, in the bridge and in a Go
 // program.
 //
-// Start with [SignChallenge] for one signature, or [NewRevocation] for the
-// whole exchange that ends a session.
+// Start with [SignChallenge] for one signature, or [NewRetry] for the whole of an
+// [Operation], of which [NewRevocation] is one: what ends a session.
 //
 // # What is signed
 //
