@@ -62,6 +62,23 @@ const (
 	// ErrNetworkFailed reports requests that got no answer at all.
 	ErrNetworkFailed Kind = "NETWORK_FAILED"
 
+	// ErrOTPIncorrect reports a one-time code that Grid does not take. Another
+	// one may be submitted, as often as Grid allows.
+	ErrOTPIncorrect Kind = "OTP_INCORRECT"
+
+	// ErrOTPExpired reports a code that ran out, was used, or was tried too
+	// often: a new one has to be sent.
+	ErrOTPExpired Kind = "OTP_EXPIRED"
+
+	// ErrEnclaveUntrusted reports a bundle that no pinned enclave key has
+	// signed, or whose contents are not what such a bundle holds. Nothing was
+	// sealed to it, and nothing in it was opened.
+	ErrEnclaveUntrusted Kind = "ENCLAVE_UNTRUSTED"
+
+	// ErrUnsealFailed reports something sealed that does not open with the key
+	// it was asked for with, or is not what it was to be.
+	ErrUnsealFailed Kind = "UNSEAL_FAILED"
+
 	// ErrTimeout reports that the caller's deadline passed. Package signer has
 	// no clock and never raises it; whoever drives a [Retry] does.
 	ErrTimeout Kind = "TIMEOUT"
@@ -105,6 +122,21 @@ const (
 	// ErrHeadersFailed reports that the caller's headers function threw, or
 	// gave what are no headers.
 	ErrHeadersFailed Kind = "HEADERS_FAILED"
+
+	// ErrPasskeyCancelled reports that the person, or the browser, did not go on
+	// with a passkey.
+	ErrPasskeyCancelled Kind = "PASSKEY_CANCELLED"
+
+	// ErrPasskeyUnsupported reports a browser or a page that has no passkeys.
+	ErrPasskeyUnsupported Kind = "PASSKEY_UNSUPPORTED"
+
+	// ErrPasskeyExists reports an authenticator that has a passkey of the account
+	// already.
+	ErrPasskeyExists Kind = "PASSKEY_EXISTS"
+
+	// ErrSealedKeyUnsupported reports a browser that cannot take over the sealed
+	// key of a session: it does not find the public half of a scalar.
+	ErrSealedKeyUnsupported Kind = "SEALED_KEY_UNSUPPORTED"
 
 	// ErrStorageFailed reports a browser whose storage refused or did not
 	// answer. The key may still be there.

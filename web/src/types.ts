@@ -54,6 +54,22 @@ export type ErrorCode =
   | "NETWORK_FAILED"
   /** The `headers` function threw, or what it gave are no headers; see `cause`. Retryable. */
   | "HEADERS_FAILED"
+  /** A one-time code that Grid does not take. Another may be submitted, as often as Grid allows. */
+  | "OTP_INCORRECT"
+  /** A one-time code that ran out, was used, or was tried too often: have a new one sent. */
+  | "OTP_EXPIRED"
+  /** A bundle that none of the pinned enclave keys has signed: do not retry, report it. Nothing was sealed to it or opened. */
+  | "ENCLAVE_UNTRUSTED"
+  /** Something sealed that does not open with the key it was asked for with, or is not what it was to be. */
+  | "UNSEAL_FAILED"
+  /** The person, or the browser, did not go on with a passkey. */
+  | "PASSKEY_CANCELLED"
+  /** A browser or a page that has no passkeys: an old one, an origin that is an IP address, a frame that may not. */
+  | "PASSKEY_UNSUPPORTED"
+  /** The authenticator has a passkey of the account already. */
+  | "PASSKEY_EXISTS"
+  /** A browser that cannot take over the sealed key of a session: it does not find the public half of a scalar. */
+  | "SEALED_KEY_UNSUPPORTED"
   /** Not finished within the time allowed, or no answer from the worker. Retryable. */
   | "TIMEOUT"
   /** The caller's `AbortSignal` fired. */
