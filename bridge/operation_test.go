@@ -287,7 +287,7 @@ func TestSignedLegHasTheSameBody(t *testing.T) {
 		} {
 			changed := s
 			changed.body = body
-			if _, _, err := s.op.Judge(body); err != nil {
+			if _, err := s.op.Judge(body); err != nil {
 				t.Fatalf("%s: %s is refused for another reason: %v", name, body, err)
 			}
 			assertRefused(t, u, c.sendSample(changed, signed...), 401, "BRIDGE_CHALLENGE_UNKNOWN")

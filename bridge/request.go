@@ -66,9 +66,11 @@ func (rt *route) parse(w http.ResponseWriter, r *http.Request, rawID string) (*c
 	}
 	// Grid might read a body that two readers can read differently, or a field
 	// that is not known here, as what nobody checked.
-	if c.intent, c.account, err = rt.op.Judge(string(c.body)); err != nil {
+	said, err := rt.op.Judge(string(c.body))
+	if err != nil {
 		return nil, errInputInvalid
 	}
+	c.intent, c.account = said.Intent, said.Account
 	if rt.idKind == "InternalAccount" {
 		c.account = c.id
 	}

@@ -247,10 +247,10 @@ func FuzzJudge(f *testing.F) {
 	f.Add(strings.Replace(oauthBody, "h.p.s", `h.\u0070.\ud83d\ude00\"`, 1))
 	f.Fuzz(func(t *testing.T, body string) {
 		for _, op := range Operations() {
-			in, account, err := op.Judge(body)
+			said, err := op.Judge(body)
 			if err != nil {
-				if wantKind(t, err, ErrArgumentInvalid); in != (Intent{}) || account != "" {
-					t.Errorf("%s: %q is refused, and read as %+v, %q", op, body, in, account)
+				if wantKind(t, err, ErrArgumentInvalid); said != (Submission{}) {
+					t.Errorf("%s: %q is refused, and read as %+v", op, body, said)
 				}
 				continue
 			}
@@ -281,8 +281,8 @@ func FuzzJudge(f *testing.F) {
 			case OpAddCredential:
 				want.Credential, want.Submitted = CredentialType(read.Type), read.OIDCToken+read.Attestation.AttestationObject
 			}
-			if in != want || account != wantAccount {
-				t.Errorf("%s: %q\nis read as %+v, %q\nwant       %+v, %q", op, body, in, account, want, wantAccount)
+			if said.Intent != want || said.Account != wantAccount {
+				t.Errorf("%s: %q\nis read as %+v\nwant       %+v, %q", op, body, said, want, wantAccount)
 			}
 		}
 	})

@@ -7,13 +7,15 @@ import "strings"
 type Operation string
 
 const (
-	OpListSessions     Operation = "list-sessions"
-	OpRevokeSession    Operation = "revoke-session"
-	OpRefreshSession   Operation = "refresh-session"
-	OpListCredentials  Operation = "list-credentials"
-	OpAddCredential    Operation = "add-credential"
-	OpRemoveCredential Operation = "remove-credential"
-	OpVerifyCredential Operation = "verify-credential" // OAUTH: one request, unsigned
+	OpListSessions        Operation = "list-sessions"
+	OpRevokeSession       Operation = "revoke-session"
+	OpRefreshSession      Operation = "refresh-session"
+	OpListCredentials     Operation = "list-credentials"
+	OpAddCredential       Operation = "add-credential"
+	OpRemoveCredential    Operation = "remove-credential"
+	OpChallengeCredential Operation = "challenge-credential" // has a code sent, or a passkey asked
+	OpVerifyCredential    Operation = "verify-credential"    // signs in
+	OpExportWallet        Operation = "export-wallet"
 )
 
 // operation is a row: a request, and what becomes of it.
@@ -23,9 +25,9 @@ type operation struct {
 	path   string     // {Kind} stands for the one id that it takes
 	intent IntentName // what Grid has signed, "" where it asks for no signature
 
-	// body reads what is submitted, which is not always all that the payload
-	// must say, and says whose account it names. nil takes no body.
-	body func(*jsonValue) (in Intent, account string, ok bool)
+	// body reads what is submitted into a [Submission] that has the intent's name.
+	// nil takes no body.
+	body func(*jsonValue, *Submission) (ok bool)
 
 	status int    // the terminal one
 	done   Status // what it means
@@ -43,7 +45,9 @@ var operations = []operation{
 	{OpListCredentials, "GET", "/auth/credentials?accountId={InternalAccount}", "", nil, 200, Listed, "", isListOf("AuthMethod")},
 	{OpAddCredential, "POST", "/auth/credentials", AddCredential, readCredential, 201, Added, "", isNewCredential},
 	{OpRemoveCredential, "DELETE", "/auth/credentials/{AuthMethod}", RemoveCredential, nil, 204, Removed, Gone, nil},
-	{OpVerifyCredential, "POST", "/auth/credentials/{AuthMethod}/verify", "", readOAuth, 200, Verified, "", isSession},
+	{OpChallengeCredential, "POST", "/auth/credentials/{AuthMethod}/challenge", "", readChallenge, 200, Issued, "", isIssued},
+	{OpVerifyCredential, "POST", "/auth/credentials/{AuthMethod}/verify", SignIn, readProof, 200, Verified, "", isSession},
+	{OpExportWallet, "POST", "/internal-accounts/{InternalAccount}/export", ExportWallet, readSealingKey, 200, Exported, "", isExport},
 }
 
 // Status is the outcome of an operation.
@@ -54,7 +58,9 @@ const (
 	Refreshed Status = "refreshed"
 	Added     Status = "added"
 	Removed   Status = "removed"
+	Issued    Status = "issued"
 	Verified  Status = "verified"
+	Exported  Status = "exported"
 
 	// Gone means that there is no such credential (any more).
 	Gone Status = "gone"
@@ -90,7 +96,7 @@ func Operations() []Operation {
 type Route struct {
 	Method string
 	Path   string     // below the base URL, and its query; {Kind} stands for an id
-	Intent IntentName // of its challenge, "" where there is none to relay
+	Intent IntentName // of its challenge, if its body has one; "" where there never is one to relay
 	Body   bool       // whether it takes one, which is JSON
 	Status int        // the terminal one
 }
@@ -111,64 +117,100 @@ func (o *operation) idKind() string {
 	return kind
 }
 
+// Submission is what the body of a request says.
+type Submission struct {
+	// Intent is what its challenge must be for, as far as the body tells. It has
+	// no name where there is no challenge.
+	Intent Intent
+
+	Account string // that it names, or ""
+
+	// Answers says that it is the answer to a challenge that was issued before: it
+	// goes with Request-Id, and without a signature.
+	Answers bool
+}
+
 // Judge reads the body of a request strictly: exactly the fields of the
-// operation, once each. It returns the intent that a challenge for it must have,
-// as far as the body tells, with no name where there is no challenge, and the
-// account that the body names, or "". The error is [ErrArgumentInvalid].
-func (op Operation) Judge(body string) (in Intent, account string, err error) {
+// operation, once each. The error is [ErrArgumentInvalid].
+func (op Operation) Judge(body string) (Submission, error) {
 	row := op.row()
-	switch {
-	case row == nil:
-		return in, "", fail(ErrArgumentInvalid, "unknown operation")
-	case row.body == nil && body != "":
-		return in, "", fail(ErrArgumentInvalid, string(op)+" takes no body")
-	case row.body != nil:
-		v, err := parseJSON(body)
-		ok := err == nil
-		if ok {
-			in, account, ok = row.body(&v)
-		}
-		if !ok {
-			return Intent{}, "", fail(ErrArgumentInvalid, "the body is not what "+string(op)+" submits")
-		}
+	if row == nil {
+		return Submission{}, fail(ErrArgumentInvalid, "unknown operation")
 	}
-	in.Name = row.intent
-	return in, account, nil
+	s := Submission{Intent: Intent{Name: row.intent}}
+	if row.body == nil {
+		if body != "" {
+			return Submission{}, fail(ErrArgumentInvalid, string(op)+" takes no body")
+		}
+		return s, nil
+	}
+	if v, err := parseJSON(body); err != nil || !row.body(&v, &s) {
+		return Submission{}, fail(ErrArgumentInvalid, "the body is not what "+string(op)+" submits")
+	}
+	return s, nil
 }
 
 // readClientKey reads {clientPublicKey} (contract 2.3).
-func readClientKey(v *jsonValue) (in Intent, account string, ok bool) {
-	in.TargetPublicKey, ok = v.text("clientPublicKey")
-	return in, "", ok && v.hasOnly("clientPublicKey") && isClientKey(in.TargetPublicKey)
+func readClientKey(v *jsonValue, s *Submission) (ok bool) {
+	s.Intent.TargetPublicKey, ok = v.text("clientPublicKey")
+	return ok && v.hasOnly("clientPublicKey") && isClientKey(s.Intent.TargetPublicKey)
 }
 
-// readOAuth reads {type, oidcToken, clientPublicKey} (contract 2.8).
-func readOAuth(v *jsonValue) (in Intent, account string, ok bool) {
-	key, _ := v.text("clientPublicKey")
-	return in, "", v.hasOnly("type", "oidcToken", "clientPublicKey") && v.isText("type", string(OAuth)) && v.hasText("oidcToken") && isClientKey(key)
+// readSealingKey reads that of an export, which is uncompressed (contract 2.10).
+func readSealingKey(v *jsonValue, s *Submission) bool {
+	return readClientKey(v, s) && isUncompressed(s.Intent.TargetPublicKey)
+}
+
+// readChallenge reads {} for a code, and the key that a passkey is to vouch for
+// (contract 2.7).
+func readChallenge(v *jsonValue, s *Submission) bool {
+	return v.kind == jsonObject && v.hasOnly() || readClientKey(v, s)
+}
+
+// readProof reads the three bodies of contract 2.8. Only a code is followed by a
+// challenge; a passkey has answered one.
+func readProof(v *jsonValue, s *Submission) bool {
+	typ, _ := v.text("type")
+	s.Intent.Credential = CredentialType(typ)
+	switch s.Intent.Credential {
+	case EmailOTP, SMSOTP:
+		return v.hasOnly("type", "encryptedOtpBundle") && v.hasText("encryptedOtpBundle")
+	case OAuth:
+		s.Intent.Name = ""
+		s.Intent.TargetPublicKey, _ = v.text("clientPublicKey")
+		return v.hasOnly("type", "oidcToken", "clientPublicKey") && v.hasText("oidcToken") && isClientKey(s.Intent.TargetPublicKey)
+	case Passkey:
+		s.Intent.Name, s.Answers = "", true
+		a := v.member("assertion")
+		return v.hasOnly("type", "assertion") && a != nil &&
+			a.hasOnly("credentialId", "clientDataJson", "authenticatorData", "signature", "userHandle") &&
+			a.hasText("credentialId") && a.hasText("clientDataJson") && a.hasText("authenticatorData") && a.hasText("signature") &&
+			(a.member("userHandle") == nil || a.hasText("userHandle"))
+	}
+	return false
 }
 
 // readCredential reads the four bodies of contract 2.5. Those of the OTP types
 // do not say to which address or number: Grid's customer record does.
-func readCredential(v *jsonValue) (in Intent, account string, ok bool) {
+func readCredential(v *jsonValue, s *Submission) (ok bool) {
 	typ, _ := v.text("type")
-	in.Credential = CredentialType(typ)
-	account, _ = v.text("accountId")
-	switch in.Credential {
+	s.Intent.Credential = CredentialType(typ)
+	s.Account, _ = v.text("accountId")
+	switch s.Intent.Credential {
 	case EmailOTP, SMSOTP:
 		ok = v.hasOnly("type", "accountId")
 	case OAuth:
-		in.Submitted, _ = v.text("oidcToken")
-		ok = v.hasOnly("type", "accountId", "oidcToken") && in.Submitted != ""
+		s.Intent.Submitted, _ = v.text("oidcToken")
+		ok = v.hasOnly("type", "accountId", "oidcToken") && s.Intent.Submitted != ""
 	case Passkey:
 		if a := v.member("attestation"); a != nil {
-			in.Submitted, _ = a.text("attestationObject")
-			ok = a.hasOnly("attestationObject", "clientDataJson", "credentialId", "transports") && in.Submitted != "" &&
+			s.Intent.Submitted, _ = a.text("attestationObject")
+			ok = a.hasOnly("attestationObject", "clientDataJson", "credentialId", "transports") && s.Intent.Submitted != "" &&
 				a.hasText("clientDataJson") && a.hasText("credentialId") && a.areTexts("transports")
 		}
 		ok = ok && v.hasOnly("type", "accountId", "nickname", "challenge", "attestation") && v.hasText("nickname") && v.hasText("challenge")
 	}
-	return in, account, ok && ValidID("InternalAccount", account)
+	return ok && ValidID("InternalAccount", s.Account)
 }
 
 // isClientKey reports a public key in hex, compressed or not, as Grid's pattern
@@ -179,8 +221,11 @@ func isClientKey(s string) bool {
 			return false
 		}
 	}
-	return len(s) == 66 && (strings.HasPrefix(s, "02") || strings.HasPrefix(s, "03")) || len(s) == 130 && strings.HasPrefix(s, "04")
+	return len(s) == 66 && (strings.HasPrefix(s, "02") || strings.HasPrefix(s, "03")) || len(s) == 130 && isUncompressed(s)
 }
+
+// isUncompressed reports whether a client key is one that Grid seals to.
+func isUncompressed(key string) bool { return strings.HasPrefix(key, "04") }
 
 // question is what was asked, for the answer to be held against.
 type question struct {
@@ -216,19 +261,47 @@ func (q *question) isOf(kind string, got *jsonValue) bool {
 	return ValidID(kind, id) && ValidID("InternalAccount", account) && (q.account == "" || strings.EqualFold(account, q.account))
 }
 
-// isSession wants a session whose key is the one that was submitted: one that
-// Grid made and sealed is another.
+// isSession wants a session whose key is the one that was submitted, or, where
+// that was an uncompressed one, the one that Grid made and sealed to it.
 func isSession(q *question, got *jsonValue) bool {
 	expiresAt, _ := got.text("expiresAt")
 	_, ok := parseTime(expiresAt)
 	sealed := got.member("encryptedSessionSigningKey")
-	return ok && q.isOf("Session", got) && (sealed == nil || sealed.kind == jsonNull)
+	isSealed := sealed != nil && sealed.kind != jsonNull
+	isOfType := q.intent.Credential == "" || got.isText("type", string(q.intent.Credential))
+	return ok && isOfType && q.isOf("Session", got) && isSealed == isUncompressed(q.intent.TargetPublicKey) &&
+		(!isSealed || got.hasText("encryptedSessionSigningKey"))
 }
 
 // isNewSession wants another session than the one that was refreshed.
 func isNewSession(q *question, got *jsonValue) bool {
 	id, _ := got.text("id")
 	return isSession(q, got) && !strings.EqualFold(id, q.id)
+}
+
+// isIssued wants what was asked for of that very credential: a passkey of another
+// one, or a code to seal for another one, would let a relay sign a person in
+// elsewhere than they think.
+func isIssued(q *question, got *jsonValue) bool {
+	id, _ := got.text("id")
+	if !q.isOf("AuthMethod", got) || !strings.EqualFold(id, q.id) {
+		return false
+	}
+	if q.intent.TargetPublicKey == "" {
+		return (got.isText("type", string(EmailOTP)) || got.isText("type", string(SMSOTP))) && got.hasText("otpEncryptionTargetBundle")
+	}
+	challenge, _ := got.text("challenge")
+	requestID, _ := got.text("requestId")
+	expiresAt, _ := got.text("expiresAt")
+	_, ok := parseTime(expiresAt)
+	return ok && got.isText("type", string(Passkey)) && got.hasText("credentialId") &&
+		len(challenge) == 64 && strings.Trim(challenge, "0123456789abcdef") == "" && ValidRequestID(requestID)
+}
+
+// isExport wants the wallet of the account that was asked for.
+func isExport(q *question, got *jsonValue) bool {
+	id, _ := got.text("id")
+	return strings.EqualFold(id, q.id) && got.hasText("encryptedWalletCredentials")
 }
 
 func isNewCredential(q *question, got *jsonValue) bool {

@@ -350,9 +350,9 @@ func TestJudge(t *testing.T) {
 				if edit[0] == clientKey && edit[1][0] != '\\' && want.TargetPublicKey != "" {
 					want.TargetPublicKey = edit[1]
 				}
-				in, account, err := test.op.Judge(strings.Replace(test.body, edit[0], edit[1], 1))
-				if wantKind(t, err, ""); in != want || account != test.account {
-					t.Errorf("read %+v, %q\nwant %+v, %q", in, account, want, test.account)
+				said, err := test.op.Judge(strings.Replace(test.body, edit[0], edit[1], 1))
+				if wantKind(t, err, ""); said.Intent != want || said.Account != test.account {
+					t.Errorf("read %+v\nwant %+v, %q", said, want, test.account)
 				}
 			})
 		}
@@ -362,9 +362,9 @@ func TestJudge(t *testing.T) {
 				if body == test.body {
 					t.Fatal("that is the good one")
 				}
-				in, account, err := test.op.Judge(body)
-				if wantKind(t, err, ErrArgumentInvalid); in != (Intent{}) || account != "" {
-					t.Errorf("refused, and yet read: %+v, %q", in, account)
+				said, err := test.op.Judge(body)
+				if wantKind(t, err, ErrArgumentInvalid); said != (Submission{}) {
+					t.Errorf("refused, and yet read: %+v", said)
 				}
 			})
 		}
@@ -375,10 +375,10 @@ func TestJudge(t *testing.T) {
 func TestJudgeOfNoBody(t *testing.T) {
 	for _, op := range append(Operations(), "", "send-money", "Revoke-Session") {
 		for _, body := range []string{"", " ", "{}", "null"} {
-			in, account, err := op.Judge(body)
+			said, err := op.Judge(body)
 			good := body == "" && op.Route().Status != 0 && !op.Route().Body
-			if (err == nil) != good || account != "" || good && in != (Intent{Name: op.Route().Intent}) {
-				t.Errorf("%q of %q: %+v, %q, %v", op, body, in, account, err)
+			if (err == nil) != good || good && said != (Submission{Intent: Intent{Name: op.Route().Intent}}) {
+				t.Errorf("%q of %q: %+v, %v", op, body, said, err)
 			}
 			if err != nil {
 				wantKind(t, err, ErrArgumentInvalid)

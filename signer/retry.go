@@ -46,6 +46,7 @@ type Retry struct {
 	path     string
 	body     string
 	asked    question
+	answers  string // Request-Id of the challenge that it answers, "" for none
 	deadline time.Time
 	jitter   func() float64
 
@@ -69,7 +70,7 @@ type Send struct {
 	Method, Path string // Path is below the base URL, percent-encoded, with its query
 	Body         string // JSON, the same on both legs; "" for none
 	Signature    string // value of Grid-Wallet-Signature; "" on the first leg
-	RequestID    string // value of Request-Id; "" on the first leg
+	RequestID    string // value of Request-Id; "" on the first leg, unless it answers a challenge
 	Attempt      int    // counts the requests of this Retry, from 1
 
 	// Reauthenticate says that the bridge did not take the caller's
@@ -133,6 +134,10 @@ type Params struct {
 	// Contact is the e-mail address or the phone number to which an OTP type is
 	// added: Grid takes it from its customer record, and not from the body.
 	Contact string
+
+	// RequestID and ClientKey are of the challenge that a passkey answers: its
+	// requestId, and the clientPublicKey that it was asked for with.
+	RequestID, ClientKey string
 }
 
 // NewRetry starts an operation. No wait goes past deadline. jitter returns
@@ -141,11 +146,12 @@ type Params struct {
 // The error is [ErrArgumentInvalid] for an id of another kind, a body of another
 // form, parameters that contradict it, or an intent that is not complete.
 func NewRetry(op Operation, p Params, deadline time.Time, jitter func() float64) (*Retry, error) {
-	in, account, err := op.Judge(p.Body)
+	s, err := op.Judge(p.Body)
 	if err != nil {
 		return nil, err
 	}
-	r := &Retry{op: op.row(), body: p.Body, deadline: deadline, jitter: jitter, backoff: backoffBase, poll: pollBase}
+	in, account := s.Intent, s.Account
+	r := &Retry{op: op.row(), body: p.Body, answers: p.RequestID, deadline: deadline, jitter: jitter, backoff: backoffBase, poll: pollBase}
 	kind := r.op.idKind()
 	if kind == "InternalAccount" {
 		account = p.ID
@@ -155,13 +161,15 @@ func NewRetry(op Operation, p Params, deadline time.Time, jitter func() float64)
 		return nil, fail(ErrArgumentInvalid, string(op)+" takes no id")
 	case kind != "" && !ValidID(kind, p.ID):
 		return nil, fail(ErrArgumentInvalid, "the id of "+string(op)+" must be "+kind+":<uuid>")
-	case in.Name == RefreshSession && in.TargetPublicKey[1] == '4':
+	case s.Answers && !ValidRequestID(p.RequestID) || !s.Answers && p.RequestID != "":
+		return nil, fail(ErrArgumentInvalid, "a passkey, and nothing else, goes with the requestId of its challenge")
+	case in.Name == RefreshSession && isUncompressed(in.TargetPublicKey):
 		// Grid would make the key, and seal it for one that is to sign.
 		return nil, fail(ErrArgumentInvalid, "clientPublicKey must be compressed")
 	case p.Account != "" && !ValidID("InternalAccount", p.Account):
 		// No answer would fit it, and by then the session is there.
 		return nil, fail(ErrArgumentInvalid, "the account must be InternalAccount:<uuid>")
-	case !fill(&in.Credential, p.Credential) || !fill(&in.Submitted, p.Contact) || !fill(&account, p.Account):
+	case !fill(&in.Credential, p.Credential) || !fill(&in.Submitted, p.Contact) || !fill(&in.TargetPublicKey, p.ClientKey) || !fill(&account, p.Account):
 		return nil, fail(ErrArgumentInvalid, "the parameters of "+string(op)+" contradict each other")
 	}
 	r.path = strings.Replace(r.op.path, "{"+kind+"}", strings.Replace(p.ID, ":", "%3A", 1), 1)
@@ -195,6 +203,9 @@ func (r *Retry) Next() Step { return r.next }
 func (r *Retry) send(s Send) {
 	r.attempt++
 	s.Method, s.Path, s.Body, s.Attempt = r.op.method, r.path, r.body, r.attempt
+	if !s.Signed() {
+		s.RequestID = r.answers
+	}
 	r.sent, r.next = s, s
 }
 
@@ -233,7 +244,7 @@ func (r *Retry) Answered(now time.Time, res Response) {
 		return
 	}
 	signed := r.sent.Signed()
-	terminal := signed || r.op.intent == "" // where the terminal answer may come
+	terminal := signed || r.asked.intent.Name == "" // where the terminal answer may come
 	failure := res.Failure()
 	failure.RequestID = r.sent.RequestID
 	switch code := failure.UpstreamCode; {
@@ -287,6 +298,9 @@ func (r *Retry) Answered(now time.Time, res Response) {
 		r.retry(now, "HTTP "+strconv.Itoa(res.Status), failure)
 
 	default:
+		if !terminal && r.asked.intent.Name == SignIn && res.Status == 401 {
+			failure.Kind = otpRefusal(res)
+		}
 		r.end(failure)
 	}
 }
@@ -374,6 +388,26 @@ func (res Response) Failure() *Error {
 		e.Kind = ErrUpstreamRefused
 	}
 	return e
+}
+
+// otpRefusal says what is wrong with a code, by the reason that Grid gives: it has
+// one error code for all that is (contract 1.5). A refusal of another kind stays
+// what it is.
+func otpRefusal(res Response) Kind {
+	if code := errorCode(res); code != "UNAUTHORIZED" && code != "OTP_INVALID" {
+		return ErrUpstreamRefused
+	}
+	v, _ := parseJSON(string(res.Body))
+	reason, _ := v.text("reason")
+	if details := v.member("details"); details != nil {
+		if text, ok := details.text("reason"); ok {
+			reason = text
+		}
+	}
+	if reason = strings.ToLower(reason); strings.Contains(reason, "no pending otp") || strings.Contains(reason, "expired") {
+		return ErrOTPExpired
+	}
+	return ErrOTPIncorrect
 }
 
 // errorCode returns the code of Grid's error envelope (contract 1.5), or "" if

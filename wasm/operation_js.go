@@ -15,6 +15,7 @@ func (k keyring) perform(call *call) work {
 	return k.operation(op, signer.Params{
 		ID: o.optionalText("id"), Body: o.optionalText("body"), Account: o.optionalText("account"),
 		Credential: signer.CredentialType(o.optionalText("credentialType")), Contact: o.optionalText("contact"),
+		RequestID: o.optionalText("requestId"), ClientKey: o.optionalText("clientKey"),
 	}, o)
 }
 
@@ -34,7 +35,7 @@ func (k keyring) operation(op signer.Operation, p signer.Params, o object) work 
 	b := bridgeOptions(o)
 	b.onProgress = o.function("onProgress")
 	var s signing
-	if op.Route().Intent != "" {
+	if must(op.Judge(p.Body)).Intent.Name != "" {
 		s = k.signing(o)
 	}
 	return func(ctx context.Context) any {
