@@ -173,6 +173,13 @@ export interface CreateSignerOptions {
    * {@link Signer.refreshSession}, again and again while that fails. Default `false`.
    */
   autoRefresh?: boolean | undefined;
+  /**
+   * The enclave keys that may vouch for what a one-time code is sealed to, and for an exported wallet: uncompressed P-256,
+   * 130 hex digits. Default: those of Grid's production upstream. Name others for a sandbox or a simulator, whose you trust
+   * with the codes or the wallets of your users: a bundle that none of them has signed is `ENCLAVE_UNTRUSTED`.
+   */
+  otpSigners?: readonly string[] | undefined;
+  exportSigners?: readonly string[] | undefined;
   /** Called while the module is loaded. Leave it out if nobody looks: only then may browsers cache compiled code. */
   onProgress?: ((progress: LoadProgress) => void) | undefined;
   /** Stops the loading: `ABORTED`. */
@@ -202,7 +209,10 @@ export interface SessionKey {
   /** Names the key in other calls, in every tab of the origin if it is stored. */
   readonly id: string;
   readonly curve: Curve;
-  /** The compressed public key, 66 lower-case hex digits: Grid's `clientPublicKey`. Each refresh makes another. */
+  /**
+   * The compressed public key, 66 lower-case hex digits: Grid's `clientPublicKey`. Each refresh makes another. Of a key that
+   * was made `sealed`: uncompressed, 130, until it has signed in.
+   */
   readonly publicKey: string;
   /**
    * What keeps the private key from being read:
@@ -254,6 +264,77 @@ export interface AuthMethod {
   /** What the first code is sealed to, where Grid has sent one along: see {@link Signer.addCredential}. */
   readonly otpEncryptionTargetBundle?: string;
 }
+
+/** How {@link Signer.signIn} is to sign in. */
+export type SignIn =
+  /**
+   * By an OIDC token, fresh and made out to this key: its `nonce` is {@link Signer.oauthNonce}. The token is the app's to get;
+   * a key that is stored is there again when the page comes back from the provider.
+   */
+  | { credentialId: string; oidcToken: string; key: SessionKey | string }
+  /** By a passkey, which the browser asks the person for. `key`: one that is to be the session's; default: a new one. */
+  | { credentialId: string; passkey: PasskeyOptions; key?: SessionKey | string | undefined };
+
+/** How the browser asks for a passkey: what WebAuthn's options of these names mean. */
+export interface PasskeyOptions {
+  /** Default: the page's host. A passkey answers only to the one that it was made for. */
+  rpId?: string | undefined;
+  /** Default `"preferred"`. */
+  userVerification?: "required" | "preferred" | "discouraged" | undefined;
+}
+
+/** Options of {@link Signer.signIn}, {@link Signer.startOtp} and {@link OtpSignIn.submit}. */
+export interface SignInOptions extends CallOptions {
+  /** Of the key that is made. Default `"P-256"`. */
+  curve?: Curve | undefined;
+  /** Called at each step, in order. What it throws is reported and changes nothing. */
+  onProgress?: ((event: CallEvent) => void) | undefined;
+}
+
+/** A one-time code that is on its way. */
+export interface OtpSignIn {
+  readonly credentialId: string;
+  readonly accountId: string;
+  readonly type: "EMAIL_OTP" | "SMS_OTP";
+  /** Grid's name of the credential: the address or the number that the code went to. */
+  readonly nickname: string;
+  /**
+   * Signs in with the code, blanks in which are left out. Each call makes a key of its own, seals the code together with it
+   * for Grid's enclave, checks the token that comes back, and signs it.
+   * @throws `OTP_INCORRECT`: ask for the code again. `OTP_EXPIRED`: {@link Signer.startOtp} again. Besides, as {@link Signer.signIn}
+   */
+  submit(code: string, options?: SignInOptions): Promise<SessionKey>;
+}
+
+/** What {@link createPasskey} is to make. */
+export interface NewPasskeyOptions {
+  /** Grid's name for it, for the person to know it by: 1 to 100 letters, digits, blanks and `. _ - ' ( )`. */
+  nickname: string;
+  /** The account as the authenticator shows it, such as an e-mail address. */
+  userName: string;
+  /** Default: `userName`. */
+  displayName?: string | undefined;
+  /** WebAuthn's user handle, base64url. Default: random. One that is used again replaces the passkey that has it. */
+  userId?: string | undefined;
+  /** Your app's name. Default: the page's host. */
+  rpName?: string | undefined;
+  /** Default: the page's host. */
+  rpId?: string | undefined;
+  /** From a server of yours that wants to check the attestation too, base64url. Default: random. */
+  challenge?: string | undefined;
+  /** The ways to sign in that there are: an authenticator that holds one of their passkeys says `PASSKEY_EXISTS`. */
+  exclude?: readonly AuthMethod[] | undefined;
+  userVerification?: PasskeyOptions["userVerification"];
+  signal?: AbortSignal | undefined;
+  /** How long the person may take, in ms. Default 120000. */
+  timeoutMs?: number | undefined;
+}
+
+/**
+ * Has the browser make a passkey, for {@link Signer.addCredential}. Call it from a click: browsers want one.
+ * @throws `PASSKEY_CANCELLED`, `PASSKEY_UNSUPPORTED`, `PASSKEY_EXISTS`, `TIMEOUT`, `ABORTED`, `ARGUMENT_INVALID`
+ */
+export declare function createPasskey(options: NewPasskeyOptions): Promise<Extract<NewAuthMethod, { type: "PASSKEY" }>>;
 
 /** What {@link Signer.addCredential} adds. The challenge must add exactly this. */
 export type NewAuthMethod =
@@ -356,6 +437,12 @@ export interface RemoveCredentialOptions extends SignedCallOptions {
   type: CredentialType;
 }
 
+/** Options of {@link Signer.exportWallet}. */
+export interface ExportOptions extends SignedCallOptions {
+  /** Takes an export that no enclave has signed, as Grid's sandbox sends it. Of a real wallet that would prove nothing. */
+  allowUnsigned?: boolean | undefined;
+}
+
 /** How a removal ended: in both cases the user whom the bridge knows has no such credential any more. */
 export interface RemoveCredentialResult {
   /** `"removed"`: Grid removed it just now. `"gone"`: it was not there, or is another user's. */
@@ -449,11 +536,15 @@ export interface AuthSession extends SessionBinding {
 /** Holds keys and signs with them. Made by {@link createSigner}. */
 export interface Signer {
   /**
-   * Makes a key, by default P-256, and stores it where possible. Send its `publicKey` to Grid as `clientPublicKey` when
-   * you sign in: it is then that session's key. Then bind it: a stored key without a session goes after 30 days.
-   * @throws `CURVE_UNSUPPORTED`
+   * Makes a key, by default P-256, and stores it where possible. {@link signIn} makes it a session's. Who signs in by other
+   * means sends its `publicKey` to Grid as `clientPublicKey`, and then binds it. A stored key without a session goes after
+   * 30 days.
+   *
+   * `sealed`: a key to which Grid seals one of its own making, which it takes in at {@link signIn} by token or passkey and
+   * then is. That is Grid's way of before August 2026, for wallets that still need it; it signs nothing before that.
+   * @throws `CURVE_UNSUPPORTED`; `SEALED_KEY_UNSUPPORTED`, in Firefox
    */
-  createKey(options?: { curve?: Curve | undefined }): Promise<SessionKey>;
+  createKey(options?: { curve?: Curve | undefined; sealed?: boolean | undefined }): Promise<SessionKey>;
 
   /**
    * Takes over an existing private key: its 32 bytes, big-endian. The caller's array is overwritten with zeros before
@@ -475,6 +566,31 @@ export interface Signer {
    * @throws `STORAGE_FAILED`: in the browser's storage it still is. This signer uses it no more.
    */
   removeKey(key: SessionKey | string): Promise<boolean>;
+
+  /** The active key, the newest where there are several. Never waits for the network. */
+  session(): Promise<SessionKey | undefined>;
+
+  /** The `nonce` that an OIDC token must have to sign this key in: 64 lower-case hex digits. @throws `KEY_NOT_FOUND`, `KEY_LOST` */
+  oauthNonce(key: SessionKey | string): Promise<string>;
+
+  /**
+   * Signs in, by a token or a passkey, and binds the session to the key. Where it fails there is no such key any more, also
+   * none that was given. A session that Grid has made all the same, though its answer was lost or the tab closed, is ended
+   * by itself where Grid's list leaves no doubt which it is, and else is over when its time is up.
+   *
+   * A passkey takes up to 2 minutes by default; call it from a click. What it vouches for is a hash, so that it is a new
+   * session for this key is Grid's word alone.
+   * @throws every code of {@link listSessions}; `KEY_NOT_FOUND`, `KEY_LOST`, `STORAGE_FAILED`; `ARGUMENT_INVALID`, also for
+   * a key that has a session; `PASSKEY_CANCELLED`, `PASSKEY_UNSUPPORTED`; `UNSEAL_FAILED`; `UPSTREAM_REFUSED` with `status`
+   * 401 where Grid takes the proof for none
+   */
+  signIn(how: SignIn, options?: SignInOptions): Promise<SessionKey>;
+
+  /**
+   * Has Grid send a one-time code, and checks whom it may be sealed to: by a key that `otpSigners` names.
+   * @throws `ENCLAVE_UNTRUSTED`, and as {@link listSessions}
+   */
+  startOtp(credentialId: string, options?: SignInOptions): Promise<OtpSignIn>;
 
   /**
    * Tells a key which session it signs for. It ends with that session, in every tab, when both the server's clock and
@@ -550,6 +666,13 @@ export interface Signer {
    * @throws every code of {@link signChallenge} and {@link listSessions}
    */
   removeCredential(credentialId: string, options: RemoveCredentialOptions): Promise<RemoveCredentialResult>;
+
+  /**
+   * The recovery phrase of a wallet, which is sealed to a key of the moment and opened here. Whoever has it has the wallet:
+   * show it when the person has asked for it, and keep it nowhere. It is in no event, error or storage of the signer's.
+   * @throws every code of {@link signChallenge} and {@link listSessions}; `ENCLAVE_UNTRUSTED`, `UNSEAL_FAILED`
+   */
+  exportWallet(accountId: string, options: ExportOptions): Promise<string>;
 
   /** Tells of sessions, in every tab. Returns its undo. The first listener hears of earlier visits' sign-outs, too. */
   on(type: "session", listener: (event: SessionEvent) => void): () => void;
