@@ -61,10 +61,31 @@ export function strings(what: string, values: Record<string, unknown>): Record<s
   return copy;
 }
 
-function listOfStrings(what: string, value: unknown): string[] {
+export function list(what: string, value: unknown): unknown[] {
   const copy = guarded(what, () => (Array.isArray(value) ? Array.from(value as unknown[]) : undefined));
   if (!copy) throw invalid(`${what} must be an array`);
-  return copy.map((text) => string(`each of ${what}`, text));
+  return copy;
+}
+
+function listOfStrings(what: string, value: unknown): string[] {
+  return list(what, value).map((text) => string(`each of ${what}`, text));
+}
+
+/** Public keys of enclaves. None given: the module's own. */
+export function signers(what: string, value: unknown): string[] {
+  const keys = value === undefined ? [] : listOfStrings(what, value);
+  if (value !== undefined && keys.length === 0) throw invalid(`${what} must name a key`);
+  return keys.map((key) => matching(`each of ${what}`, key, /^04[0-9a-fA-F]{128}$/));
+}
+
+/** A one-time code, without the blanks that people type. Grid's have 4 to 12 letters or digits. */
+export function otpCode(value: unknown): string {
+  return matching("code", string("code", value).replace(/\s/g, ""), /^[0-9A-Za-z]{4,12}$/);
+}
+
+export function boolean(what: string, value: unknown): boolean {
+  if (value !== undefined && typeof value !== "boolean") throw invalid(`${what} must be a boolean`);
+  return value ?? false;
 }
 
 export function listener(what: string, value: unknown): Listener | undefined {

@@ -3,10 +3,11 @@
  * joins the keys (keys/) with the sessions that they sign for, the server's time (clock.ts), and the calls to Grid.
  */
 import { GridSignerError, toWire, type WireError } from "./errors.ts";
-import { Grid, type Patience, words } from "./grid.ts";
+import { type AskedPasskey, Entering, type SentOtp } from "./entering.ts";
+import { Grid, type Patience, usable, words } from "./grid.ts";
 import { isSameId, Keyring, lost } from "./keys/keyring.ts";
-import { described, forgottenMs, type KeyRecord, maySign } from "./keys/machine.ts";
-import { type Given, importKey, makeKey, type Made, type RawModule, seal } from "./keys/secrets.ts";
+import { described, forgottenMs, isSealing, type KeyRecord, maySign } from "./keys/machine.ts";
+import { type Given, hexOf, importKey, makeKey, makeSealedKey, makeSealingKey, type Made, type RawModule, seal } from "./keys/secrets.ts";
 import { IndexedDB, type Storage } from "./keys/storage.ts";
 import { Leaving } from "./leaving.ts";
 import { Refreshing } from "./refreshing.ts";
@@ -22,6 +23,8 @@ export interface CustodySettings {
   persistence: SessionKey["persistence"];
   namespace: string | undefined;
   autoRefresh?: boolean;
+  otpSigners?: readonly string[];
+  exportSigners?: readonly string[];
   /** The keys that died with an earlier worker. */
   lost?: string[];
   /** Keys whose sign-out a page had noted when it was closed. */
@@ -61,6 +64,8 @@ export class Custody {
   readonly #grid: Grid;
   readonly #leaving: Leaving;
   readonly #refreshing: Refreshing;
+  readonly #entering: Entering;
+  readonly #exportSigners: readonly string[];
   readonly #auto: boolean;
   /** Names this worker in leases. */
   readonly #holder = crypto.randomUUID();
@@ -75,11 +80,12 @@ export class Custody {
   #doubtMs = 0;
 
   constructor(module: RawModule, settings: CustodySettings, page: Page, storage?: Storage) {
-    const { persistence, namespace, autoRefresh = false, lost, leave = [] } = settings;
+    const { persistence, namespace, autoRefresh = false, otpSigners = [], exportSigners = [], lost, leave = [] } = settings;
     const name = namespace === undefined ? "gridsigner" : `gridsigner/${namespace}`;
     this.#module = module;
     this.#page = page;
     this.#auto = autoRefresh;
+    this.#exportSigners = exportSigners;
     this.#channel = openChannel(name);
     const listeners = {
       onEvent: (event: SessionEvent) => {
@@ -97,6 +103,7 @@ export class Custody {
     this.#grid = new Grid(module, settings, page, this.#keyring);
     this.#leaving = new Leaving(this.#keyring, this.#grid, this.#holder);
     this.#refreshing = new Refreshing(this.#keyring, this.#grid, module, this.#leaving, this.#holder, autoRefresh);
+    this.#entering = new Entering(this.#keyring, this.#grid, module, this.#leaving, this.#holder, otpSigners);
     // Page code can post here too, so whatever is said is a reason to look, and nothing more.
     if (this.#channel) this.#channel.onmessage = () => void this.#look();
     const hurry = () => (this.#leaving.hurry(), this.#refreshing.hurry());
@@ -106,8 +113,8 @@ export class Custody {
     void this.#look().then(() => this.#lookInTime());
   }
 
-  async createKey({ curve }: { curve?: string }, options: Pick<Options, "signal">): Promise<SessionKey> {
-    return this.#keep(await makeKey(this.#module, curve), options);
+  async createKey({ curve, sealed }: { curve?: string; sealed?: boolean }, options: Pick<Options, "signal">): Promise<SessionKey> {
+    return this.#keep(await (sealed ? makeSealedKey() : makeKey(this.#module, curve)), options);
   }
 
   async importKey(given: Given, options: Pick<Options, "signal">): Promise<SessionKey> {
@@ -117,7 +124,41 @@ export class Custody {
   /** Every key of this origin and of this worker that may sign, oldest first. */
   async keys(): Promise<SessionKey[]> {
     await this.#look();
-    return this.#keyring.records().filter(({ state }) => state !== "leaving").map(described);
+    return this.#keyring.records().filter(({ state, unseen }) => state !== "leaving" && !unseen).map(described);
+  }
+
+  async session(): Promise<SessionKey | undefined> {
+    return (await this.keys()).filter(({ session }) => session).at(-1);
+  }
+
+  /** Contract 4.2: of the key as it is sent, in hex, and not of its bytes. */
+  async oauthNonce(id: string): Promise<string> {
+    const { publicKey } = usable(await this.#keyring.find(id));
+    return hexOf(new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(publicKey))));
+  }
+
+  async signInWithToken(key: string, credentialId: string, oidcToken: string, options: Patience): Promise<SessionKey> {
+    return described(await this.#entering.withToken(key, credentialId, oidcToken, options));
+  }
+
+  async startPasskey(credentialId: string, key: string | undefined, options: Patience): Promise<AskedPasskey> {
+    return this.#entering.startPasskey(credentialId, key, options);
+  }
+
+  async finishPasskey(asked: AskedPasskey, assertion: object, options: Patience): Promise<SessionKey> {
+    return described(await this.#entering.finishPasskey(asked, assertion, options));
+  }
+
+  async giveUp(id: string): Promise<void> {
+    return this.#entering.giveUp(id);
+  }
+
+  async startOtp(credentialId: string, options: Patience): Promise<SentOtp> {
+    return this.#entering.startOtp(credentialId, options);
+  }
+
+  async submitOtp(otp: SentOtp, code: string, options: Patience): Promise<SessionKey> {
+    return described(await this.#entering.submitOtp(otp, code, options));
   }
 
   async removeKey(id: string): Promise<boolean> {
@@ -125,12 +166,16 @@ export class Custody {
     const isStorageFailed = (error: unknown) => toWire(error).code === "STORAGE_FAILED";
     const isThere = await this.#keyring.find(id).then(usable).then(() => true, isStorageFailed);
     if (!isThere) return false;
+    if (this.#keyring.records().find((record) => record.id === id)?.signIn?.since !== undefined) {
+      await this.#entering.giveUp(id); // it may have a session by now
+      return true;
+    }
     const isRemoved = ({ reason }: KeyRecord) => reason === "removed";
     return this.#end(id, "removed").then(isRemoved, (error) => isStorageFailed(error) && Promise.reject(error));
   }
 
   async bindSession(id: string, session: SessionBinding): Promise<SessionKey> {
-    usable(await this.#keyring.find(id));
+    able(usable(await this.#keyring.find(id)));
     if (await this.#grid.isPast(session.expiresAt, "the session")) {
       await this.#end(id, "expired"); // but not one that has another session
       throw lost(words.expired);
@@ -202,6 +247,17 @@ export class Custody {
     return { status: status as RemoveCredentialResult["status"], credentialId };
   }
 
+  async exportWallet(accountId: string, { allowUnsigned, ...options }: Options & { allowUnsigned: boolean }): Promise<string> {
+    const left = stopwatch(options);
+    const record = await this.#use(options.key, "export-wallet");
+    const key = await makeSealingKey();
+    const parameters = { id: accountId, body: { clientPublicKey: key.publicKey } };
+    const { value, organizationId } = await this.#grid.perform("export-wallet", parameters, { ...options, timeoutMs: left() }, record);
+    // Of the organization that was signed for, and no other.
+    const conditions = { exportSigners: this.#exportSigners, allowUnsigned, organizationId };
+    return this.#module.openExport(value.encryptedWalletCredentials, { ...key, ...conditions, timeoutMs: left() });
+  }
+
   /** Forgets what is in memory. Stored keys stay. */
   async close(): Promise<void> {
     this.#ended.abort();
@@ -268,7 +324,8 @@ export class Custody {
 
   /** The key, if it may sign for this and its session is not over. */
   async #use(id: string, intent = "revoke-session"): Promise<KeyRecord> {
-    const record = usable(await this.#keyring.find(id));
+    const record = able(usable(await this.#keyring.find(id)));
+    if (!maySign(record, "revoke-session")) throw new GridSignerError("ARGUMENT_INVALID", "the key is signing in");
     if (!maySign(record, intent)) throw new GridSignerError("INTENT_MISMATCH", "the key has its session: it signs nobody in");
     if (record.session && (await this.#grid.isPast(record.session.expiresAt, "the session"))) {
       usable(await this.#end(id, "expired", record.session));
@@ -292,6 +349,7 @@ export class Custody {
         if (this.#grid.clock.judge(ends)) await this.#end(id, "expired", session).catch(() => {}); // here it has ended at least
       }
       for (const record of this.#keyring.records()) {
+        this.#entering.look(record);
         if (record.state === "leaving") this.#leaving.start(record.id);
         this.#refreshing.look(record);
         if (!this.#refreshing.isDue(record) || this.#announced.get(record.id) === record.session!.id) continue;
@@ -313,8 +371,8 @@ export class Custody {
 
   #setTimer(): void {
     clearTimeout(this.#timer);
-    const times = this.#keyring.records().flatMap(({ id, state, session, dueAt }) => {
-      if (!session) return [];
+    const times = this.#keyring.records().flatMap(({ id, state, session, dueAt, signIn }) => {
+      if (!session) return state === "new" && signIn ? signIn.until : [];
       return state === "active" && dueAt !== undefined && this.#announced.get(id) !== session.id ? dueAt : Date.parse(session.expiresAt);
     });
     if (times.length === 0 || this.#ended.signal.aborted) return;
@@ -327,8 +385,9 @@ export class Custody {
   }
 }
 
-function usable(record: KeyRecord): KeyRecord {
-  if (record.state === "leaving" || record.state === "ended") throw lost(words[record.reason ?? "leaving"]);
+/** Refuses a key that signs nothing, nor can be bound to a session. */
+function able(record: KeyRecord): KeyRecord {
+  if (isSealing(record)) throw new GridSignerError("ARGUMENT_INVALID", "Grid seals another key to this one: it has to sign in first");
   return record;
 }
 

@@ -25,6 +25,16 @@ export interface Params {
   account?: string;
   credentialType?: string;
   contact?: string;
+  /** Of the challenge that a passkey answers. */
+  requestId?: string;
+  clientKey?: string;
+}
+
+/** What came of an operation: the terminal answer, and the organization that it was signed for. */
+interface Performed {
+  status: string;
+  value: any;
+  organizationId: string | undefined;
 }
 
 /** Whether somebody may still sign. Rejects if not. */
@@ -46,7 +56,7 @@ export class Grid {
   }
 
   /** Carries out an operation, which `record` signs for, if it is signed. `allow` is asked last before that. */
-  async perform(operation: string, parameters: Params, options: Patience, record?: KeyRecord, allow?: Allow): Promise<{ status: string; value?: any }> {
+  async perform(operation: string, parameters: Params, options: Patience, record?: KeyRecord, allow?: Allow): Promise<Performed> {
     const { bridgeUrl, credentials } = this.#settings;
     const { timeoutMs, signal } = options;
     let ends = NaN;
@@ -65,7 +75,8 @@ export class Grid {
       if (organizationId !== undefined) await this.#keyring.move(record!.id, { type: "accept", organizationId }).catch(() => {});
       // Copied by an app, a member of that name would become the copy's prototype.
       const clean = (name: string, value: unknown) => (name === "__proto__" ? undefined : value);
-      return { status, ...(answer.body !== undefined && { value: JSON.parse(answer.body, clean) }) };
+      const value = answer.body === undefined ? undefined : JSON.parse(answer.body, clean);
+      return { status, value, organizationId };
     } catch (error) {
       // It came just now: one of the two clocks is wrong.
       if (toWire(error).code === "CHALLENGE_EXPIRED" && !this.clock.judge(ends)) this.#doubt("a challenge", ends);
@@ -113,6 +124,14 @@ export class Grid {
     const message = `whether ${what} is over, this device's clock and the server's do not agree`;
     throw new GridSignerError("CLOCK_SKEW", message, { skewMs: this.clock.ahead(instant) });
   }
+}
+
+/** Whether Grid has surely done nothing: a 401 may be of a challenge that was used. */
+export const isRefusal = (status: number) => status >= 400 && status < 500 && ![401, 408, 409].includes(status);
+
+export function usable(record: KeyRecord): KeyRecord {
+  if (record.state === "leaving" || record.state === "ended") throw lost(words[record.reason ?? "leaving"]);
+  return record;
 }
 
 /** Why a key signs no more. */

@@ -4,11 +4,14 @@ import { aborted, type CallSettings, Client, isAborted, onAbort, type Servant } 
 import type { Outcome } from "./custody.ts";
 import { GridSignerError } from "./errors.ts";
 import { type Listener, type Method, type Start, workerName } from "./rpc.ts";
+import type { AskedPasskey, SentOtp } from "./entering.ts";
+import { createPasskey, getPasskey, personMs, readPasskeyOptions } from "./passkeys.ts";
 import { Sessions } from "./sessions.ts";
 import type * as api from "./types.ts";
 
-export { GridSignerError };
+export { createPasskey, GridSignerError };
 GridSignerError satisfies typeof api.GridSignerError;
+createPasskey satisfies typeof api.createPasskey;
 
 /** How soon another worker takes the place of one that died in the middle of a sign-out; later each time, up to the second. */
 const [reviveMs, reviveMostMs] = [1000, 30_000];
@@ -33,18 +36,19 @@ type Config = ReturnType<typeof readOptions>;
 function readOptions(value: unknown) {
   const options = args.options("createSigner", value, [
     "bridgeUrl", "wasmUrl", "workerUrl", "worker", "headers", "credentials", "timeoutMs", "persistence", "namespace", "payloads",
-    "autoRefresh", "onProgress", "signal",
+    "otpSigners", "exportSigners", "autoRefresh", "onProgress", "signal",
   ]);
-  const { worker = true, headers = {}, autoRefresh = false } = options;
-  if (typeof worker !== "boolean" || typeof autoRefresh !== "boolean") throw args.invalid("worker and autoRefresh must be booleans");
+  const { worker = true, headers = {} } = options;
   const base = globalThis.document?.baseURI ?? location.href;
   const fixed = typeof headers === "function" ? undefined : args.headers(headers);
   return {
     bridgeUrl: args.bridgeUrl(options.bridgeUrl, base),
     wasmUrl: args.url("wasmUrl", () => options.wasmUrl ?? new URL("./signer.wasm", import.meta.url), base),
     workerUrl: args.url("workerUrl", () => options.workerUrl ?? new URL("./worker.js", import.meta.url), base),
-    worker,
-    autoRefresh,
+    worker: args.boolean("worker", worker),
+    autoRefresh: args.boolean("autoRefresh", options.autoRefresh),
+    otpSigners: args.signers("otpSigners", options.otpSigners),
+    exportSigners: args.signers("exportSigners", options.exportSigners),
     credentials: args.choice("credentials", options.credentials, ["same-origin", "omit", "include"]),
     headers: async (signal: AbortSignal) => fixed ?? args.headers(await (headers as (options: object) => unknown)({ signal })),
     timeoutMs: args.timeout(options.timeoutMs, 30_000),
@@ -58,7 +62,7 @@ function readOptions(value: unknown) {
 
 /** Starts a module. `lost`: the keys that were only in the memory of earlier ones; `leave`: those whose sign-out is noted. */
 function connect(config: Config, keys: { lost: string[]; leave: string[] }, servant: Servant): Client {
-  const { workerUrl, wasmUrl, bridgeUrl, credentials, payloads, persistence, namespace, autoRefresh, timeoutMs } = config;
+  const { workerUrl, wasmUrl, bridgeUrl, credentials, payloads, persistence, namespace, autoRefresh, otpSigners, exportSigners, timeoutMs } = config;
   if (!globalThis.isSecureContext) {
     throw new GridSignerError("LOAD_FAILED", "a secure context is needed: https, or a loopback address");
   }
@@ -66,7 +70,7 @@ function connect(config: Config, keys: { lost: string[]; leave: string[] }, serv
   if (workerUrl.origin !== location.origin || !/^https?:$/.test(workerUrl.protocol)) {
     throw new GridSignerError("LOAD_FAILED", `workerUrl must be of this page's origin, ${location.origin}: ${workerUrl}`);
   }
-  const custody = { bridgeUrl, credentials, payloads, persistence, namespace, autoRefresh, ...keys };
+  const custody = { bridgeUrl, credentials, payloads, persistence, namespace, autoRefresh, otpSigners, exportSigners, ...keys };
   const start = { wasmUrl: wasmUrl.href, progress: servant.onLoad !== undefined, alive: undefined, custody };
   const client = (config.worker ? inWorker : onThisThread)(workerUrl, start, servant);
   const timer = setTimeout(() => client.fail(`not ready within ${timeoutMs} ms`), timeoutMs);
@@ -173,6 +177,12 @@ function makeSigner(config: Config): [api.Signer, Client] {
     };
   }
 
+  function signInSettings(what: string, value: unknown, timeoutMs: number): { curve: string | undefined; patience: CallSettings } {
+    const options = args.options(what, value, ["curve", "signal", "timeoutMs", "onProgress"]);
+    const { curve } = args.strings(what, { curve: options.curve });
+    return { curve, patience: { ...settings(options), timeoutMs: args.timeout(options.timeoutMs, timeoutMs) } };
+  }
+
   function list<T>(method: "listSessions" | "listCredentials", accountId: unknown, value: unknown): Promise<T> {
     const id = args.string("accountId", accountId);
     const patience = settings(args.options(method, value, ["signal", "timeoutMs"]));
@@ -200,8 +210,11 @@ function makeSigner(config: Config): [api.Signer, Client] {
   // Every method is async, so that a refused argument is a rejection too.
   const signer = Object.freeze<api.Signer>({
     async createKey(value = {}) {
-      const { curve } = args.strings("createKey", args.options("createKey", value, ["curve"]));
-      return noted(await call("createKey", [{ curve }, {}], settings()));
+      const options = args.options("createKey", value, ["curve", "sealed"]);
+      const { curve } = args.strings("createKey", { curve: options.curve });
+      const sealed = args.boolean("sealed", options.sealed);
+      if (sealed && curve !== undefined && curve !== "P-256") throw args.invalid("Grid seals to P-256 keys alone");
+      return noted(await call("createKey", [{ curve, sealed }, {}], settings()));
     },
 
     async importKey(value) {
@@ -219,6 +232,50 @@ function makeSigner(config: Config): [api.Signer, Client] {
 
     async keys() {
       return call("keys", [], settings());
+    },
+
+    async session() {
+      return call("session", [], settings());
+    },
+
+    async oauthNonce(key) {
+      return call("oauthNonce", [args.keyId(key)], settings());
+    },
+
+    async signIn(how, value = {}) {
+      const given = args.fields("signIn", how, ["credentialId", "oidcToken", "passkey", "key"]);
+      args.refuseOthers("signIn", how, ["credentialId", given.passkey === undefined ? "oidcToken" : "passkey", "key"]);
+      const credentialId = args.string("credentialId", given.credentialId);
+      const { curve, patience } = signInSettings("signIn", value, given.passkey === undefined ? timeoutMs : personMs);
+      if (given.passkey === undefined) {
+        const token = args.string("oidcToken", given.oidcToken);
+        return call("signInWithToken", [args.keyId(given.key), credentialId, token, { timeoutMs: patience.timeoutMs }], patience);
+      }
+      const options = readPasskeyOptions(given.passkey);
+      const key = given.key === undefined ? undefined : args.keyId(given.key);
+      const deadline = performance.now() + patience.timeoutMs;
+      const left = () => Math.max(1, deadline - performance.now());
+      const asked = await call<AskedPasskey>("startPasskey", [credentialId, key, { curve, timeoutMs: left() }], patience);
+      const assertion = await getPasskey(asked, options, left(), patience.signal).catch(async (error) => {
+        await call("giveUp", [asked.key], settings()).catch(() => {}); // it is given up when its time is over, too
+        throw error;
+      });
+      const rest = { ...patience, timeoutMs: left() };
+      return noted(await call("finishPasskey", [asked, assertion, { timeoutMs: rest.timeoutMs }], rest));
+    },
+
+    async startOtp(id, value = {}) {
+      const { curve, patience } = signInSettings("startOtp", value, timeoutMs);
+      const otp = await call<SentOtp>("startOtp", [args.string("credentialId", id), { timeoutMs: patience.timeoutMs }], patience);
+      const { credentialId, accountId, type, nickname } = otp as SentOtp & { type: api.OtpSignIn["type"] };
+      return Object.freeze<api.OtpSignIn>({
+        credentialId, accountId, type, nickname,
+        async submit(code, value = {}) {
+          const given = args.otpCode(code);
+          const { patience, curve: own = curve } = signInSettings("submit", value, timeoutMs);
+          return noted(await call("submitOtp", [otp, given, { curve: own, timeoutMs: patience.timeoutMs }], patience));
+        },
+      });
     },
 
     async removeKey(key) {
@@ -281,6 +338,15 @@ function makeSigner(config: Config): [api.Signer, Client] {
       const type = args.string("type", options.type);
       const patience = settings(options);
       return call("removeCredential", [id, { key, type, timeoutMs: patience.timeoutMs }], patience);
+    },
+
+    async exportWallet(accountId, value = {} as api.ExportOptions) {
+      const id = args.string("accountId", accountId);
+      const options = args.options("exportWallet", value, ["key", "allowUnsigned", "signal", "timeoutMs", "onProgress"]);
+      const key = args.keyId(options.key);
+      const allowUnsigned = args.boolean("allowUnsigned", options.allowUnsigned);
+      const patience = settings(options);
+      return call("exportWallet", [id, { key, allowUnsigned, timeoutMs: patience.timeoutMs }], patience);
     },
 
     on(type, listener) {

@@ -7,7 +7,7 @@ import type { Grid, Patience } from "./grid.ts";
 import { type Job, Jobs } from "./keys/jobs.ts";
 import { isSameId, type Keyring } from "./keys/keyring.ts";
 import type { KeyRecord } from "./keys/machine.ts";
-import { endStrays } from "./strays.ts";
+import { endStarted, endStrays } from "./strays.ts";
 
 /** How long the sessions that a key may have lost count of can hold up the end of its own. */
 const straysMs = 2000;
@@ -33,7 +33,12 @@ export class Leaving extends Jobs {
 
   protected async run(record: KeyRecord, options: Patience): Promise<void> {
     const { id, session, strays } = record;
-    const { id: sessionId, accountId } = session!;
+    if (!session) {
+      await endStarted(this.keyring, this.#grid, record, options);
+      await this.keyring.move(id, { type: "end", reason: "signed-out", now: Date.now() });
+      return;
+    }
+    const { id: sessionId, accountId } = session;
     if (strays) await endStrays(this.keyring, this.#grid, this.holder, record, strays, { timeoutMs: straysMs }).catch(() => {});
     const { status } = await this.#grid.perform("revoke-session", { id: sessionId }, options, record);
     if (status === "inactive") await this.#checkGone(sessionId, accountId, options);

@@ -7,23 +7,17 @@
  * signature, and strays.ts looks for it.
  */
 import { fromWire, GridSignerError } from "./errors.ts";
-import { type Grid, type Patience, words } from "./grid.ts";
+import { type Grid, isRefusal, type Patience, words } from "./grid.ts";
 import { type Job, Jobs } from "./keys/jobs.ts";
 import { isSameId, type Keyring, lost } from "./keys/keyring.ts";
 import { due, type KeyRecord, type Strays } from "./keys/machine.ts";
 import { makeKey, type RawModule, seal } from "./keys/secrets.ts";
 import type { Leaving } from "./leaving.ts";
-import { endStrays, holding } from "./strays.ts";
+import { endStrays, holding, settleMs, slackMs } from "./strays.ts";
 import type { CallEvent, SessionBinding } from "./types.ts";
 
 /** How long a key is left alone, unless by a call: after a refusal, which a second time would not change, and after a look at Grid's list. */
 const [refusedMs, lookedMs] = [60_000, 10_000];
-
-/** How long after the end of a challenge Grid may still be at what was signed. */
-const settleMs = 60_000;
-
-/** Grid's times are in whole seconds, and our knowledge of its clock is no better. */
-const slackMs = 2000;
 
 export class Refreshing extends Jobs {
   protected readonly state = "active";
@@ -146,6 +140,3 @@ export class Refreshing extends Jobs {
     throw lost(words[reason]);
   }
 }
-
-/** Whether Grid has surely done nothing: a 401 may be of a challenge that was used. */
-const isRefusal = (status: number) => status >= 400 && status < 500 && ![401, 408, 409].includes(status);

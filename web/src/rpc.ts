@@ -23,8 +23,9 @@ export const workerName = "gridsigner";
 
 /** What a page may call. Module and custody have more, which hands out keys: no other name may ever be looked up. */
 export const methods = [
-  "createKey", "importKey", "keys", "removeKey", "bindSession", "refreshSession", "signChallenge", "revokeSession", "signOut",
-  "listSessions", "listCredentials", "addCredential", "removeCredential",
+  "createKey", "importKey", "keys", "session", "removeKey", "oauthNonce", "signInWithToken", "startPasskey", "finishPasskey",
+  "giveUp", "startOtp", "submitOtp", "bindSession", "refreshSession", "signChallenge", "revokeSession", "signOut",
+  "listSessions", "listCredentials", "addCredential", "removeCredential", "exportWallet",
 ] as const;
 export type Method = (typeof methods)[number];
 

@@ -1,13 +1,18 @@
 /**
- * Sessions that a refresh has made without anybody knowing, because its answer was lost. Their private half is gone, so
- * they are of use to nobody, and over by themselves after a quarter of an hour. They are ended before that where Grid's
- * list leaves no doubt which they are.
+ * Sessions that a refresh or a sign-in has made without anybody knowing, because its answer was lost. They are over by
+ * themselves after a quarter of an hour, and ended before that where Grid's list leaves no doubt which they are.
  */
-import { GridSignerError } from "./errors.ts";
+import { GridSignerError, toWire } from "./errors.ts";
 import type { Grid, Patience } from "./grid.ts";
 import { isSameId, type Keyring } from "./keys/keyring.ts";
 import type { KeyRecord, Strays } from "./keys/machine.ts";
 import type { AuthSession } from "./types.ts";
+
+/** How long after the end of a challenge, or of a sign-in, Grid may still be at what it was sent. */
+export const settleMs = 60_000;
+
+/** Grid's times are in whole seconds, and our knowledge of its clock is no better. */
+export const slackMs = 2000;
 
 /**
  * Ends them, and writes down that there are none once none can come any more. One of them was not listed before, was made
@@ -35,6 +40,26 @@ export async function endStrays(keyring: Keyring, grid: Grid, holder: string, re
     await grid.perform("revoke-session", { id: row.id }, options, record, allow);
   }
   if (now >= strays.until) await keyring.move(id, { type: "stray", holder, strays: undefined });
+}
+
+/**
+ * Ends the session that a sign-in may have started, by its own key: Grid takes the signature only of a key that has a
+ * session, which is listed then. So where the list has one that it can be, it is that. Rejects as long as it may still come.
+ * Of a token whose answer was lost nothing tells the account: there is nothing to do.
+ */
+export async function endStarted(keyring: Keyring, grid: Grid, record: KeyRecord, options: Patience): Promise<void> {
+  const { accountId, since, until, type } = record.signIn!;
+  if (accountId === undefined) return;
+  const isOver = Math.abs(Date.now() - until) > settleMs; // a list from before that time is none from after it
+  const rows = await grid.list<AuthSession>("list-sessions", accountId, options);
+  await keyring.look(); // at what other tabs have bound
+  const started = rows.filter((row) => row.type === type && Date.parse(row.createdAt) >= since! - slackMs && !keyring.boundTo(row.id));
+  if (started.length === 1) {
+    const ended = grid.perform("revoke-session", { id: started[0]!.id }, options, record).then(() => true);
+    const isRefused = (error: unknown) => toWire(error).code === "UPSTREAM_REFUSED";
+    if (await ended.catch((error) => (isRefused(error) ? false : Promise.reject(error)))) return;
+  }
+  if (!isOver) throw new GridSignerError("TIMEOUT", "Grid may still start the session", { retryable: true });
 }
 
 /** Rejects where another tab has taken over: it may know what this one does not. */

@@ -42,9 +42,9 @@ export class Keyring {
   }
 
   /** Stores a new key, its secret as `seal` makes it fit for that; where that fails it lives in memory as it is. */
-  async add(made: Made, seal: Seal): Promise<KeyRecord> {
+  async add(made: Made, seal: Seal, more: Pick<KeyRecord, "signIn" | "unseen"> = {}): Promise<KeyRecord> {
     const begin = (persistence: KeyRecord["persistence"]): KeyRecord => {
-      return { ...made, id: crypto.randomUUID(), createdAt: Date.now(), state: "new", rev: 0, persistence };
+      return { ...made, ...more, id: crypto.randomUUID(), createdAt: Date.now(), state: "new", rev: 0, persistence };
     };
     if (this.storage) {
       const record = begin("indexeddb");
@@ -208,7 +208,7 @@ export class Keyring {
     if (state === "active") {
       // What was there before this worker is no news.
       const isNews = known ? wasLost || known.session?.id !== session?.id : this.#looked;
-      const isSame = known === undefined || known.publicKey === record.publicKey;
+      const isSame = !known?.session || known.publicKey === record.publicKey;
       if (isNews) this.#tell(record, { type: isSame ? "started" : "refreshed" });
     } else if (state !== known?.state) {
       if (state === "leaving") this.#tell(record, { type: "leaving" });

@@ -7,6 +7,9 @@
  * A refresh leaves a record `active` with another half that signs and another session; what it had before goes to a
  * record of its own, which is `leaving` from its beginning. See {@link refreshed}.
  *
+ * A key that signs in is `new`. Where that came to nothing, and Grid may have started its session all the same, it is
+ * `leaving` too.
+ *
  * A `leaving` key signs the end of its own session, and of those that its refreshes have made too many, and nothing else;
  * an ended one has no secret any more, and stays as a tombstone, for tabs that wake later.
  */
@@ -15,7 +18,7 @@ import type { Curve, EndReason, SessionBinding, SessionKey } from "../types.ts";
 export const states = ["new", "active", "leaving", "ended"] as const;
 export type State = (typeof states)[number];
 
-/** The part of a key that signs. */
+/** The part of a key that signs, or, of one to which Grid is to seal another, that opens that. */
 export type Secret =
   /** P-256: a CryptoKey that is not extractable. */
   | { readonly handle: CryptoKey }
@@ -39,6 +42,8 @@ export interface KeyRecord {
   readonly session?: SessionBinding;
   /** The organization of the first payload whose signature Grid accepted: no other is signed for. */
   readonly organizationId?: string;
+  /** Of `new`: it is signing in. Of `leaving`, without a session: it was. */
+  readonly signIn?: SignIn | undefined;
   /** Who tells Grid of a sign-out or refreshes the session, and until when nobody else does. */
   readonly lease?: { readonly holder: string; readonly until: number };
   /** Of `active`, by the server's clock: from when the session should be refreshed. */
@@ -47,8 +52,8 @@ export interface KeyRecord {
   readonly strays?: Strays | undefined;
   /** The sessions that it had before it was refreshed, the newest last. An app may still name them. */
   readonly formerly?: readonly string[];
-  /** Of `leaving`: what a refresh has left over. The page has never heard of it. */
-  readonly unseen?: true;
+  /** What a refresh has left over, or a key that signs in. The page has never heard of it. */
+  readonly unseen?: true | undefined;
   /** Of that: until then calls that were under way may still use it. */
   readonly notBefore?: number;
   /** Of `ended`. */
@@ -63,6 +68,17 @@ export interface Strays {
   readonly until: number;
   /** Those that Grid listed before. */
   readonly before: readonly string[];
+}
+
+/** A sign-in that is under way. */
+export interface SignIn {
+  /** By this device's clock: from then on nobody goes on with it, and whoever finds it ends it. */
+  readonly until: number;
+  /** When Grid was first sent what starts the session, by the server's clock. Before that there is none. */
+  readonly since?: number;
+  /** What is known of the session, then. Of a token's account only the answer tells. */
+  readonly accountId?: string | undefined;
+  readonly type?: string;
 }
 
 /** How long before its end a session should be refreshed, but for a short one. */
@@ -85,17 +101,20 @@ export const unseenMs = 60_000;
 
 /** What can happen to a key. `session`: that of which somebody says that it is over. */
 export type Move =
-  | { type: "bind"; session: SessionBinding; now: number }
+  | { type: "bind"; session: SessionBinding; now: number; made?: Pick<KeyRecord, "publicKey"> & { secret: Secret } }
+  | { type: "sign-in"; signIn: SignIn; now: number }
   | { type: "accept"; organizationId: string }
-  | { type: "leave" | "lease" | "renew"; holder: string; now: number }
+  | { type: "leave"; holder: string; now: number; session?: SessionBinding | undefined }
+  | { type: "lease" | "renew"; holder: string; now: number }
   | { type: "stray"; holder: string; strays: Strays | undefined }
   | { type: "end"; reason: EndReason; now: number; session?: SessionBinding | undefined };
 
 /** From which states each is possible, an end by its reason. At a caller's wish `leaving` ends as `forgotten` only. */
 const from: Record<Exclude<Move["type"], "end"> | EndReason, readonly State[]> = {
   bind: ["new", "active"],
+  "sign-in": ["new"],
   accept: ["new", "active"],
-  leave: ["active"],
+  leave: ["new", "active"],
   lease: ["active", "leaving"],
   renew: ["active", "leaving"],
   stray: ["active"],
@@ -113,11 +132,26 @@ export function step(record: KeyRecord, move: Move): KeyRecord | undefined {
   const after = { ...record, rev: record.rev + 1 };
   switch (move.type) {
     case "bind":
-      return { ...after, state: "active", session: move.session, dueAt: due(move.session, move.now), strays: undefined };
+      return {
+        ...after, ...move.made, state: "active", session: move.session, dueAt: due(move.session, move.now),
+        strays: undefined, signIn: undefined, unseen: undefined,
+      };
+    case "sign-in": {
+      const { signIn = { until: Infinity } } = record;
+      // One at a time, and none that was given up.
+      const isNext = move.signIn.since === undefined ? !record.signIn : signIn.until > move.now;
+      return isNext ? { ...after, signIn: { ...move.signIn, ...(signIn.since !== undefined && { since: signIn.since }) } } : undefined;
+    }
     case "accept":
       return record.organizationId === undefined ? { ...after, organizationId: move.organizationId } : undefined;
-    case "leave": // the tab that signs out is the first to tell Grid, and shows it
-      return { ...after, state: "leaving", lease: { holder: move.holder, until: move.now + leaseMs } };
+    case "leave": { // the tab that signs out is the first to tell Grid, and shows it
+      const left = { ...after, state: "leaving", lease: { holder: move.holder, until: move.now + leaseMs } } as const;
+      if (record.state === "active") return left;
+      // A sign-in that came to nothing: the app knows of no session. Before Grid was sent anything there is none.
+      if (record.signIn?.since === undefined) return undefined;
+      const signIn = { ...record.signIn, until: Math.min(record.signIn.until, move.now) };
+      return { ...left, unseen: true, signIn, ...(move.session && { session: move.session }) };
+    }
     case "lease": {
       const { holder, now } = move;
       const left = (record.lease?.until ?? 0) - now;
@@ -182,9 +216,14 @@ export function isOver(record: KeyRecord | undefined): record is KeyRecord & { s
 }
 
 /** Whether a key may sign for an intent that a caller names. */
-export function maySign({ state }: KeyRecord, intent: string): boolean {
-  // A token signs a new key in. One that has its session needs none.
-  return state === "new" || (state === "active" && intent !== "sign-in");
+export function maySign({ state, signIn }: KeyRecord, intent: string): boolean {
+  // A token signs a new key in. One that has its session needs none, and one that gets its own is not the caller's meanwhile.
+  return (state === "new" && !signIn) || (state === "active" && intent !== "sign-in");
+}
+
+/** Whether Grid is to seal another key to this one, which signs nothing. */
+export function isSealing({ publicKey }: KeyRecord): boolean {
+  return publicKey.startsWith("04");
 }
 
 /** A key as the page sees it. */

@@ -18,7 +18,17 @@ export interface RawModule {
   /** Calls encrypt with the private half, and zeroes that when encrypt returns. */
   lendKey(id: string, encrypt: (privateKey: Uint8Array<ArrayBuffer>) => Promise<ArrayBuffer>): Promise<ArrayBuffer>;
   signChallenge(challenge: unknown, options: unknown): Promise<unknown>;
+  checkOtpTarget(bundle: string, options: unknown): Promise<void>;
+  sealOtp(bundle: string, options: unknown): Promise<string>;
+  openExport(envelope: string, options: unknown): Promise<string>;
+  openSessionKey(sealed: string, options: unknown): Promise<Uint8Array<ArrayBuffer>>;
   perform(operation: string, options: unknown): Promise<{ status: string; body?: string; organizationId?: string }>;
+}
+
+/** A key that Grid seals something to: its public half uncompressed, and what HPKE needs of the other. */
+export interface SealingKey {
+  publicKey: string;
+  deriveBits(peer: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer>;
 }
 
 type HeldKey = { id: string; publicKey: string };
@@ -27,6 +37,7 @@ type HeldKey = { id: string; publicKey: string };
 export type Made = Pick<KeyRecord, "curve" | "publicKey"> & { secret: Secret };
 
 const p256 = { name: "ECDSA", namedCurve: "P-256" };
+const ecdh = { name: "ECDH", namedCurve: "P-256" };
 const ecdsa = { name: "ECDSA", hash: "SHA-256" };
 
 export async function makeKey(module: RawModule, curve: unknown = "P-256"): Promise<Made> {
@@ -35,6 +46,34 @@ export async function makeKey(module: RawModule, curve: unknown = "P-256"): Prom
   const { privateKey, publicKey } = await crypto.subtle.generateKey(p256, false, ["sign"]);
   const point = new Uint8Array(await crypto.subtle.exportKey("raw", publicKey));
   return { curve, publicKey: compressed(point), secret: { handle: privateKey } };
+}
+
+/** A key for Grid to seal another to, which must be of use here. */
+export async function makeSealedKey(): Promise<Made> {
+  await findPoint(new Uint8Array(32).fill(1, 31)).catch(() => {
+    throw new GridSignerError("SEALED_KEY_UNSUPPORTED", "this browser cannot find the public half of a P-256 key");
+  });
+  const { publicKey, privateKey } = await makePair();
+  return { curve: "P-256", publicKey, secret: { handle: privateKey } };
+}
+
+/** A key of this moment, which is stored nowhere. */
+export async function makeSealingKey(): Promise<SealingKey> {
+  const { publicKey, privateKey } = await makePair();
+  return sealingKey(publicKey, privateKey);
+}
+
+export function sealingKey(publicKey: string, handle: CryptoKey): SealingKey {
+  const deriveBits = async (peer: Uint8Array<ArrayBuffer>) => {
+    const theirs = await crypto.subtle.importKey("raw", peer, ecdh, false, []);
+    return crypto.subtle.deriveBits({ name: "ECDH", public: theirs }, handle, 256);
+  };
+  return { publicKey, deriveBits };
+}
+
+async function makePair(): Promise<{ publicKey: string; privateKey: CryptoKey }> {
+  const { privateKey, publicKey } = await crypto.subtle.generateKey(ecdh, false, ["deriveBits"]);
+  return { privateKey, publicKey: hexOf(new Uint8Array(await crypto.subtle.exportKey("raw", publicKey))) };
 }
 
 /** A key from elsewhere, its public half uncompressed. */
@@ -56,11 +95,22 @@ export async function importKey(module: RawModule, { curve, privateKey, publicKe
   }
 }
 
+/** Takes over the private half that was sealed. The browser can find the other: {@link makeSealedKey} has made sure. */
+export async function importSealedKey(scalar: Uint8Array<ArrayBuffer>): Promise<Made & { secret: { handle: CryptoKey } }> {
+  try {
+    return await importP256(scalar, undefined);
+  } catch (error) {
+    throw new GridSignerError("UNSEAL_FAILED", "what was sealed is no P-256 private key", { cause: error });
+  } finally {
+    scalar.fill(0);
+  }
+}
+
 function held({ id, publicKey }: HeldKey): Made {
   return { curve: "secp256k1", publicKey, secret: { held: id } };
 }
 
-async function importP256(scalar: Uint8Array, publicKey: string | undefined): Promise<Made> {
+async function importP256(scalar: Uint8Array, publicKey: string | undefined): Promise<Made & { secret: { handle: CryptoKey } }> {
   if (scalar.length !== 32) throw malformed("privateKey must be 32 bytes");
   const point = publicKey === undefined ? await findPoint(scalar) : pointOf(publicKey);
   try {
@@ -120,8 +170,11 @@ function pointOf(hex: string): Uint8Array<ArrayBuffer> {
 
 /** 02|03 x of 04 x y, in hex. */
 function compressed(point: Uint8Array): string {
-  const bytes = [2 | (point[64]! & 1), ...point.subarray(1, 33)];
-  return bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hexOf(Uint8Array.of(2 | (point[64]! & 1), ...point.subarray(1, 33)));
+}
+
+export function hexOf(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** A new key's secret as it may rest in storage. What the module holds it goes on holding. */

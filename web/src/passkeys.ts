@@ -1,0 +1,132 @@
+/** Passkeys, which browsers hand to pages alone: asking for one, and having one made. */
+import * as args from "./arguments.ts";
+import { onAbort } from "./client.ts";
+import type { AskedPasskey } from "./entering.ts";
+import { GridSignerError } from "./errors.ts";
+import type { AuthMethod, ErrorCode, NewAuthMethod, NewPasskeyOptions, PasskeyOptions } from "./types.ts";
+
+type NewPasskey = Extract<NewAuthMethod, { type: "PASSKEY" }>;
+
+/** How long a person may take. */
+export const personMs = 120_000;
+
+/** ES256, and RS256 for the authenticators that have nothing else: COSE algorithm numbers (RFC 9053, RFC 8812). */
+const algorithms = [-7, -257];
+
+const requirements = ["preferred", "required", "discouraged"] as const;
+
+export function readPasskeyOptions(value: unknown): PasskeyOptions {
+  const { userVerification, ...rest } = args.options("passkey", value, ["rpId", "userVerification"]);
+  return { ...args.strings("passkey", rest), userVerification: args.choice("userVerification", userVerification, requirements) };
+}
+
+/** The assertion as Grid wants it (contract 4.4), over the challenge's text: its characters, not what they spell in hex. */
+export async function getPasskey(asked: AskedPasskey, options: PasskeyOptions, timeoutMs: number, signal: AbortSignal | undefined): Promise<object> {
+  const { rpId, userVerification = "preferred" } = options;
+  const publicKey: PublicKeyCredentialRequestOptions = {
+    ...(rpId !== undefined && { rpId }),
+    userVerification,
+    challenge: new TextEncoder().encode(asked.challenge),
+    allowCredentials: [{ type: "public-key", id: decode(asked.passkeyId) }],
+    timeout: timeoutMs,
+  };
+  const credential = await ask("signIn", timeoutMs, signal, (signal) => navigator.credentials.get({ publicKey, signal }));
+  const { clientDataJSON, authenticatorData, signature, userHandle } = credential.response as AuthenticatorAssertionResponse;
+  return {
+    credentialId: encode(credential.rawId),
+    clientDataJson: encode(clientDataJSON),
+    authenticatorData: encode(authenticatorData),
+    signature: encode(signature),
+    ...(userHandle?.byteLength && { userHandle: encode(userHandle) }),
+  };
+}
+
+/** See types.ts. */
+export async function createPasskey(value: NewPasskeyOptions): Promise<NewPasskey> {
+  const { exclude = [], userVerification, signal, timeoutMs, ...texts } = args.options("createPasskey", value, [
+    "nickname", "userName", "displayName", "userId", "rpName", "rpId", "challenge", "exclude", "userVerification", "signal", "timeoutMs",
+  ]);
+  const given = args.strings("createPasskey", texts);
+  const nickname = args.string("nickname", given.nickname);
+  const userName = args.string("userName", given.userName);
+  const patience = args.timeout(timeoutMs, personMs);
+  const verification = args.choice("userVerification", userVerification, requirements);
+  const challenge = given.challenge ?? encode(random(32));
+  const publicKey: PublicKeyCredentialCreationOptions = {
+    rp: { name: given.rpName ?? location.hostname, ...(given.rpId !== undefined && { id: given.rpId }) },
+    user: { id: given.userId === undefined ? random(32) : decode(given.userId), name: userName, displayName: given.displayName ?? userName },
+    challenge: decode(challenge),
+    pubKeyCredParams: algorithms.map((alg) => ({ type: "public-key", alg })),
+    excludeCredentials: args.list("exclude", exclude).flatMap((method) => {
+      const { credentialId } = args.fields("exclude", method, ["credentialId"]) as Partial<AuthMethod>;
+      return credentialId === undefined ? [] : { type: "public-key", id: decode(args.string("credentialId", credentialId)) };
+    }),
+    authenticatorSelection: { residentKey: "preferred", userVerification: verification },
+    timeout: patience,
+  };
+  const credential = await ask("createPasskey", patience, args.signal(signal), (signal) => navigator.credentials.create({ publicKey, signal }));
+  const { clientDataJSON, attestationObject, getTransports } = credential.response as AuthenticatorAttestationResponse;
+  const known = ["usb", "nfc", "ble", "internal", "hybrid"]; // those that Grid documents; a browser may have more
+  const transports = getTransports?.call(credential.response).filter((transport) => known.includes(transport));
+  return {
+    type: "PASSKEY",
+    nickname,
+    challenge,
+    attestation: {
+      credentialId: encode(credential.rawId),
+      clientDataJson: encode(clientDataJSON),
+      attestationObject: encode(attestationObject),
+      ...(transports?.length && { transports }),
+    },
+  };
+}
+
+/** What a browser's refusal means. It says NotAllowedError of a person who did not want to, and of one who took too long. */
+const meanings: Record<string, ErrorCode> = {
+  NotAllowedError: "PASSKEY_CANCELLED",
+  UnknownError: "PASSKEY_CANCELLED",
+  InvalidStateError: "PASSKEY_EXISTS",
+};
+
+async function ask(what: string, timeoutMs: number, signal: AbortSignal | undefined, show: (signal: AbortSignal) => Promise<Credential | null>): Promise<PublicKeyCredential> {
+  if (!("PublicKeyCredential" in globalThis) || !navigator.credentials) {
+    throw new GridSignerError("PASSKEY_UNSUPPORTED", "this browser, or this page, has no passkeys");
+  }
+  const patience = new AbortController();
+  const late = new GridSignerError("TIMEOUT", `${what}: no passkey within ${timeoutMs} ms`, { retryable: true });
+  const timer = setTimeout(() => patience.abort(late), timeoutMs);
+  const ignore = onAbort(what, signal, (error) => patience.abort(error));
+  const began = performance.now();
+  try {
+    const credential = await show(patience.signal);
+    if (!credential) throw new GridSignerError("PASSKEY_CANCELLED", "the browser gave no passkey");
+    return credential as PublicKeyCredential;
+  } catch (cause) {
+    if (patience.signal.aborted) throw patience.signal.reason;
+    if (cause instanceof GridSignerError) throw cause;
+    const { name = "" } = cause as Partial<DOMException>;
+    if (name === "NotAllowedError" && performance.now() - began >= timeoutMs) throw late;
+    const code = (Object.hasOwn(meanings, name) && meanings[name]) || "PASSKEY_UNSUPPORTED";
+    throw new GridSignerError(code, `the browser gave no passkey: ${name}`, { cause });
+  } finally {
+    clearTimeout(timer);
+    ignore();
+  }
+}
+
+const random = (length: number) => crypto.getRandomValues(new Uint8Array(length));
+
+/** base64url without padding (RFC 4648 section 5). */
+function encode(bytes: ArrayBuffer | Uint8Array): string {
+  const text = Array.from(new Uint8Array(bytes), (byte) => String.fromCharCode(byte)).join("");
+  return btoa(text).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+function decode(text: string): Uint8Array<ArrayBuffer> {
+  if (!/^[\w-]*$/.test(text)) throw args.invalid("not base64url");
+  try {
+    return Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (char) => char.charCodeAt(0));
+  } catch (cause) {
+    throw args.invalid("not base64url", cause);
+  }
+}
