@@ -166,7 +166,7 @@ export class Custody {
     const isStorageFailed = (error: unknown) => toWire(error).code === "STORAGE_FAILED";
     const isThere = await this.#keyring.find(id).then(usable).then(() => true, isStorageFailed);
     if (!isThere) return false;
-    if (this.#keyring.records().find((record) => record.id === id)?.signIn?.since !== undefined) {
+    if (this.#keyring.records().find((record) => record.id === id && record.state === "new")?.signIn) {
       await this.#entering.giveUp(id); // it may have a session by now
       return true;
     }

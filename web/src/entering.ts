@@ -104,12 +104,10 @@ export class Entering {
   }
 
   /** Destroys a key that has not signed in, once the session that Grid may have started for it is over. */
-  async giveUp(id: string, session?: SessionBinding): Promise<void> {
-    const now = Date.now();
-    const move = this.#keyring.move(id, { type: "leave", holder: this.#holder, now, session });
+  async giveUp(id: string, known: { session?: SessionBinding | undefined; isRefused?: boolean } = {}): Promise<void> {
+    const move = this.#keyring.move(id, { type: "give-up", holder: this.#holder, now: Date.now(), ...known });
     const left = await move.catch(() => this.#keyring.find(id)).catch(() => undefined);
     if (left?.state === "leaving") this.#leaving.start(id);
-    else await this.#keyring.move(id, { type: "end", reason: "removed", now }).catch(() => {});
   }
 
   /** The key that is to sign in, which nobody else uses from now on: one of the caller's, or else a new one. */
@@ -163,9 +161,7 @@ export class Entering {
       if (bound.session?.id !== session.id) throw lost("it was bound to another session");
       return bound;
     } catch (error) {
-      // Of a key that was sealed and not taken in nobody can sign for the session: it is over when its time is up.
-      if ((isOpen || isUnsure) && !isSealing(record)) await this.giveUp(id, session);
-      else await this.#keyring.move(id, { type: "end", reason: "removed", now: Date.now() }).catch(() => {});
+      await this.giveUp(id, { session, isRefused: !isOpen && !isUnsure });
       throw error;
     }
   }

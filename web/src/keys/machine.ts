@@ -3,11 +3,12 @@
  * looks at the record as it then is, so two tabs cannot disagree. States only go forward.
  *
  *     new ──bind──▶ active ──leave──▶ leaving ──end──▶ ended      (end: from each of the others)
+ *      ╰────────give up────────────────▶
  *
  * A refresh leaves a record `active` with another half that signs and another session; what it had before goes to a
  * record of its own, which is `leaving` from its beginning. See {@link refreshed}.
  *
- * A key that signs in is `new`. Where that came to nothing, and Grid may have started its session all the same, it is
+ * A key that signs in is `new`. Where that is given up it ends, or, as Grid may have started its session all the same, it is
  * `leaving` too.
  *
  * A `leaving` key signs the end of its own session, and of those that its refreshes have made too many, and nothing else;
@@ -104,8 +105,9 @@ export type Move =
   | { type: "bind"; session: SessionBinding; now: number; made?: Pick<KeyRecord, "publicKey"> & { secret: Secret } }
   | { type: "sign-in"; signIn: SignIn; now: number }
   | { type: "accept"; organizationId: string }
-  | { type: "leave"; holder: string; now: number; session?: SessionBinding | undefined }
-  | { type: "lease" | "renew"; holder: string; now: number }
+  /** `isRefused`: Grid has said that there is no session of it. */
+  | { type: "give-up"; holder: string; now: number; session?: SessionBinding | undefined; isRefused?: boolean }
+  | { type: "leave" | "lease" | "renew"; holder: string; now: number }
   | { type: "stray"; holder: string; strays: Strays | undefined }
   | { type: "end"; reason: EndReason; now: number; session?: SessionBinding | undefined };
 
@@ -113,8 +115,9 @@ export type Move =
 const from: Record<Exclude<Move["type"], "end"> | EndReason, readonly State[]> = {
   bind: ["new", "active"],
   "sign-in": ["new"],
+  "give-up": ["new"],
   accept: ["new", "active"],
-  leave: ["new", "active"],
+  leave: ["active"],
   lease: ["active", "leaving"],
   renew: ["active", "leaving"],
   stray: ["active"],
@@ -144,14 +147,17 @@ export function step(record: KeyRecord, move: Move): KeyRecord | undefined {
     }
     case "accept":
       return record.organizationId === undefined ? { ...after, organizationId: move.organizationId } : undefined;
-    case "leave": { // the tab that signs out is the first to tell Grid, and shows it
-      const left = { ...after, state: "leaving", lease: { holder: move.holder, until: move.now + leaseMs } } as const;
-      if (record.state === "active") return left;
-      // A sign-in that came to nothing: the app knows of no session. Before Grid was sent anything there is none.
-      if (record.signIn?.since === undefined) return undefined;
-      const signIn = { ...record.signIn, until: Math.min(record.signIn.until, move.now) };
-      return { ...left, unseen: true, signIn, ...(move.session && { session: move.session }) };
+    case "give-up": {
+      const { session, holder, now } = move;
+      if (!record.signIn) return undefined;
+      // For a session of which only a sealed key could sign nobody can do anything: it is over when its time is up.
+      const isNothing = move.isRefused || record.signIn.since === undefined || isSealing(record);
+      if (isNothing) return step(record, { type: "end", reason: "removed", now });
+      const signIn = { ...record.signIn, until: Math.min(record.signIn.until, now) };
+      return { ...after, state: "leaving", unseen: true, signIn, lease: { holder, until: now + leaseMs }, ...(session && { session }) };
     }
+    case "leave": // the tab that signs out is the first to tell Grid, and shows it
+      return { ...after, state: "leaving", lease: { holder: move.holder, until: move.now + leaseMs } };
     case "lease": {
       const { holder, now } = move;
       const left = (record.lease?.until ?? 0) - now;
