@@ -325,7 +325,6 @@ export class Custody {
   /** The key, if it may sign for this and its session is not over. */
   async #use(id: string, intent = "revoke-session"): Promise<KeyRecord> {
     const record = able(usable(await this.#keyring.find(id)));
-    if (!maySign(record, "revoke-session")) throw new GridSignerError("ARGUMENT_INVALID", "the key is signing in");
     if (!maySign(record, intent)) throw new GridSignerError("INTENT_MISMATCH", "the key has its session: it signs nobody in");
     if (record.session && (await this.#grid.isPast(record.session.expiresAt, "the session"))) {
       usable(await this.#end(id, "expired", record.session));
@@ -385,9 +384,12 @@ export class Custody {
   }
 }
 
-/** Refuses a key that signs nothing, nor can be bound to a session. */
+/** Refuses a key that is not the caller's to use: it signs in, or has to before it can sign anything. */
 function able(record: KeyRecord): KeyRecord {
-  if (isSealing(record)) throw new GridSignerError("ARGUMENT_INVALID", "Grid seals another key to this one: it has to sign in first");
+  const isEntering = record.state === "new" && record.signIn;
+  if (isEntering || isSealing(record)) {
+    throw new GridSignerError("ARGUMENT_INVALID", isEntering ? "the key is signing in" : "Grid seals another key to this one: it has to sign in first");
+  }
   return record;
 }
 

@@ -222,9 +222,9 @@ export function isOver(record: KeyRecord | undefined): record is KeyRecord & { s
 }
 
 /** Whether a key may sign for an intent that a caller names. */
-export function maySign({ state, signIn }: KeyRecord, intent: string): boolean {
-  // A token signs a new key in. One that has its session needs none, and one that gets its own is not the caller's meanwhile.
-  return (state === "new" && !signIn) || (state === "active" && intent !== "sign-in");
+export function maySign({ state }: KeyRecord, intent: string): boolean {
+  // A token signs a new key in. One that has its session needs none.
+  return state === "new" || (state === "active" && intent !== "sign-in");
 }
 
 /** Whether Grid is to seal another key to this one, which signs nothing. */
