@@ -158,7 +158,7 @@ func TestSurface(t *testing.T) {
 		got = append(got, names.Index(i).String())
 	}
 	slices.Sort(got)
-	want := "createKey importKey lendKey perform removeKey revokeSession signChallenge"
+	want := "checkOtpTarget createKey importKey lendKey openExport openSessionKey perform removeKey revokeSession sealOtp signChallenge"
 	if got := strings.Join(got, " "); got != want {
 		t.Errorf("the surface is %s\nwant           %s", got, want)
 	}
