@@ -163,6 +163,10 @@ func NewRetry(op Operation, p Params, deadline time.Time, jitter func() float64)
 		return nil, fail(ErrArgumentInvalid, "the id of "+string(op)+" must be "+kind+":<uuid>")
 	case s.Answers && !ValidRequestID(p.RequestID) || !s.Answers && p.RequestID != "":
 		return nil, fail(ErrArgumentInvalid, "a passkey, and nothing else, goes with the requestId of its challenge")
+	case p.ClientKey != "" && (!isClientKey(p.ClientKey) || !s.Answers && in.TargetPublicKey == ""):
+		// By it an answer is known: it must not make one of a code's look like a
+		// passkey's, nor have a sealed key taken where none was asked for.
+		return nil, fail(ErrArgumentInvalid, "clientKey must be the clientPublicKey that was submitted, or that the challenge of a passkey was asked for with")
 	case in.Name == RefreshSession && isUncompressed(in.TargetPublicKey):
 		// Grid would make the key, and seal it for one that is to sign.
 		return nil, fail(ErrArgumentInvalid, "clientPublicKey must be compressed")
