@@ -395,17 +395,21 @@ func (res Response) Failure() *Error {
 }
 
 // otpRefusal says what is wrong with a code, by the reason that Grid gives: it has
-// one error code for all that is (contract 1.5). A refusal of another kind stays
-// what it is.
+// one error code for all that is (contract 1.5), and some of its reasons come as
+// the message. A refusal of another kind stays what it is.
 func otpRefusal(res Response) Kind {
 	if code := errorCode(res); code != "UNAUTHORIZED" && code != "OTP_INVALID" {
 		return ErrUpstreamRefused
 	}
 	v, _ := parseJSON(string(res.Body))
-	reason, _ := v.text("reason")
-	if details := v.member("details"); details != nil {
-		if text, ok := details.text("reason"); ok {
-			reason = text
+	details := v.member("details")
+	if details == nil {
+		details = &jsonValue{}
+	}
+	reason, _ := details.text("reason")
+	for _, name := range []string{"reason", "message"} {
+		if reason == "" {
+			reason, _ = v.text(name)
 		}
 	}
 	if reason = strings.ToLower(reason); strings.Contains(reason, "no pending otp") || strings.Contains(reason, "expired") {
