@@ -83,6 +83,8 @@ func (b *bridge) fetch(ctx context.Context, s signer.Send) (res signer.Response,
 	h := js.Global().Get("Headers").New(b.headers)
 	if s.Signed() {
 		h.Call("set", signer.HeaderSignature, s.Signature)
+	}
+	if s.RequestID != "" { // a passkey has it without a signature
 		h.Call("set", signer.HeaderRequestID, s.RequestID)
 	}
 	if s.Method != "GET" {
