@@ -96,7 +96,7 @@ func TestIDsInUpperCase(t *testing.T) {
 	for _, o := range everything {
 		answer := Response{Status: o.answer.Status}
 		if o.answer.Body != nil {
-			answer.Body = []byte(strings.NewReplacer(accountID, shouted(accountID), otherSessionID, shouted(otherSessionID)).Replace(string(o.answer.Body)))
+			answer.Body = []byte(strings.NewReplacer(accountID, shouted(accountID), otherSessionID, shouted(otherSessionID), credentialID, shouted(credentialID)).Replace(string(o.answer.Body)))
 		}
 		o.play(t, answer).wantEnd(t, o.legs(), o.status, "")
 	}
@@ -186,6 +186,44 @@ func TestProcessingOfWhatWasNotSigned(t *testing.T) {
 			o.playFrom(t, SignOptions{}, answerOf(200, `{"status":"PROCESSING"}`)).wantEnd(t, "ask", "", ErrResponseMalformed)
 		}
 	}
+}
+
+// What an answer got lost of is asked for again, from the start: what needs no
+// signature with the identical request, and what needs one with a new challenge.
+func TestLostAnswers(t *testing.T) {
+	for _, o := range everything {
+		t.Run(o.name, func(t *testing.T) {
+			for _, lost := range []any{errLost, envelope(502, "X"), envelope(503, "X"), envelope(504, "X"), envelope(429, "X")} {
+				o.playLost(t, lost).wantEnd(t, "ask 125ms "+o.legs(), o.status, "")
+				again := []any{lost}
+				if o.payload != "" {
+					again = append(again, challengeAnswer(o.payload))
+				}
+				p := o.play(t, append(again, o.answer)...)
+				if p.wantEnd(t, o.legs()+" 125ms "+o.legs(), o.status, ""); p.uses != strings.Count(p.story, "signed") {
+					t.Errorf("%d signatures in %s", p.uses, p.story)
+				}
+				if n := len(p.sent); o.payload != "" && p.sent[1] == p.sent[n-1] {
+					t.Error("what may have been taken was sent again")
+				}
+			}
+			r, err := NewRetry(o.op, o.p, noon.Add(time.Millisecond), half)
+			if err != nil {
+				t.Fatal(err)
+			}
+			play(t, r, o.request, SignOptions{}, errLost).wantEnd(t, "ask", "", ErrNetworkFailed)
+		})
+	}
+}
+
+// playLost loses the answer to the first request.
+func (o performed) playLost(t *testing.T, lost any) performance {
+	t.Helper()
+	script := []any{lost}
+	if o.payload != "" {
+		script = append(script, challengeAnswer(o.payload))
+	}
+	return o.playFrom(t, SignOptions{}, append(script, o.answer)...)
 }
 
 // Pauses stay within their bounds for any jitter, and grow.

@@ -260,10 +260,15 @@ func FuzzJudge(f *testing.F) {
 			// All the fields that there are: one more would be an error. Its reader
 			// takes names in any case, and so a twin of ours would be last and win.
 			var read struct {
-				Type, AccountID, ClientPublicKey, OIDCToken, Nickname, Challenge string
-				Attestation                                                      struct {
+				Type, AccountID, ClientPublicKey, OIDCToken, Nickname, Challenge, EncryptedOTPBundle string
+
+				Attestation struct {
 					AttestationObject, ClientDataJSON, CredentialID string
 					Transports                                      []string
+				}
+				Assertion struct {
+					CredentialID, ClientDataJSON, AuthenticatorData, Signature string
+					UserHandle                                                 json.RawMessage // null is none
 				}
 			}
 			d := json.NewDecoder(strings.NewReader(body))
@@ -274,19 +279,42 @@ func FuzzJudge(f *testing.F) {
 			if _, err := d.Token(); err != io.EOF {
 				t.Errorf("%s takes %q, which goes on", op, body)
 			}
-			want, wantAccount := Intent{Name: op.Route().Intent}, read.AccountID
+			want := Submission{Intent: Intent{Name: op.Route().Intent, TargetPublicKey: read.ClientPublicKey}, Account: read.AccountID}
+			isComplete := clientKeyHex.MatchString(read.ClientPublicKey)
 			switch op {
-			case OpRefreshSession:
-				want.TargetPublicKey = read.ClientPublicKey
+			case OpChallengeCredential:
+				isComplete = isComplete || strings.Trim(body, "{} \t\r\n") == ""
+			case OpExportWallet:
+				isComplete = isComplete && len(read.ClientPublicKey) == 130
 			case OpAddCredential:
-				want.Credential, want.Submitted = CredentialType(read.Type), read.OIDCToken+read.Attestation.AttestationObject
+				isComplete = true
+				want.Intent.Credential, want.Intent.Submitted = CredentialType(read.Type), read.OIDCToken+read.Attestation.AttestationObject
+			case OpVerifyCredential:
+				want.Intent.Credential = CredentialType(read.Type)
+				a := read.Assertion
+				switch read.Type {
+				case "EMAIL_OTP", "SMS_OTP":
+					isComplete = read.EncryptedOTPBundle != ""
+				case "OAUTH":
+					want.Intent.Name = ""
+					isComplete = isComplete && read.OIDCToken != ""
+				case "PASSKEY":
+					want.Intent.Name, want.Answers = "", true
+					isComplete = a.CredentialID != "" && a.ClientDataJSON != "" && a.AuthenticatorData != "" && a.Signature != "" &&
+						(a.UserHandle == nil || len(a.UserHandle) > 2 && a.UserHandle[0] == '"')
+				default:
+					isComplete = false
+				}
 			}
-			if said.Intent != want || said.Account != wantAccount {
-				t.Errorf("%s: %q\nis read as %+v\nwant       %+v, %q", op, body, said, want, wantAccount)
+			if said != want || !isComplete {
+				t.Errorf("%s: %q\nis read as %+v\nwant       %+v", op, body, said, want)
 			}
 		}
 	})
 }
+
+// clientKeyHex is Grid's pattern (contract 2.3).
+var clientKeyHex = regexp.MustCompile(`^(0[23][0-9a-fA-F]{64}|04[0-9a-fA-F]{128})$`)
 
 // No answer panics, ends an operation that was not signed for, or is taken for
 // one but at the status and with the ids that it must have.
@@ -335,25 +363,61 @@ func FuzzTerminalAnswer(f *testing.F) {
 		}
 		for _, r := range rows {
 			row, _ := r.(map[string]any)
-			id, _ := row["id"].(string)
-			account, named := row["accountId"]
-			_, isSealed := row["encryptedSessionSigningKey"]
-			switch {
-			case !gridID.MatchString(id), strings.HasPrefix(id, "AuthMethod:") != (o.op == OpAddCredential || o.op == OpListCredentials),
-				o.op == OpRefreshSession && strings.EqualFold(id, sessionID),
-				(named || o.status != Listed) && !strings.EqualFold(account.(string), accountID),
-				o.op == OpAddCredential && "add "+row["type"].(string) != o.name,
-				o.status != Listed && isSealed:
+			if !o.mayEndWith(row) {
 				t.Errorf("%s ends with %v", o.name, row)
-			}
-			if expiresAt, _ := row["expiresAt"].(string); strings.HasPrefix(id, "Session:") {
-				if _, err := time.Parse(time.RFC3339, expiresAt); expiresAt == "" || err != nil && o.status != Listed {
-					t.Errorf("%s ends with a session until %q", o.name, expiresAt)
-				}
 			}
 		}
 	})
 }
 
-// gridID is the grammar of contract 1.3.
-var gridID = regexp.MustCompile(`^(Session|AuthMethod):[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+// mayEndWith reads what encoding/json did: a row of a list, or the answer.
+func (o performed) mayEndWith(row map[string]any) bool {
+	text := func(name string) string {
+		s, _ := row[name].(string)
+		return s
+	}
+	isTime := func(name string) bool {
+		_, err := time.Parse(time.RFC3339, text(name))
+		return err == nil
+	}
+	kind, _, _ := strings.Cut(text("id"), ":")
+	_, isNamed := row["accountId"]
+	isOurs := isNamed && strings.EqualFold(text("accountId"), accountID)
+	sealed, isSealed := row["encryptedSessionSigningKey"]
+	isSealed = isSealed && sealed != nil
+	wantSealed := strings.Contains(o.p.Body+o.p.ClientKey, sealingKey)
+	if !gridID.MatchString(text("id")) {
+		return false
+	}
+	switch o.op {
+	case OpListSessions:
+		return kind == "Session" && text("expiresAt") != "" && (!isNamed || isOurs)
+	case OpListCredentials:
+		return kind == "AuthMethod" && (!isNamed || isOurs)
+	case OpAddCredential:
+		return kind == "AuthMethod" && isOurs && "add "+text("type") == o.name
+	case OpRefreshSession:
+		return kind == "Session" && isOurs && isTime("expiresAt") && !isSealed && !strings.EqualFold(text("id"), sessionID)
+	case OpVerifyCredential:
+		return kind == "Session" && isOurs && isTime("expiresAt") && isSealed == wantSealed && (!isSealed || text("encryptedSessionSigningKey") != "") &&
+			strings.TrimSuffix(o.name, ", sealed") == "sign in "+text("type")
+	case OpChallengeCredential:
+		is := strings.EqualFold(text("id"), credentialID) && isOurs
+		if o.name != "challenge PASSKEY" {
+			return is && (text("type") == "EMAIL_OTP" || text("type") == "SMS_OTP") && text("otpEncryptionTargetBundle") != ""
+		}
+		return is && text("type") == "PASSKEY" && text("credentialId") != "" && hex64.MatchString(text("challenge")) &&
+			gridRequestID.MatchString(text("requestId")) && isTime("expiresAt")
+	case OpExportWallet:
+		return strings.EqualFold(text("id"), accountID) && text("encryptedWalletCredentials") != ""
+	}
+	return false
+}
+
+var (
+	hex64 = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+	// The grammars of contract 1.3.
+	gridID        = regexp.MustCompile(`^(Session|AuthMethod|InternalAccount):[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	gridRequestID = regexp.MustCompile(`^(Request:)?[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+)

@@ -3,7 +3,6 @@ package signer
 import (
 	"encoding/base64"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -55,25 +54,30 @@ func TestPlausible(t *testing.T) {
 
 // A relay may answer with any challenge: what is signed is what was asked for.
 func TestHostileChallenges(t *testing.T) {
-	const jwt = "eyJhbGciOiJFUzI1NiJ9.e30.c2ln"
+	jwt := token("{}")
 	for _, o := range everything {
 		if o.payload == "" {
 			continue
 		}
-		bad := map[string]string{
-			"a sign-in":           jwt,
-			"an unknown activity": strings.Replace(o.payload, "ACTIVITY_TYPE_", "ACTIVITY_TYPE_X_", 1),
-			"invalidateExisting":  strings.Replace(o.payload, `"parameters":{`, `"parameters":{"invalidateExisting":true,`, 1),
-			"expirationSeconds":   strings.Replace(o.payload, `"parameters":{`, `"parameters":{"expirationSeconds":"999999",`, 1),
-			"apiKeyName":          strings.Replace(o.payload, `"parameters":{`, `"parameters":{"apiKeyName":"",`, 1),
-			"no parameters":       regexp.MustCompile(`"parameters":.*,"timestampMs"`).ReplaceAllString(o.payload, `"parameters":{},"timestampMs"`),
+		isToken := o.op == OpVerifyCredential // whose own are in TestHostileTokens
+		bad, elsewhere := map[string]string{}, revokePayload
+		if !isToken {
+			elsewhere = jwt
+			bad = map[string]string{
+				"a sign-in":             jwt,
+				"an unknown activity":   strings.Replace(o.payload, "ACTIVITY_TYPE_", "ACTIVITY_TYPE_X_", 1),
+				"invalidateExisting":    strings.Replace(o.payload, `"parameters":{`, `"parameters":{"invalidateExisting":true,`, 1),
+				"expirationSeconds":     strings.Replace(o.payload, `"parameters":{`, `"parameters":{"expirationSeconds":"999999",`, 1),
+				"apiKeyName":            strings.Replace(o.payload, `"parameters":{`, `"parameters":{"apiKeyName":"",`, 1),
+				"no parameters":         regexp.MustCompile(`"parameters":.*,"timestampMs"`).ReplaceAllString(o.payload, `"parameters":{},"timestampMs"`),
+				"another version of it": strings.TrimSuffix(o.payload, `"}`) + `_V9"}`,
+			}
 		}
-		bad["another version of it"] = strings.TrimSuffix(o.payload, `"}`) + `_V9"}`
 		if o.op != OpRevokeSession {
 			bad["an opaque text"] = "cGxhY2Vob2xkZXI="
 		}
 		for _, other := range everything {
-			if other.payload != "" && other.name != o.name {
+			if other.payload != "" && other.name != o.name && (!isToken || other.op != o.op) {
 				bad["what is signed to "+other.name] = other.payload
 			}
 		}
@@ -90,6 +94,10 @@ func TestHostileChallenges(t *testing.T) {
 			})
 		}
 		t.Run(o.name+"/another organization", func(t *testing.T) {
+			if isToken {
+				o.playFrom(t, SignOptions{Organization: "org_mine"}, challengeAnswer(o.payload), o.answer).wantEnd(t, o.legs(), o.status, "") // it names none
+				return
+			}
 			p := o.playFrom(t, SignOptions{Organization: "org_mine"}, challengeAnswer(o.payload))
 			p.wantEnd(t, "ask sign", "", ErrOrganizationMismatch)
 			if p.uses != 0 {
@@ -99,7 +107,7 @@ func TestHostileChallenges(t *testing.T) {
 		})
 		// A relay that was honest once has to be so again.
 		t.Run(o.name+"/the second time", func(t *testing.T) {
-			p := o.play(t, errLost, challengeAnswer(jwt))
+			p := o.play(t, errLost, challengeAnswer(elsewhere))
 			p.wantEnd(t, o.legs()+" 125ms ask", "", ErrIntentMismatch)
 			if p.uses != 1 {
 				t.Errorf("%d signatures, want 1", p.uses)
@@ -110,9 +118,6 @@ func TestHostileChallenges(t *testing.T) {
 
 // What was submitted is what is signed, and one of it.
 func TestHostileSubstitutions(t *testing.T) {
-	find := func(name string) performed {
-		return everything[slices.IndexFunc(everything, func(o performed) bool { return o.name == name })]
-	}
 	for name, test := range map[string]edits{
 		"revoke": {
 			"two sessions": {`"key_sim"`, `"key_sim","key_other"`},
@@ -149,8 +154,16 @@ func TestHostileSubstitutions(t *testing.T) {
 		"remove SMS_OTP":   {"a new number": {`"userPhoneNumber":""`, `"userPhoneNumber":"+15550199"`}},
 		"remove OAUTH":     {"two": {`["p"]`, `["p","q"]`}, "all": {`["p"]`, `[]`}},
 		"remove PASSKEY":   {"two": {`["a"]`, `["a","b"]`}, "all": {`["a"]`, `null`}},
+		"export": {
+			"another key":         {sealingKey, "04" + sealingKey[2:128] + "00"},
+			"the key, shouted":    {sealingKey, strings.ToUpper(sealingKey)},
+			"the key, compressed": {sealingKey, "03" + sealingKey[2:66]},
+			"two keys":            {`"` + sealingKey + `"`, `["` + sealingKey + `"]`},
+			"no key":              {`"targetPublicKey":"` + sealingKey + `",`, ""},
+			"more of it":          {`"walletId"`, `"language":"x","walletId"`},
+		},
 	} {
-		o := find(name)
+		o := theOne(t, name)
 		for what, edit := range test {
 			t.Run(name+"/"+what, func(t *testing.T) {
 				payload := strings.Replace(o.payload, edit[0], edit[1], 1)
@@ -184,6 +197,10 @@ func TestHostileSecondChallenges(t *testing.T) {
 		}
 		others := edits{"organization": {"org_sim", "org_other"}}
 		switch o.name {
+		case "sign in EMAIL_OTP", "sign in SMS_OTP":
+			others = nil // each token is another
+		case "export":
+			others = with(others, edits{"wallet": {`"walletId":"w"`, `"walletId":"v"`}})
 		case "revoke":
 			others = with(others, edits{"session": {"key_sim", "key_other"}, "user": {"user_sim", "user_other"}})
 		case "remove OAUTH":

@@ -3,6 +3,7 @@ package signer
 import (
 	"errors"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -136,26 +137,54 @@ var everything = []performed{
 	removing(SMSOTP, activity(activityUpdatePhone, `{"userId":"u","userPhoneNumber":""}`)),
 	removing(OAuth, activity(activityDeleteOAuthProviders, `{"providerIds":["p"],"userId":"u"}`)),
 	removing(Passkey, activity(activityDeleteAuthenticators, `{"authenticatorIds":["a"],"userId":"u"}`)),
-	{
-		name: "verify", op: OpVerifyCredential, p: Params{ID: credentialID, Body: verifyBody, Account: accountID}, status: Verified,
-		request: Send{Method: "POST", Path: "/auth/credentials/" + escaped(credentialID) + "/verify", Body: verifyBody},
-		answer:  answerOf(200, sessionAnswer), hostile: ofASession,
-	},
+	challengingCode(EmailOTP),
+	challengingCode(SMSOTP),
+	challengingPasskey(refreshBody),
+	signingIn("sign in EMAIL_OTP", EmailOTP, Params{Body: emailProof}, token(`{"public_key":"`+ownKey+`"}`), false),
+	signingIn("sign in SMS_OTP", SMSOTP, Params{Body: phoneProof}, token(`{"sub":"u"}`), false),
+	signingIn("sign in OAUTH", OAuth, Params{Body: verifyBody}, "", false),
+	signingIn("sign in OAUTH, sealed", OAuth, Params{Body: sealedBody}, "", true),
+	signingIn("sign in PASSKEY", Passkey, Params{Body: passkeyProof, RequestID: passkeyRequestID, ClientKey: clientKey}, "", false),
+	signingIn("sign in PASSKEY, sealed", Passkey, Params{Body: passkeyProof, RequestID: passkeyRequestID, ClientKey: sealingKey}, "", true),
+	exporting(),
+}
+
+func theOne(t *testing.T, name string) performed {
+	t.Helper()
+	for _, o := range everything {
+		if o.name == name {
+			return o
+		}
+	}
+	t.Fatalf("nothing is called %q", name)
+	return performed{}
 }
 
 // A new row of the table is tested by everything below, or fails here.
 func TestEveryOperationIsPerformed(t *testing.T) {
 	for _, op := range Operations() {
-		i := slices.IndexFunc(everything, func(o performed) bool { return o.op == op })
-		if i < 0 {
-			t.Errorf("%s is in the table, and not in this test", op)
-			continue
-		}
-		o, route := everything[i], op.Route()
+		route, isSigned := op.Route(), false
 		_, rest, _ := strings.Cut(route.Path, "}")
-		if o.request.Method != route.Method || !strings.HasSuffix(o.request.Path, rest) || o.answer.Status != route.Status ||
-			(o.p.Body != "") != route.Body || (o.payload != "") != (route.Intent != "") {
-			t.Errorf("%s has the route %+v", op, route)
+		n := 0
+		for _, o := range everything {
+			if o.op != op {
+				continue
+			}
+			n++
+			isSigned = isSigned || o.payload != ""
+			if o.request.Method != route.Method || !strings.HasSuffix(o.request.Path, rest) || o.answer.Status != route.Status || (o.p.Body != "") != route.Body {
+				t.Errorf("%s: %s has the route %+v", o.name, op, route)
+			}
+			said, err := op.Judge(o.p.Body)
+			if wantKind(t, err, ""); (said.Intent.Name != "") != (o.payload != "") || said.Answers != (o.request.RequestID != "") {
+				t.Errorf("%s submits %+v", o.name, said)
+			}
+		}
+		if n == 0 {
+			t.Errorf("%s is in the table, and not in this test", op)
+		}
+		if isSigned != (route.Intent != "") {
+			t.Errorf("%s has the intent %q", op, route.Intent)
 		}
 	}
 }
@@ -224,169 +253,6 @@ func TestOperations(t *testing.T) {
 	}
 }
 
-// Each body is one edit away from a good one.
-func TestJudge(t *testing.T) {
-	key := Intent{TargetPublicKey: clientKey}
-	for _, test := range []struct {
-		name      string
-		op        Operation
-		body      string
-		in        Intent
-		account   string
-		good, bad edits
-	}{
-		{"refresh", OpRefreshSession, refreshBody, key, "", edits{}, edits{"a second field": {`{`, `{"expirationSeconds":"999999",`}}},
-		{"verify", OpVerifyCredential, verifyBody, Intent{}, "", edits{}, edits{
-			"no type":             {`"type"`, `"Type"`},
-			"a one-time password": {"OAUTH", "EMAIL_OTP"},
-			"a passkey":           {"OAUTH", "PASSKEY"},
-			"a type by its case":  {"OAUTH", "oauth"},
-			"no token":            {`"oidcToken":"h.p.s",`, ""},
-			"an empty token":      {"h.p.s", ""},
-			"a token in a list":   {`"h.p.s"`, `["h.p.s"]`},
-			"no key":              {`,"clientPublicKey":"` + clientKey + `"`, ""},
-			"a bundle":            {`"type"`, `"encryptedOtpBundle":"{}","type"`},
-			"an account":          {`"type"`, `"accountId":"` + accountID + `","type"`},
-		}},
-		{"add e-mail", OpAddCredential, emailBody, Intent{Credential: EmailOTP}, accountID, edits{}, edits{
-			"an address": {`{`, `{"email":"evil@b.c",`},
-			"a token":    {`{`, `{"oidcToken":"h.p.s",`},
-			"a type":     {"EMAIL_OTP", "FAX"},
-		}},
-		{"add phone", OpAddCredential, phoneBody, Intent{Credential: SMSOTP}, accountID, edits{}, edits{
-			"a number": {`{`, `{"phoneNumber":"+15550199",`},
-			"a name":   {`{`, `{"nickname":"n",`},
-		}},
-		{"add OAUTH", OpAddCredential, oauthBody, Intent{Credential: OAuth, Submitted: "h.p.s"}, accountID, edits{}, edits{
-			"no token":          {`,"oidcToken":"h.p.s"`, ""},
-			"an empty token":    {"h.p.s", ""},
-			"a token of null":   {`"h.p.s"`, "null"},
-			"a client key":      {`{`, `{"clientPublicKey":"` + clientKey + `",`},
-			"a passkey's field": {`{`, `{"nickname":"n",`},
-			"another type":      {"OAUTH", "EMAIL_OTP"},
-		}},
-		{"add PASSKEY", OpAddCredential, passkeyBody, Intent{Credential: Passkey, Submitted: "o2NmbXQ"}, accountID, edits{
-			"no transports":         {`,"transports":["internal"]`, ""},
-			"no transport":          {`["internal"]`, "[]"},
-			"transports to come":    {`["internal"]`, `["internal","quantum"]`},
-			"a name in Greek":       {"Laptop", "Φορητός"},
-			"a name of two halves":  {"Laptop", `\ud83d\ude00`},
-			"another credential id": {"Y3JlZA", "Y3JlZB"},
-		}, edits{
-			"no name":                {`"nickname":"Laptop",`, ""},
-			"an empty name":          {"Laptop", ""},
-			"no challenge":           {`"challenge":"Yw",`, ""},
-			"an empty challenge":     {`"Yw"`, `""`},
-			"no attestation":         {`"attestation":`, `"Attestation":`},
-			"a text for one":         {`"attestation":{"credentialId":"Y3JlZA","clientDataJson":"e30","attestationObject":"o2NmbXQ","transports":["internal"]}`, `"attestation":"o2NmbXQ"`},
-			"a list of one":          {`"attestation":{"credentialId":"Y3JlZA","clientDataJson":"e30","attestationObject":"o2NmbXQ","transports":["internal"]}`, `"attestation":[{"credentialId":"Y3JlZA","clientDataJson":"e30","attestationObject":"o2NmbXQ"}]`},
-			"null for one":           {`"attestation":{"credentialId":"Y3JlZA","clientDataJson":"e30","attestationObject":"o2NmbXQ","transports":["internal"]}`, `"attestation":null`},
-			"no object":              {`"attestationObject":"o2NmbXQ",`, ""},
-			"an empty object":        {"o2NmbXQ", ""},
-			"an object of numbers":   {`"o2NmbXQ"`, "1"},
-			"a second object":        {`"attestationObject"`, `"attestationObject":"ZXZpbA","attestationObject"`},
-			"an object beside it":    {`"attestation":`, `"attestationObject":"ZXZpbA","attestation":`},
-			"no client data":         {`"clientDataJson":"e30",`, ""},
-			"client data, unpacked":  {`"e30"`, "{}"},
-			"no credential id":       {`"credentialId":"Y3JlZA",`, ""},
-			"more in the credential": {`"credentialId"`, `"type":"public-key","credentialId"`},
-			"transports as a text":   {`["internal"]`, `"internal"`},
-			"transports of numbers":  {`["internal"]`, "[1]"},
-			"a transport too many":   {`["internal"]`, `["internal",null]`},
-			"transports of null":     {`["internal"]`, "null"},
-			"transports as a map":    {`["internal"]`, "{}"},
-			"a token":                {`"nickname"`, `"oidcToken":"h.p.s","nickname"`},
-		}},
-	} {
-		if strings.Contains(test.body, clientKey) {
-			test.good = with(test.good, edits{"a shouted key": {clientKey, strings.ToUpper(clientKey)}, "an odd key": {clientKey, "03" + clientKey[2:]}, "a whole point": {clientKey, "04" + clientKey[2:] + clientKey[2:]}})
-			test.bad = with(test.bad, edits{
-				"an empty key":                 {clientKey, ""},
-				"a key of null":                {`"` + clientKey + `"`, "null"},
-				"a key of 65 digits":           {clientKey, clientKey[:65]},
-				"a key of 67 digits":           {clientKey, clientKey + "0"},
-				"a key with a blank":           {clientKey, clientKey[:65] + " "},
-				"a key of other letters":       {clientKey, clientKey[:65] + "g"},
-				"a key of what folds to hex":   {clientKey, clientKey[:63] + "\uff11"}, // three bytes
-				"a hybrid key":                 {clientKey, "06" + clientKey[2:] + clientKey[2:]},
-				"a half of a point":            {clientKey, "04" + clientKey[2:]},
-				"a compressed key of 130":      {clientKey, "02" + clientKey[2:] + clientKey[2:]},
-				"a point of 128 digits":        {clientKey, "04" + clientKey[2:] + clientKey[4:]},
-				"a point of 132 digits":        {clientKey, "04" + clientKey[2:] + clientKey},
-				"a point without its byte":     {clientKey, clientKey[2:] + clientKey[2:]},
-				"a key with 0x":                {clientKey, "0x" + clientKey},
-				"a second key":                 {`"clientPublicKey"`, `"clientPublicKey":"` + clientKey + `","clientPublicKey"`},
-				"a key by another spelling":    {`"clientPublicKey"`, `"clientPublickey"`},
-				"a key that is escaped, twice": {`"clientPublicKey"`, `"clientPublic\u004bey":"` + clientKey + `","clientPublicKey"`},
-			})
-			// Escapes are a spelling of the JSON, and not of the key.
-			test.good["an escaped key"] = [2]string{clientKey, `\u0030` + clientKey[1:]}
-		}
-		if test.account != "" {
-			test.bad = with(test.bad, edits{
-				"no account":        {`,"accountId":"` + accountID + `"`, ""},
-				"an empty account":  {accountID, ""},
-				"a session":         {accountID, sessionID},
-				"a bare account":    {accountID, strings.TrimPrefix(accountID, "InternalAccount:")},
-				"another's account": {"InternalAccount:", "ExternalAccount:"},
-				"a second account":  {`"accountId"`, `"accountId":"` + otherAccountID + `","accountId"`},
-				"account_id":        {`"accountId"`, `"account_id":"` + otherAccountID + `","accountId"`},
-			})
-		}
-		half := len(test.body) / 2
-		whole := func(s string) [2]string { return [2]string{test.body, s} }
-		test.good = with(test.good, edits{"itself": {}, "blanks": whole(" \t\r\n" + strings.ReplaceAll(test.body, `,"`, ` , "`) + "\n")})
-		test.bad = with(test.bad, edits{
-			"nothing": whole(""), "a blank": whole(" "), "null": whole("null"), "an object": whole("{}"), "a list": whole("[]"), "a text": whole(strconv.Quote(test.body)), "a number": whole("1"),
-			"a list of it": whole("[" + test.body + "]"), "it in an object": whole(`{"data":` + test.body + `}`), "it twice": whole(test.body + test.body), "half of it": whole(test.body[:half]),
-			"a comma too many": whole(test.body[:len(test.body)-1] + ",}"), "a tail": whole(test.body + "\x00"), "a byte-order mark": whole("\ufeff" + test.body), "another charset": whole(test.body[:half] + "\xff" + test.body[half:]),
-			"a form": whole("type=OAUTH"), "an unknown field": {`{`, `{"x":1,`}, "an unknown field of null": {`{`, `{"x":null,`}, "a field without a name": {`{`, `{"":"",`},
-			"a lone surrogate": {`{`, `{"x":"\ud800",`}, "a prototype": {`{`, `{"__proto__":{},`}, "depth": {`{`, `{"x":` + strings.Repeat("[", 10000) + strings.Repeat("]", 10000) + ","},
-		})
-		test.in.Name = test.op.Route().Intent
-		for name, edit := range test.good {
-			t.Run(test.name+"/"+name, func(t *testing.T) {
-				want := test.in
-				if edit[0] == clientKey && edit[1][0] != '\\' && want.TargetPublicKey != "" {
-					want.TargetPublicKey = edit[1]
-				}
-				said, err := test.op.Judge(strings.Replace(test.body, edit[0], edit[1], 1))
-				if wantKind(t, err, ""); said.Intent != want || said.Account != test.account {
-					t.Errorf("read %+v\nwant %+v, %q", said, want, test.account)
-				}
-			})
-		}
-		for name, edit := range test.bad {
-			t.Run(test.name+"/"+name, func(t *testing.T) {
-				body := strings.Replace(test.body, edit[0], edit[1], 1)
-				if body == test.body {
-					t.Fatal("that is the good one")
-				}
-				said, err := test.op.Judge(body)
-				if wantKind(t, err, ErrArgumentInvalid); said != (Submission{}) {
-					t.Errorf("refused, and yet read: %+v", said)
-				}
-			})
-		}
-	}
-}
-
-// What takes no body takes none at all, and what is no operation takes nothing.
-func TestJudgeOfNoBody(t *testing.T) {
-	for _, op := range append(Operations(), "", "send-money", "Revoke-Session") {
-		for _, body := range []string{"", " ", "{}", "null"} {
-			said, err := op.Judge(body)
-			good := body == "" && op.Route().Status != 0 && !op.Route().Body
-			if (err == nil) != good || good && said != (Submission{Intent: Intent{Name: op.Route().Intent}}) {
-				t.Errorf("%q of %q: %+v, %v", op, body, said, err)
-			}
-			if err != nil {
-				wantKind(t, err, ErrArgumentInvalid)
-			}
-		}
-	}
-}
-
 // No intent is guessed, and no id but one of the right kind gets into a path.
 func TestNewRetryRefuses(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -424,6 +290,39 @@ func TestNewRetryRefuses(t *testing.T) {
 		"a sign-in to what is no account":  {OpVerifyCredential, Params{ID: credentialID, Body: verifyBody, Account: "InternalAccount:"}},
 		"a sign-in that climbs":            {OpVerifyCredential, Params{ID: credentialID + "/../..", Body: verifyBody}},
 		"a sign-in that is encoded by now": {OpVerifyCredential, Params{ID: strings.Replace(credentialID, ":", "%3A", 1), Body: verifyBody}},
+		"a sign-in of another type":        {OpVerifyCredential, Params{ID: credentialID, Body: verifyBody, Credential: Passkey}},
+		"a code of another type":           {OpVerifyCredential, Params{ID: credentialID, Body: emailProof, Credential: SMSOTP}},
+		"a challenge of a session":         {OpChallengeCredential, Params{ID: sessionID, Body: "{}"}},
+		"a challenge of nothing":           {OpChallengeCredential, Params{Body: "{}"}},
+		"a challenge without a body":       {OpChallengeCredential, Params{ID: credentialID}},
+		"a challenge for no account":       {OpChallengeCredential, Params{ID: credentialID, Body: "{}", Account: sessionID}},
+		"an export of a credential":        {OpExportWallet, Params{ID: credentialID, Body: sealingBody}},
+		"an export without a key":          {OpExportWallet, Params{ID: accountID}},
+		"an export for a compressed key":   {OpExportWallet, Params{ID: accountID, Body: refreshBody}},
+		"an export of two accounts":        {OpExportWallet, Params{ID: accountID, Body: sealingBody, Account: otherAccountID}},
+		"a refresh for a whole point":      {OpRefreshSession, Params{ID: sessionID, Body: sealingBody}},
+
+		"a passkey without a request":             {OpVerifyCredential, Params{ID: credentialID, Body: passkeyProof}},
+		"a passkey for a session":                 {OpVerifyCredential, Params{ID: credentialID, Body: passkeyProof, RequestID: sessionID}},
+		"a passkey with a line":                   {OpVerifyCredential, Params{ID: credentialID, Body: passkeyProof, RequestID: passkeyRequestID + "\r\nX-Evil: 1"}},
+		"a passkey with a blank":                  {OpVerifyCredential, Params{ID: credentialID, Body: passkeyProof, RequestID: " " + passkeyRequestID}},
+		"a passkey for half a request":            {OpVerifyCredential, Params{ID: credentialID, Body: passkeyProof, RequestID: passkeyRequestID[:30]}},
+		"a token for a request":                   {OpVerifyCredential, Params{ID: credentialID, Body: verifyBody, RequestID: passkeyRequestID}},
+		"a code for a request":                    {OpVerifyCredential, Params{ID: credentialID, Body: emailProof, RequestID: passkeyRequestID}},
+		"a challenge for a request":               {OpChallengeCredential, Params{ID: credentialID, Body: refreshBody, RequestID: passkeyRequestID}},
+		"a revocation for a request":              {OpRevokeSession, Params{ID: sessionID, RequestID: passkeyRequestID}},
+		"a list for a request":                    {OpListSessions, Params{ID: accountID, RequestID: passkeyRequestID}},
+		"an export for a request":                 {OpExportWallet, Params{ID: accountID, Body: sealingBody, RequestID: passkeyRequestID}},
+		"a passkey for what is no key":            {OpVerifyCredential, Params{ID: credentialID, Body: passkeyProof, RequestID: passkeyRequestID, ClientKey: "04"}},
+		"a passkey for a hybrid key":              {OpVerifyCredential, Params{ID: credentialID, Body: passkeyProof, RequestID: passkeyRequestID, ClientKey: "06" + sealingKey[2:]}},
+		"a token for another key":                 {OpVerifyCredential, Params{ID: credentialID, Body: verifyBody, ClientKey: sealingKey}},
+		"a token for the key in another spelling": {OpVerifyCredential, Params{ID: credentialID, Body: verifyBody, ClientKey: strings.ToUpper(clientKey)}},
+		"a refresh for another key":               {OpRefreshSession, Params{ID: sessionID, Body: refreshBody, ClientKey: "03" + clientKey[2:]}},
+		"an export for another key":               {OpExportWallet, Params{ID: accountID, Body: sealingBody, ClientKey: clientKey}},
+		"a passkey's challenge for another key":   {OpChallengeCredential, Params{ID: credentialID, Body: refreshBody, ClientKey: sealingKey}},
+		"a code's challenge for a key":            {OpChallengeCredential, Params{ID: credentialID, Body: "{}", ClientKey: clientKey}},
+		"a code for a key":                        {OpVerifyCredential, Params{ID: credentialID, Body: emailProof, ClientKey: sealingKey}},
+		"a revocation for a key":                  {OpRevokeSession, Params{ID: sessionID, ClientKey: clientKey}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := NewRetry(test.op, test.p, noon.Add(time.Minute), half)
@@ -431,7 +330,7 @@ func TestNewRetryRefuses(t *testing.T) {
 			if r != nil {
 				t.Error("and yet there is one")
 			}
-			if e, _ := errors.AsType[*Error](err); strings.Contains(e.Msg, "h.p.s") || strings.Contains(e.Msg, "a@b.c") {
+			if e, _ := errors.AsType[*Error](err); regexp.MustCompile(`h\.p\.s|a@b\.c|5ec2e7|c2ln|f45f2a|0{8}`).MatchString(e.Msg) {
 				t.Errorf("the message quotes what was submitted: %s", e.Msg)
 			}
 		})
@@ -447,6 +346,12 @@ func TestParametersMayRepeatTheBody(t *testing.T) {
 		{OpAddCredential, Params{Body: oauthBody, Credential: OAuth, Account: accountID}},
 		{OpAddCredential, Params{Body: emailBody, Credential: EmailOTP, Contact: "a@b.c", Account: accountID}},
 		{OpListSessions, Params{ID: accountID, Account: accountID}},
+		{OpRefreshSession, Params{ID: sessionID, Body: refreshBody, ClientKey: clientKey}},
+		{OpChallengeCredential, Params{ID: credentialID, Body: refreshBody, ClientKey: clientKey}},
+		{OpVerifyCredential, Params{ID: credentialID, Body: verifyBody, ClientKey: clientKey, Credential: OAuth}},
+		{OpVerifyCredential, Params{ID: credentialID, Body: emailProof, Credential: EmailOTP}},
+		{OpVerifyCredential, Params{ID: credentialID, Body: passkeyProof, RequestID: passkeyRequestID, Credential: Passkey}},
+		{OpExportWallet, Params{ID: accountID, Body: sealingBody, ClientKey: sealingKey, Account: accountID}},
 	} {
 		_, err := NewRetry(test.op, test.p, noon, half)
 		wantKind(t, err, "")

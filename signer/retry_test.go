@@ -45,8 +45,8 @@ type performance struct {
 
 // play runs r against a script of answers, one for each request: a Response, or
 // an error for no answer. Every request must have the method, the path and the
-// body of want, and what follows on "processing" must be the request before,
-// byte for byte. The options are those of [SignChallenge], but for the intent.
+// body of want, and its Request-Id if it is not signed; what follows on
+// "processing" must be the request before, byte for byte. The options are those of [SignChallenge], but for the intent.
 func play(t *testing.T, r *Retry, want Send, opt SignOptions, script ...any) (p performance) {
 	t.Helper()
 	now := noon
@@ -65,8 +65,8 @@ func play(t *testing.T, r *Retry, want Send, opt SignOptions, script ...any) (p 
 			if p.sent = append(p.sent, s); s.Attempt != len(p.sent) {
 				t.Errorf("attempt = %d, want %d", s.Attempt, len(p.sent))
 			}
-			if (s.Signature == "") != (s.RequestID == "") {
-				t.Errorf("only one of the two headers: %+v", s)
+			if s.Signed() && s.RequestID == "" || !s.Signed() && s.RequestID != want.RequestID {
+				t.Errorf("not the two headers, and not the one of an answer: %+v", s)
 			}
 			if again != nil {
 				again.Attempt, again.Reauthenticate = s.Attempt, false
@@ -275,7 +275,7 @@ func TestSessionList(t *testing.T) {
 // question has its answer at once.
 func TestProcessingOfAnUnsignedRequest(t *testing.T) {
 	processing := Response{Status: 200, Body: []byte(`{"status":"PROCESSING"}`)}
-	verified := Response{Status: 200, Body: []byte(`{"id":"` + sessionID + `","accountId":"` + accountID + `","expiresAt":"2026-08-22T12:15:00Z"}`)}
+	verified := Response{Status: 200, Body: []byte(`{"id":"` + sessionID + `","accountId":"` + accountID + `","type":"OAUTH","expiresAt":"2026-08-22T12:15:00Z"}`)}
 	id := "AuthMethod:019542f5-b3e7-1d02-0000-000000000004"
 	body := `{"type":"OAUTH","oidcToken":"h.p.s","clientPublicKey":"02` + strings.Repeat("0", 64) + `"}`
 	for _, test := range []struct {
