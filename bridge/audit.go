@@ -19,7 +19,7 @@ type entry struct {
 	trace         string // id of the client's trace, 32 hex digits, or ""
 	status        int
 	code          string // of the bridge's own refusal, "" if Grid answered
-	signed        *event // nil unless it was a signed leg
+	signed        *event // nil unless it was a signed leg, or a passkey's answer
 }
 
 func (e *entry) log(ctx context.Context, log *slog.Logger, took time.Duration) {
@@ -34,15 +34,19 @@ func (e *entry) log(ctx context.Context, log *slog.Logger, took time.Duration) {
 
 // event is what the audit line of a signed leg has beside the log line: who
 // used a signature, for what, on which account, and what came of it. The
-// payload is there as a hash, which whoever has the payload can compare.
+// payload is there as a hash, which whoever has the payload can compare. A
+// passkey's answer has none.
 type event struct {
 	account string // "" if it was refused before that was known
 	intent  signer.IntentName
-	format  signer.Format // "" if the signature was refused
+	format  signer.Format // of the signature, or formatPasskey; "" if it was refused
 	payload []byte        // SHA-256, nil if no challenge was found
 
 	processing bool // Grid is not done: the same signature will come again
 }
+
+// formatPasskey stands for what signs in without a signature header.
+const formatPasskey signer.Format = "passkey"
 
 func (v *event) log(ctx context.Context, log *slog.Logger, e *entry) {
 	log.LogAttrs(ctx, slog.LevelInfo, "audit",

@@ -76,6 +76,9 @@ type content struct {
 	thing
 	Data   []thing
 	Status string
+
+	RequestID, ExpiresAt       string // of the challenge for a passkey
+	EncryptedWalletCredentials string // of an exported wallet
 }
 
 func (a *answer) read() (content, bool) {
@@ -84,13 +87,25 @@ func (a *answer) read() (content, bool) {
 	return c, err == nil
 }
 
-// isOf reports whether a says that it is account's and no other's, or that Grid
-// is not done. A filter that Grid ignored, or a cache that took one user for
-// another, must not show somebody else's.
-func (a *answer) isOf(account string) bool {
-	c, ok := a.read()
-	others := slices.ContainsFunc(c.Data, func(t thing) bool { return t.AccountID != account })
-	return ok && !others && (c.AccountID == account || c.AccountID == "" && (c.Data != nil || a.isProcessing()))
+// isOf reports whether a says that it is of the account that c is about and of no
+// other, or that Grid is not done. A filter that Grid ignored, or a cache that took
+// one user for another, must not show somebody else's. A challenge must be for the
+// very credential, or a person would sign in elsewhere than they think.
+func (a *answer) isOf(c *call) bool {
+	got, ok := a.read()
+	others := got.AccountID != "" && got.AccountID != c.account ||
+		slices.ContainsFunc(got.Data, func(t thing) bool { return t.AccountID != c.account })
+	switch {
+	case !ok || others:
+		return false
+	case a.isProcessing():
+		return got.EncryptedWalletCredentials == ""
+	case c.route.op == signer.OpExportWallet: // whose id is the account's
+		return got.ID == c.account && got.EncryptedWalletCredentials != ""
+	case c.route.op == signer.OpChallengeCredential:
+		return got.AccountID == c.account && got.ID == c.id && got.Type == c.intent.Credential
+	}
+	return got.AccountID == c.account || got.Data != nil
 }
 
 // isProcessing reports whether Grid asks for the identical request once more:

@@ -156,7 +156,7 @@ func (b *bridge) serve(w http.ResponseWriter, r *http.Request, e *entry) (a *ans
 		return b.origins.permit(w, rt), nil
 	}
 	if rt.Intent != "" && slices.ContainsFunc(walletHeaders, func(name string) bool { return len(r.Header[name]) > 0 }) {
-		e.signed = &event{intent: rt.Intent} // a signed leg is audited whatever becomes of it
+		e.signed = &event{intent: rt.Intent} // a signed leg is audited whatever becomes of it,
 	}
 	if err := b.origins.check(r); err != nil {
 		return nil, err
@@ -185,10 +185,16 @@ func (b *bridge) serve(w http.ResponseWriter, r *http.Request, e *entry) (a *ans
 	if err != nil {
 		return nil, err
 	}
+	if len(c.headers) == 0 {
+		e.signed = nil // but if the headers meant nothing it was none
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), b.timeout)
 	defer cancel()
 	if a, err := b.authorize(ctx, user, c); a != nil || err != nil {
 		return a, err
+	}
+	if err := b.limitThing(ctx, c); err != nil {
+		return nil, err
 	}
 	return b.exchange(ctx, user, c, e)
 }
@@ -204,7 +210,7 @@ func (b *bridge) exchange(ctx context.Context, user User, c *call, e *entry) (*a
 		}
 	}
 	a, err := b.do(ctx, c)
-	if mark != "" && b.goesOn(ctx, mark, a) {
+	if mark != "" && b.goesOn(ctx, c, mark, a) {
 		b.store.release(ctx, mark)
 	}
 	switch {
@@ -221,10 +227,14 @@ func (b *bridge) exchange(ctx context.Context, user User, c *call, e *entry) (*a
 		if err := b.remember(ctx, user, c, a); err != nil {
 			return nil, err
 		}
-	case a.status < 300 && a.body != nil && !a.isOf(c.account):
+	case a.status < 300 && a.body != nil && !a.isOf(c):
 		return nil, errUpstreamInvalid
 	case mark != "":
 		e.signed.processing = a.isProcessing()
+	case c.route.op == signer.OpChallengeCredential && a.status < 300:
+		if err := b.rememberPasskey(ctx, user, c, a); err != nil {
+			return nil, err
+		}
 	}
 	return a, nil
 }

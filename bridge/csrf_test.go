@@ -34,9 +34,11 @@ func TestOnlyTheAppMayChangeThings(t *testing.T) {
 		{"header look-alike", []string{"X_Gridsigner: 1"}, "BRIDGE_HEADER_MISSING"},
 		{"no header, same origin", []string{"Sec-Fetch-Site: same-origin"}, "BRIDGE_HEADER_MISSING"},
 	}
-	u := newUpstream(t, respondJSON(200, ofAlice))
+	u := newUpstream(t, respondJSON(200, `{"status":"PROCESSING"}`))
 	c := newClient(t, u.URL, func(config *bridge.Config) { config.AllowOrigins = []string{"https://friend.example"} })
 	everySample(t, func(t *testing.T, s sample) {
+		c.t = t
+		c.begin(u, s)
 		for _, v := range tests {
 			t.Run(v.name, func(t *testing.T) {
 				c.t = t

@@ -39,7 +39,7 @@ func (e refusal) after(wait time.Duration) *refusal {
 // do, so that a client can tell who refused.
 var (
 	errInputInvalid       = refuse(400, "BRIDGE_INPUT_INVALID", "the path, query, headers or body are not what this route takes")
-	errHeadersIncomplete  = refuse(400, "BRIDGE_HEADERS_INCOMPLETE", "Grid-Wallet-Signature and Request-Id must be sent together")
+	errHeadersIncomplete  = refuse(400, "BRIDGE_HEADERS_INCOMPLETE", "Grid-Wallet-Signature and Request-Id must be sent together, and with a passkey's assertion Request-Id alone")
 	errUnauthenticated    = refuse(401, "BRIDGE_UNAUTHENTICATED", "sign in to the application first")
 	errSignatureMalformed = refuse(400, "BRIDGE_SIGNATURE_MALFORMED", "Grid-Wallet-Signature has neither of its two forms")
 	errChallengeUnknown   = refuse(401, "BRIDGE_CHALLENGE_UNKNOWN", "the challenge was not issued to this user for this request, or is too old: ask for a new one")
@@ -50,7 +50,7 @@ var (
 	errRouteNotFound      = refuse(404, "BRIDGE_ROUTE_NOT_FOUND", "the bridge has no such route")
 	errNotFound           = refuse(404, "BRIDGE_NOT_FOUND", "no such thing among the user's accounts")
 	errMethodNotAllowed   = refuse(405, "BRIDGE_METHOD_NOT_ALLOWED", "the route does not take this method")
-	errSignatureReplayed  = refuse(409, "BRIDGE_SIGNATURE_REPLAYED", "this signature was passed on before: ask for a new challenge")
+	errSignatureReplayed  = refuse(409, "BRIDGE_SIGNATURE_REPLAYED", "this signature, or an assertion for this challenge, was passed on before: ask for a new challenge")
 	errBodyTooLarge       = refuse(413, "BRIDGE_BODY_TOO_LARGE", "the body is larger than this route takes")
 	errContentType        = refuse(415, "BRIDGE_CONTENT_TYPE_UNSUPPORTED", "the body must be application/json")
 	errRateLimited        = refuse(429, "BRIDGE_RATE_LIMITED", "too many requests: wait for as long as Retry-After says")

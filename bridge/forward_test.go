@@ -40,6 +40,7 @@ func TestForwardsNothingButCheckedParts(t *testing.T) {
 	// Both headers where they mean nothing, and then where they do.
 	unread := []string{"Grid-Wallet-Signature: " + signature, "Request-Id: " + requestID}
 	signed := sign(t, challengeOf(payload, requestID), signer.FormatAuto) // deterministic: what the first leg's challenge asks for
+	answer := unread[1:]
 	tests := []struct {
 		name, method, path, body string
 		lines                    []string
@@ -59,6 +60,12 @@ func TestForwardsNothingButCheckedParts(t *testing.T) {
 		{"add", "POST", "/auth/credentials", passkeyBody(`\u003cé\ud83d\ude00<&>`), nil, "/auth/credentials", nil},
 		{"remove", "DELETE", "/auth/credentials/" + method, "", nil, "/auth/credentials/" + method, nil},
 		{"verify", "POST", "/auth/credentials/" + method + "/verify", verify, unread, "/auth/credentials/" + method + "/verify", nil},
+		{"ask for a code", "POST", "/auth/credentials/" + email + "/challenge", " { }\n", unread, "/auth/credentials/" + email + "/challenge", nil},
+		{"ask a passkey", "POST", "/auth/credentials/" + passkey + "/challenge", askPasskey, unread, "/auth/credentials/" + passkey + "/challenge", nil},
+		{"verify a code", "POST", "/auth/credentials/" + email + "/verify", codeBody("EMAIL_OTP", `"{\"encappedPublic\":\"04\",\u0022ciphertext\":\"00\"}"`), nil,
+			"/auth/credentials/" + email + "/verify", nil},
+		{"verify a passkey", "POST", "/auth/credentials/" + passkey + "/verify", assertion(`c\u003cé\ud83d\ude00`), answer, "/auth/credentials/" + passkey + "/verify", answer},
+		{"export", "POST", "/internal-accounts/" + strings.Replace(alice, ":", "%3A", 1) + "/export", sealingKey, nil, "/internal-accounts/" + alice + "/export", nil},
 	}
 	for _, v := range tests {
 		for _, extra := range [][]string{nil, hostile} {
@@ -66,6 +73,7 @@ func TestForwardsNothingButCheckedParts(t *testing.T) {
 				u := newUpstream(t, respondJSON(200, `{"status":"PROCESSING"}`))
 				c := newClient(t, u.URL)
 				c.firstLeg(u, requestID)
+				c.begin(u, sample{id: passkey, issued: ofPasskey})
 				if got := c.send(v.method, v.path, v.body, append(v.lines, extra...)...); got.status != 200 {
 					t.Fatalf("answer = %d %s", got.status, got.body)
 				}

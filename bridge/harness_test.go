@@ -155,7 +155,9 @@ func newUpstream(t testing.TB, answer http.HandlerFunc) *upstream {
 		}
 		if challenge := u.challenge.Load(); challenge != nil && r.Header.Get("Request-Id") == "" {
 			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(202)
+			if !strings.HasSuffix(r.URL.Path, "/challenge") { // whose answer is a challenge itself
+				w.WriteHeader(202)
+			}
 			io.WriteString(w, *challenge)
 			return
 		}
@@ -224,6 +226,8 @@ var wide = bridge.Limits{
 	Address: bridge.Limit{Rate: 1e6, Per: time.Second, Burst: 1e6},
 	User:    bridge.Limit{Rate: 1e6, Per: time.Second, Burst: 1e6},
 	SignIn:  bridge.Limit{Rate: 1e6, Per: time.Second, Burst: 1e6},
+
+	Attempts: bridge.Limit{Rate: 1e6, Per: time.Second, Burst: 1e6},
 }
 
 // newClient starts a bridge to upstreamURL whose user is Alice. The bridge

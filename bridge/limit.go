@@ -52,16 +52,20 @@ func (l Limit) check() error {
 type Limits struct {
 	Address  Limit // requests of one address, IPv6 by /64
 	User     Limit // requests of one user
-	SignIn   Limit // those of them that sign in, of one address and of one user
+	SignIn   Limit // those of them that sign in or export a wallet, of one address and of one user
+	Attempts Limit // those with one credential, or of one wallet
 	InFlight int   // requests at once, of everybody; beyond it load is shed
 }
 
 // DefaultLimits leave room for a page that lists and revokes all sessions of a
-// user, and for an office behind one address.
+// user, and for an office behind one address. A sign-in by a code is three
+// attempts, and by a passkey two. Who guesses at a code has 120 for the five
+// minutes that it is good, by Grid's default, of a million that it may be.
 var DefaultLimits = Limits{
 	Address:  Limit{50, time.Second, 100},
 	User:     Limit{10, time.Second, 40},
 	SignIn:   Limit{1, time.Second, 20},
+	Attempts: Limit{1, 3 * time.Second, 20},
 	InFlight: 1024,
 }
 
@@ -69,7 +73,7 @@ var DefaultLimits = Limits{
 func (l *Limits) complete() error {
 	var errs []error
 	for _, v := range []struct{ limit, preset *Limit }{
-		{&l.Address, &DefaultLimits.Address}, {&l.User, &DefaultLimits.User}, {&l.SignIn, &DefaultLimits.SignIn},
+		{&l.Address, &DefaultLimits.Address}, {&l.User, &DefaultLimits.User}, {&l.SignIn, &DefaultLimits.SignIn}, {&l.Attempts, &DefaultLimits.Attempts},
 	} {
 		if *v.limit == (Limit{}) {
 			*v.limit = *v.preset
@@ -110,12 +114,29 @@ func (b *bridge) limit(ctx context.Context, rt *route, l Limit, who string) erro
 	if wait, ok := b.store.take(ctx, "limit:"+who, l); !ok {
 		return errRateLimited.after(wait)
 	}
-	if rt.op == signer.OpVerifyCredential { // a guess at a credential
+	if rt.isGuarded() {
 		if wait, ok := b.store.take(ctx, "sign-in:"+who, b.limits.SignIn); !ok {
 			return errRateLimited.after(wait)
 		}
 	}
 	return nil
+}
+
+// limitThing takes a token of the credential or the account that c names. It comes
+// after the check of whose that is, or anybody could spend somebody else's.
+func (b *bridge) limitThing(ctx context.Context, c *call) error {
+	if c.route.isGuarded() {
+		if wait, ok := b.store.take(ctx, "attempts:"+digest(c.id), b.limits.Attempts); !ok {
+			return errRateLimited.after(wait)
+		}
+	}
+	return nil
+}
+
+// isGuarded reports whether a request may be a guess at a credential, has a message
+// sent to a person, or takes a whole wallet along: nobody needs that often.
+func (rt *route) isGuarded() bool {
+	return rt.op == signer.OpChallengeCredential || rt.op == signer.OpVerifyCredential || rt.op == signer.OpExportWallet
 }
 
 // address is the client's address as far as it can be known: that of the

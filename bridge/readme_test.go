@@ -37,15 +37,19 @@ func holdReadme(t *testing.T, begin, end, want string) {
 // the signer's. Only what the code does not say in words has them here.
 func TestReadmeListsEveryOperation(t *testing.T) {
 	bodies := map[signer.Operation]string{
-		signer.OpRefreshSession:   "`{clientPublicKey}`",
-		signer.OpAddCredential:    "`{type, accountId, …}`, for OAUTH `oidcToken`, for PASSKEY `nickname`, `challenge`, `attestation`",
-		signer.OpVerifyCredential: "`{type: \"OAUTH\", oidcToken, clientPublicKey}`",
+		signer.OpRefreshSession:      "`{clientPublicKey}`",
+		signer.OpAddCredential:       "`{type, accountId, …}`, for OAUTH `oidcToken`, for PASSKEY `nickname`, `challenge`, `attestation`",
+		signer.OpChallengeCredential: "`{}`, for PASSKEY `{clientPublicKey}`",
+		signer.OpVerifyCredential:    "`{type, …}`, for OAUTH `oidcToken`, `clientPublicKey`, for an OTP type `encryptedOtpBundle`, for PASSKEY `assertion`",
+		signer.OpExportWallet:        "`{clientPublicKey}`",
 	}
 	payloads := map[signer.IntentName]string{
 		signer.RevokeSession:    "deletes one API key; or is opaque",
 		signer.RefreshSession:   "makes a session for the key in the body",
 		signer.AddCredential:    "adds one credential: the type, token or attestation in the body",
 		signer.RemoveCredential: "removes one credential, of the type that Grid lists",
+		signer.SignIn:           "for an OTP type: is the token of a code",
+		signer.ExportWallet:     "exports a wallet to the key in the body",
 	}
 	table := "| Operation | Request | Body | Last answer | Its payload |\n|---|---|---|---|---|\n"
 	for _, op := range signer.Operations() {

@@ -48,8 +48,11 @@ type call struct {
 }
 
 // proves reports whether the call carries something of the user's that Grid
-// may refuse with 401: a signature, or a body with a credential in it.
-func (c *call) proves() bool { return len(c.headers) > 0 || len(c.body) > 0 }
+// may refuse with 401: a signature, or a body with a credential in it. To ask for
+// a challenge proves nothing.
+func (c *call) proves() bool {
+	return len(c.headers) > 0 || len(c.body) > 0 && c.route.op != signer.OpChallengeCredential
+}
 
 // parse checks r against rt. Its errors are refusals.
 func (rt *route) parse(w http.ResponseWriter, r *http.Request, rawID string) (*call, error) {
@@ -69,6 +72,9 @@ func (rt *route) parse(w http.ResponseWriter, r *http.Request, rawID string) (*c
 	said, err := rt.op.Judge(string(c.body))
 	if err != nil {
 		return nil, errInputInvalid
+	}
+	if err := c.fitHeaders(said); err != nil {
+		return nil, err
 	}
 	c.intent, c.account = said.Intent, said.Account
 	if rt.idKind == "InternalAccount" {
@@ -96,8 +102,8 @@ func (rt *route) parseID(raw, rawQuery string) (string, error) {
 	return id, nil
 }
 
-// parseHeaders picks the route's headers and leaves all others behind. Half of
-// a pair is refused here, before it costs anything: Grid would refuse it too.
+// parseHeaders picks the route's headers and leaves all others behind. Which of
+// them go together [call.fitHeaders] knows, which has read the body.
 func (rt *route) parseHeaders(in http.Header) (http.Header, error) {
 	out := make(http.Header)
 	if rt.Intent == "" {
@@ -112,10 +118,23 @@ func (rt *route) parseHeaders(in http.Header) (http.Header, error) {
 			return nil, errInputInvalid
 		}
 	}
-	if len(out) != 0 && len(out) != len(walletHeaders) {
-		return nil, errHeadersIncomplete
-	}
 	return out, nil
+}
+
+// fitHeaders holds the headers against the body that they came with: both or
+// neither where a challenge follows it, Request-Id alone where it answers one, and
+// otherwise none, which are left behind. Half of a pair is refused here, before it
+// costs anything: Grid would refuse it too.
+func (c *call) fitHeaders(said signer.Submission) error {
+	_, signed := c.headers[signer.HeaderSignature]
+	_, named := c.headers[signer.HeaderRequestID]
+	switch {
+	case said.Answers && (signed || !named), !said.Answers && said.Intent.Name != "" && signed != named:
+		return errHeadersIncomplete
+	case !said.Answers && said.Intent.Name == "":
+		clear(c.headers)
+	}
+	return nil
 }
 
 // parseBody reads the body whole, so that a client that sends it slowly or not

@@ -17,8 +17,9 @@ type route struct {
 	query    string // the parameter that takes the id, "" where the path does
 }
 
-// walletHeaders turn a request into the signed leg of Grid's signed retry. They
-// pass, both or neither, where the route has an intent.
+// walletHeaders turn a request into the signed leg of Grid's signed retry, and the
+// second of them alone into the answer of a passkey. They pass where the route has
+// an intent, if the body goes with them: see [call.fitHeaders].
 var walletHeaders = []string{signer.HeaderSignature, signer.HeaderRequestID}
 
 // routes is everything that the bridge forwards. What is not in the table does

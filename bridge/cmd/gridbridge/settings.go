@@ -43,7 +43,8 @@ func (s *settings) flags() *flag.FlagSet {
 	f.Var(&s.proxies, "trusted-proxy", "`address or CIDR` of a proxy whose X-Forwarded-For is believed; repeatable")
 	f.TextVar(&s.limits.Address, "limit-address", bridge.DefaultLimits.Address, "`limit` on the requests of one address, as RATE/PER,BURST")
 	f.TextVar(&s.limits.User, "limit-user", bridge.DefaultLimits.User, "`limit` on the requests of one user")
-	f.TextVar(&s.limits.SignIn, "limit-sign-in", bridge.DefaultLimits.SignIn, "`limit` on sign-ins, of one address and of one user")
+	f.TextVar(&s.limits.SignIn, "limit-sign-in", bridge.DefaultLimits.SignIn, "`limit` on the requests to sign in and to export a wallet, of one address and of one user")
+	f.TextVar(&s.limits.Attempts, "limit-attempts", bridge.DefaultLimits.Attempts, "`limit` on the requests to sign in with one credential, and to export one wallet")
 	s.limits.InFlight = bridge.DefaultLimits.InFlight
 	f.Var((*count)(&s.limits.InFlight), "max-in-flight", "`number` of requests at once, beyond which load is shed")
 	registerPayloads(f, &s.payloads)
