@@ -27,6 +27,13 @@ type operation struct {
 	parameters map[string]any
 	signers    []*session // whose keys may sign
 
+	// token makes what is signed to sign in by a code, where activity is empty.
+	// No sandbox value stands for such a signature: it is what shows that the
+	// client has the key.
+	token func(now time.Time) (string, error)
+
+	once bool // the answer is not given a second time
+
 	// check tells what stands in the way as things are. It is asked on both legs
 	// and, of an operation that was left in process, when that takes effect.
 	// Nil: nothing does.
@@ -55,6 +62,7 @@ type challenge struct {
 	resource  resource
 	body      [sha256.Size]byte // of leg 1; leg 2 must be equal
 	payload   string
+	key       clientKey // of the session that a passkey is to start
 	expires   time.Time
 	spent     bool
 
@@ -62,6 +70,7 @@ type challenge struct {
 	// effect, and then what became of it. Where there are PROCESSING answers its
 	// signature header is kept, for resends to be known by.
 	op       *operation
+	once     bool // as of the operation
 	answer   reply
 	failure  error
 	accepted string
@@ -92,6 +101,23 @@ func (b *challengeBook) add(c *challenge) {
 	b.byResource[c.resource] = pending
 }
 
+// find returns the challenge that a request for the resource names. With an
+// error there is one too if it was good once: it may have accepted the request.
+func (b *challengeBook) find(requestID string, of resource, now time.Time) (*challenge, error) {
+	c := b.byRequestID[requestID]
+	switch {
+	case c == nil:
+		return nil, challengeUnknown
+	case c.resource != of:
+		return nil, challengeElsewhere
+	case c.spent:
+		return c, challengeConsumed
+	case c.accepted == "" && !now.Before(c.expires):
+		return c, challengeExpired
+	}
+	return c, nil
+}
+
 // forget drops the challenges of a resource that is gone.
 func (b *challengeBook) forget(r resource) {
 	for _, c := range b.byResource[r] {
@@ -117,6 +143,9 @@ func (b *challengeBook) process(c *challenge, settles time.Time) {
 	c.settles = settles
 	b.underway = append(b.underway, c)
 }
+
+// processing is the answer to what was accepted and is not done.
+var processing = reply{http.StatusOK, map[string]string{"status": "PROCESSING"}}
 
 // signed is the handler of an operation that needs a signature. prepare reads
 // the request as far as it goes without one: its body, its id and what that id
@@ -146,7 +175,7 @@ func (s *Sim) signedRetry(req request, headers signatureHeaders, op operation) (
 		if err := op.possible(req.now); err != nil {
 			return reply{}, err
 		}
-		return s.issue(req, op), nil
+		return s.issue(req, op)
 	case headers.requestID == "":
 		return reply{}, requestIDMissing
 	case headers.signatureRepeated:
@@ -155,23 +184,18 @@ func (s *Sim) signedRetry(req request, headers signatureHeaders, op operation) (
 		return reply{}, signatureMissing
 	}
 	sig, err := s.parseSignature(headers.signature)
-	if err != nil {
-		return reply{}, err
-	}
-	c := s.challenges.byRequestID[headers.requestID]
 	switch {
-	case c == nil:
-		return reply{}, challengeUnknown
-	case c.resource != resource{req.target, op.account}:
-		return reply{}, challengeElsewhere
-	case c.accepted == headers.signature && c.body == sha256.Sum256(req.body):
-		// Known by its bytes and not judged again: its signer may be gone by now,
-		// the decision stands.
+	case err != nil:
+		return reply{}, err
+	case sig.magic && op.token != nil:
+		return reply{}, stampNotBase64 // what it is where there is no magic
+	}
+	c, err := s.challenges.find(headers.requestID, resource{req.target, op.account}, req.now)
+	switch {
+	case c.isResent(req, headers.signature):
 		return s.proceed(c, req.now)
-	case c.spent:
-		return reply{}, challengeConsumed
-	case c.accepted == "" && !req.now.Before(c.expires):
-		return reply{}, challengeExpired
+	case err != nil:
+		return reply{}, err
 	}
 	if err := op.possible(req.now); err != nil {
 		return reply{}, err
@@ -180,9 +204,21 @@ func (s *Sim) signedRetry(req request, headers signatureHeaders, op operation) (
 		c.spent = s.cfg.ConsumeOnFailure && c.accepted == ""
 		return reply{}, err
 	}
-	c.op = &op
+	return s.accept(c, req, headers.signature, op)
+}
+
+// isResent tells whether the request was accepted before: it is known by its
+// bytes and not judged again. Its signer may be gone by now, the decision
+// stands. A nil challenge has accepted nothing.
+func (c *challenge) isResent(req request, signature string) bool {
+	return c != nil && c.accepted == signature && c.body == sha256.Sum256(req.body)
+}
+
+// accept takes on a request whose signature is good.
+func (s *Sim) accept(c *challenge, req request, signature string, op operation) (reply, error) {
+	c.op, c.once = &op, op.once
 	if s.cfg.ProcessingReplies > 0 {
-		c.accepted = headers.signature
+		c.accepted = signature
 	}
 	return s.proceed(c, req.now)
 }
@@ -206,12 +242,16 @@ func (s *Sim) proceed(c *challenge, now time.Time) (reply, error) {
 	if !c.spent && c.replies < s.cfg.ProcessingReplies {
 		c.replies++
 		s.challenges.process(c, now.Add(s.cfg.ProcessingTime))
-		return reply{http.StatusOK, map[string]string{"status": "PROCESSING"}}, nil
+		return processing, nil
 	}
 	if !c.spent {
 		s.settle(c, now)
 	}
-	return c.answer, c.failure
+	answer := c.answer
+	if c.once && c.failure == nil {
+		c.accepted, c.answer = "", reply{}
+	}
+	return answer, c.failure
 }
 
 // settle lets an accepted operation take effect, unless something came in its
@@ -236,27 +276,41 @@ func (s *Sim) settleDue(now time.Time) {
 	}
 }
 
-// issue is leg 1.
-func (s *Sim) issue(req request, op operation) reply {
-	c := &challenge{
-		requestID: uuid.NewString(),
-		resource:  resource{req.target, op.account},
-		body:      sha256.Sum256(req.body),
-		expires:   expiry(req.now, s.cfg.ChallengeTTL),
-	}
-	if s.cfg.Profile == Legacy202604 {
-		c.payload = opaquePayload()
-	} else {
+// newChallenge makes a challenge for a resource, with nothing in it.
+func (s *Sim) newChallenge(now time.Time, of resource) *challenge {
+	c := &challenge{requestID: uuid.NewString(), resource: of, expires: expiry(now, s.cfg.ChallengeTTL)}
+	if s.cfg.Profile != Legacy202604 {
 		c.requestID = "Request:" + c.requestID
-		c.payload = s.activityPayload(req.now, op)
 	}
 	s.challenges.add(c)
+	return c
+}
+
+// issue is leg 1.
+func (s *Sim) issue(req request, op operation) (reply, error) {
+	payload, err := s.payload(req.now, op)
+	if err != nil {
+		return reply{}, err
+	}
+	c := s.newChallenge(req.now, resource{req.target, op.account})
+	c.body, c.payload = sha256.Sum256(req.body), payload
 	return reply{http.StatusAccepted, struct {
 		Type          string `json:"type,omitempty"`
 		PayloadToSign string `json:"payloadToSign"`
 		RequestID     string `json:"requestId"`
 		ExpiresAt     string `json:"expiresAt"`
-	}{op.kind, c.payload, c.requestID, timestamp(c.expires)}}
+	}{op.kind, c.payload, c.requestID, timestamp(c.expires)}}, nil
+}
+
+// payload is what is to be signed for the operation.
+func (s *Sim) payload(now time.Time, op operation) (string, error) {
+	switch {
+	case op.token != nil:
+		return op.token(now)
+	case s.cfg.Profile == Legacy202604:
+		return opaquePayload(), nil
+	}
+	return s.activityPayload(now, op), nil
 }
 
 // activityPayload is the payload of today: compact JSON, keys sorted at every

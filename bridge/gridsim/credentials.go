@@ -31,11 +31,14 @@ type credential struct {
 	id, kind, nickname string
 	account            *account
 	payloadID          string // its name in payloads
-	created            time.Time
+	created, updated   time.Time
 
 	identity  OIDCIdentity // of an OAUTH credential
 	passkeyID string       // of a PASSKEY credential: base64url, as submitted
+	passkey   registered   // the rest of it
+	codes     []*issuance  // of one that sends codes: the last ones, oldest first
 
+	replies  int           // PROCESSING answers so far to who asks for a code
 	attempts *rate.Limiter // of signing in, with Config.RateLimit
 }
 
@@ -58,7 +61,7 @@ func (c *credential) wire() authMethod {
 		CredentialID: c.passkeyID,
 		Nickname:     c.nickname,
 		CreatedAt:    timestamp(c.created),
-		UpdatedAt:    timestamp(c.created),
+		UpdatedAt:    timestamp(c.updated),
 	}
 }
 
@@ -67,6 +70,7 @@ func (s *Sim) keepCredential(c *credential) {
 	if n := s.cfg.RateLimit; n > 0 {
 		c.attempts = rate.NewLimiter(rate.Limit(float64(n)/60), n)
 	}
+	c.updated = c.created
 	s.credentials[c.id] = c
 	c.account.credentials = append(c.account.credentials, c)
 }
@@ -117,7 +121,7 @@ func (s *Sim) addCredential(req request) (operation, error) {
 	if err != nil {
 		return operation{}, err
 	}
-	read, err := additionOf(body)
+	read, err := s.additionOf(body)
 	if err != nil {
 		return operation{}, err
 	}
@@ -147,15 +151,15 @@ func (s *Sim) addCredential(req request) (operation, error) {
 		signers:    a.sessions,
 		check:      func(time.Time) error { return s.checkAddition(add) },
 		apply: func(now time.Time) (reply, error) {
-			added := addedCredential{}
+			c.id, c.payloadID, c.created = "AuthMethod:"+uuid.NewString(), payloadID("credential_"), now
+			added := sentCode{}
 			if c.sendsCodes() {
-				target, err := s.newOTPTarget()
+				target, err := s.sendCode(c, now)
 				if err != nil {
 					return reply{}, err
 				}
 				added.OTPTarget = target
 			}
-			c.id, c.payloadID, c.created = "AuthMethod:"+uuid.NewString(), payloadID("credential_"), now
 			s.keepCredential(c)
 			if c.kind == typePasskey {
 				s.registrations = append(s.registrations, add.registration)
@@ -167,15 +171,15 @@ func (s *Sim) addCredential(req request) (operation, error) {
 	}, nil
 }
 
-// addedCredential is the answer to what adds a credential.
-type addedCredential struct {
+// sentCode is the answer to what sends a code, or only adds a credential.
+type sentCode struct {
 	authMethod
 	OTPTarget string `json:"otpEncryptionTargetBundle,omitempty"`
 }
 
 // additionOf checks that the body has a type and what this type requires, and
 // returns what reads the rest, once the account is known to exist.
-func additionOf(body map[string]json.RawMessage) (func(request) (addition, error), error) {
+func (s *Sim) additionOf(body map[string]json.RawMessage) (func(request) (addition, error), error) {
 	kind, ok := stringField(body, "type")
 	switch {
 	case !ok:
@@ -193,7 +197,7 @@ func additionOf(body map[string]json.RawMessage) (func(request) (addition, error
 		if err != nil {
 			return nil, err
 		}
-		return func(request) (addition, error) { return passkey.addition() }, nil
+		return func(request) (addition, error) { return passkey.addition(s.pages) }, nil
 	}
 	return nil, typeUnknown
 }
@@ -313,4 +317,5 @@ func (s *Sim) dropCredential(c *credential) {
 	delete(s.credentials, c.id)
 	c.account.credentials = slices.DeleteFunc(c.account.credentials, func(other *credential) bool { return other == c })
 	s.challenges.forget(resource{http.MethodDelete + " /auth/credentials/" + c.id, c.account})
+	s.challenges.forget(resource{verifyTarget(c.id), c.account})
 }

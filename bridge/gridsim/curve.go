@@ -84,6 +84,8 @@ func compress(point []byte) (key compressedKey) {
 type clientKey struct {
 	held   compressedKey
 	sealTo *ecdh.PublicKey // nil if compressed
+
+	unmatched bool // of a session's key: see Config.ProdStrict
 }
 
 // parseClientKey reads a clientPublicKey. Grid allows upper-case hex in it.

@@ -91,6 +91,37 @@ const (
 	sessionsExhausted   reason = "too_many_sessions"
 	attemptsExhausted   reason = "too_many_attempts"
 	signInUnserved      reason = "sign_in_not_simulated"
+	challengeOfOAuth    reason = "challenge_of_oauth_credential"
+
+	// Grid's own words for what is wrong with a code, as far as they are known.
+	otpWrong            reason = "Invalid OTP code"
+	otpNotSent          reason = "No pending OTP for this credential: none was sent"
+	otpLapsed           reason = "No pending OTP for this credential: it has lapsed"
+	otpUsed             reason = "No pending OTP for this credential: it was used"
+	otpTriedTooOften    reason = "No pending OTP for this credential: wrong codes were tried too often"
+	otpSuperseded       reason = "No pending OTP for this credential: a later one was sent"
+	otpBundleMalformed  reason = "encrypted_otp_bundle_malformed"
+	otpBundleNotHex     reason = "encrypted_otp_bundle_not_hex"
+	otpBundleOffCurve   reason = "encrypted_otp_bundle_off_curve"
+	otpUndecryptable    reason = "encrypted_otp_bundle_undecryptable"
+	otpContentMalformed reason = "encrypted_otp_content_malformed"
+	otpKeyInvalid       reason = "encrypted_otp_public_key_invalid"
+
+	passkeyRequestIDMissing      reason = "passkey_request_id_missing"
+	assertionNotBase64           reason = "assertion_not_base64url"
+	assertionClientDataMalformed reason = "assertion_client_data_malformed"
+	assertionAuthDataMalformed   reason = "assertion_authenticator_data_malformed"
+	assertionOfAnother           reason = "assertion_of_another_passkey"
+	assertionOfAnotherType       reason = "assertion_of_another_type"
+	assertionChallengeMismatch   reason = "assertion_challenge_mismatch"
+	assertionOriginWrong         reason = "assertion_origin_wrong"
+	assertionForAnotherRP        reason = "assertion_rp_id_hash_mismatch"
+	assertionUserAbsent          reason = "assertion_user_not_present"
+	assertionSignatureInvalid    reason = "assertion_signature_does_not_verify"
+	assertionCounterRegress      reason = "assertion_counter_regress"
+
+	exportKeyCompressed reason = "export_public_key_compressed"
+	walletIDMalformed   reason = "internal_account_id_malformed"
 
 	emailOTPExists          reason = "email_otp_credential_exists"
 	smsOTPExists            reason = "sms_otp_credential_exists"
@@ -141,6 +172,7 @@ const (
 	processingOtherStamp  reason = "another_signature_processing"
 	boundBodyDiffers      reason = "body_differs_from_challenge"
 	signerNotEligible     reason = "signer_not_eligible"
+	signerUnmatched       reason = "signer_key_was_uncompressed"
 	signatureInvalid      reason = "signature_does_not_verify"
 	signatureMatchesNoKey reason = "signature_matches_no_eligible_key"
 )
@@ -205,7 +237,37 @@ var refusals = map[reason]refusal{
 	sessionsExhausted:   {429, codeRateLimited, "", "The account has too many active sessions."},
 
 	attemptsExhausted: {429, codeRateLimited, "", "There were too many attempts to sign in with this credential."},
-	signInUnserved:    {501, codeNotImplemented, "", "Grid has this, the simulator has not: credentials of this type do not sign in."},
+	signInUnserved:    {501, codeNotImplemented, "", "Grid had this in April 2026, the simulator has not: only OAUTH signs in."},
+	challengeOfOAuth:  {400, codeInvalidInput, "", "An OAUTH credential has no challenge: it is verified in one call."},
+
+	otpWrong:            {401, codeUnauthorized, "", "The code is wrong."},
+	otpNotSent:          {401, codeUnauthorized, "", "No code was sent: ask for one."},
+	otpLapsed:           {401, codeUnauthorized, "", "The code is too old: ask for a new one."},
+	otpUsed:             {401, codeUnauthorized, "", "The code was used: ask for a new one."},
+	otpTriedTooOften:    {401, codeUnauthorized, "", "There were too many wrong codes: ask for a new one."},
+	otpSuperseded:       {401, codeUnauthorized, "", "The bundle is for an earlier code than the last one."},
+	otpBundleMalformed:  {400, codeInvalidInput, "encryptedOtpBundle", "encryptedOtpBundle must be a text of a JSON object with encappedPublic and ciphertext, encoded once."},
+	otpBundleNotHex:     {400, codeInvalidInput, "encryptedOtpBundle", "encappedPublic must be 130 hex digits, and ciphertext hex."},
+	otpBundleOffCurve:   {400, codeInvalidInput, "encryptedOtpBundle", "encappedPublic is not an uncompressed point of P-256."},
+	otpUndecryptable:    {401, codeUnauthorized, "", "The bundle does not open with the key that it was to be sealed to."},
+	otpContentMalformed: {400, codeInvalidInput, "encryptedOtpBundle", "In the bundle must be a JSON object with otp_code and public_key, both strings."},
+	otpKeyInvalid:       {400, codeInvalidInput, "encryptedOtpBundle", "public_key in the bundle is not a public key of an accepted curve in hex."},
+
+	passkeyRequestIDMissing:      {401, codeRequestIDMissing, "", "A passkey signs in with the Request-Id of its challenge."},
+	assertionNotBase64:           {400, codeInvalidInput, "assertion", "The fields of assertion must be unpadded base64url."},
+	assertionClientDataMalformed: {400, codeInvalidInput, "assertion.clientDataJson", "clientDataJson is not a JSON object in UTF-8 with no field twice."},
+	assertionAuthDataMalformed:   {400, codeInvalidInput, "assertion.authenticatorData", "authenticatorData does not have the layout of WebAuthn."},
+	assertionOfAnother:           {401, codeUnauthorized, "", "The assertion is by another passkey than the credential's."},
+	assertionOfAnotherType:       {401, codeUnauthorized, "", "The type in clientDataJson must be webauthn.get."},
+	assertionChallengeMismatch:   {401, codeUnauthorized, "", "clientDataJson is not of this challenge: the bytes to sign are those of its 64 characters."},
+	assertionOriginWrong:         {401, codeUnauthorized, "", "The origin in clientDataJson is not one where this passkey may be used."},
+	assertionForAnotherRP:        {401, codeUnauthorized, "", "rpIdHash is not the one that the passkey was registered with."},
+	assertionUserAbsent:          {401, codeUnauthorized, "", "The flag that a user was present is not set in the assertion."},
+	assertionSignatureInvalid:    {401, codeUnauthorized, "", "The signature of the assertion does not verify."},
+	assertionCounterRegress:      {401, codeUnauthorized, "", "The signature counter did not go up: there may be a clone of the passkey."},
+
+	exportKeyCompressed: {400, codeInvalidInput, "clientPublicKey", "For an export clientPublicKey must be uncompressed."},
+	walletIDMalformed:   {400, codeInvalidInput, "id", "An account id must read InternalAccount:<uuid>."},
 
 	emailOTPExists:          {400, codeEmailOTPExists, "", "The account has an EMAIL_OTP credential."},
 	smsOTPExists:            {400, codeSMSOTPExists, "", "The account has an SMS_OTP credential."},
@@ -259,6 +321,7 @@ var refusals = map[reason]refusal{
 	boundBodyDiffers:     {401, codeBodyMismatch, "", "The body is not the one that the challenge was issued for."},
 
 	signerNotEligible:     {401, codeInvalid, "", "The key is not of an active session that may sign this."},
+	signerUnmatched:       {401, codeInvalid, "", "The session's key was sent uncompressed, and is looked for compressed."},
 	signatureInvalid:      {401, codeInvalid, "", "The signature is not one of the payload by this key."},
 	signatureMatchesNoKey: {401, codeInvalid, "", "The signature is not one of the payload by any key that may sign this."},
 }

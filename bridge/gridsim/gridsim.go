@@ -10,8 +10,11 @@
 //	GET    /auth/credentials?accountId=
 //	POST   /auth/credentials                   signed; OAUTH, EMAIL_OTP, SMS_OTP and PASSKEY
 //	DELETE /auth/credentials/{id}              signed
-//	POST   /auth/credentials/{id}/verify       OAUTH only
+//	POST   /auth/credentials/{id}/challenge    EMAIL_OTP, SMS_OTP and PASSKEY
+//	POST   /auth/credentials/{id}/verify       signed for EMAIL_OTP and SMS_OTP
+//	POST   /internal-accounts/{id}/export      signed
 //	POST   /_sim/clock                         only with [Config.Control]
+//	GET    /_sim/inbox                         only with [Config.Control]
 //
 // What is signed takes two requests, the second of which carries the signature:
 // Grid's signed retry. All else that Grid has is 501, since clients take a 404
@@ -58,21 +61,25 @@
 //
 // Other platforms: there is one, so nothing here belongs to another.
 //
-// Signing in with a code or a passkey, delegated keys and export are not served:
-// such credentials can be added and removed, and no more. Every account has the
-// same customer, with one e-mail address and one phone number. OIDC tokens follow
-// Grid's sandbox rules, which check every claim and leave the token's own
-// signature unchecked, and of an attestation only the statement is checked, not
-// who vouches for it: never mistake this for authentication.
+// Delegated keys are not served. In the legacy profile only OAUTH signs in: codes
+// were sent in the clear then, and the challenge of a passkey was another. Only
+// signed requests, sign-ins with a passkey and requests for a code are ever
+// answered with PROCESSING.
+//
+// Every account has the same customer, with one e-mail address and one phone
+// number, at which nothing arrives: [Config.Send] gets the codes. Its mnemonic is
+// one that everybody knows. OIDC tokens follow Grid's sandbox rules, which check
+// every claim and leave the token's own signature unchecked, and of an attestation
+// only the statement is checked, not who vouches for it: never mistake this for
+// authentication.
 package gridsim
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -121,14 +128,41 @@ type Config struct {
 
 	ChallengeTTL time.Duration // zero: 5 minutes
 	SessionTTL   time.Duration // zero: 15 minutes
+	OTPTTL       time.Duration // of a code; zero: 300 seconds
 
 	// Now is the clock. It must be safe for concurrent use. Nil: time.Now.
 	Now func() time.Time
 
-	// AllowMagic accepts the sandbox value "sandbox-valid-signature" in place of
-	// a signature, in both profiles, though Grid documents it only since the day
-	// that stamps came: 27 April 2026.
+	// AllowMagic accepts the values of Grid's sandbox: "sandbox-valid-signature"
+	// in place of a signature by a session, in both profiles, though Grid documents
+	// it only since the day that stamps came, 27 April 2026; the code 000000, once
+	// one was sent; and "sandbox-valid-passkey-signature" as the signature of an
+	// assertion, whatever else is in that.
 	AllowMagic bool
+
+	// SeedEmailOTP has the account begin with an EMAIL_OTP credential too, as Grid's
+	// do.
+	SeedEmailOTP bool
+
+	// Send is told of each code that is sent. It must not call the simulator, which
+	// waits for it. Nil: nobody is, but see Control.
+	Send func(Message)
+
+	// RPID and Origins are those of the pages on which passkeys may be used. Empty:
+	// every origin where a browser allows them, which is https, or http on
+	// localhost, with a name; and its host, or a parent of that, as the rpId.
+	RPID    string
+	Origins []string
+
+	// ProdStrict is as strict as Grid's production about an uncompressed public_key
+	// in the bundle of a code. There the key is taken, and signs to end the sign-in;
+	// but sessions are found by compressed keys alone, so that whatever the session
+	// is then to sign is refused. Grid's sandbox takes both forms.
+	ProdStrict bool
+
+	// SandboxExport leaves the signature and the signer of an export empty, as Grid's
+	// sandbox does.
+	SandboxExport bool
 
 	// LenientStamp accepts padding, upper-case hex, extra fields and escapes in a
 	// stamp.
@@ -144,26 +178,30 @@ type Config struct {
 
 	ReasonAt ReasonPlace // empty: ReasonInDetails
 
-	// ProcessingReplies is how often a valid signed request is answered with
-	// 200 {"status":"PROCESSING"} before it takes effect. It must be resent as it
-	// was, and its last answer is then given to every further resend.
+	// ProcessingReplies is how often a valid signed request, or a sign-in with a
+	// passkey, is answered with 200 {"status":"PROCESSING"} before it takes effect.
+	// It must be resent as it was, and its last answer is then given to every further
+	// resend; that of an export only once. A request for a code is answered so too,
+	// and has its effect with the answer.
 	ProcessingReplies int
 
-	// ProcessingTime is when such a request takes effect by itself if it is not
+	// ProcessingTime is when what was accepted takes effect by itself if it is not
 	// resent, counted from its last answer. Zero: 10 seconds.
 	ProcessingTime time.Duration
 
-	// RateLimit is how many attempts a minute there can be to sign in with one
-	// credential, and how many at once. Zero: any number.
+	// RateLimit is how many requests a minute there can be to sign in with one
+	// credential, for a challenge or to verify, and how many at once. Zero: any
+	// number.
 	RateLimit int
 
 	// ConsumeOnFailure spends a challenge also on a signed request that names it
 	// and then fails on its body, signer or signature.
 	ConsumeOnFailure bool
 
-	// Control enables POST /_sim/clock {"advanceSeconds":N}, behind the same
-	// credentials: it moves the simulator's clock forward, so that tests of other
-	// processes can expire challenges and sessions without waiting.
+	// Control enables, behind the same credentials, what tests of other processes
+	// need. POST /_sim/clock {"advanceSeconds":N} moves the simulator's clock forward,
+	// so that challenges and sessions expire without waiting. GET /_sim/inbox lists
+	// the codes that were sent last, oldest first: {"data":[{"credentialId","to","code"}]}.
 	Control bool
 }
 
@@ -183,13 +221,23 @@ type Seed struct {
 	AccountID    string       `json:"accountId"`
 	CredentialID string       `json:"credentialId"`
 	OIDC         OIDCIdentity `json:"oidc"`
+
+	// EmailCredentialID is the EMAIL_OTP credential of [Config.SeedEmailOTP], or "".
+	EmailCredentialID string `json:"emailCredentialId,omitempty"`
+
+	// OTPSigner and ExportSigner are the keys, uncompressed and in hex, that vouch
+	// for the targets of codes and for exports: what a client is to pin.
+	OTPSigner    string `json:"otpSigner"`
+	ExportSigner string `json:"exportSigner"`
 }
 
-// The seeded account and credential have the same ids in every simulator, so
+// The seeded account and credentials have the same ids in every simulator, so
 // that a test, a script or a page in the README can spell them out.
 const (
 	seedAccountID    = "InternalAccount:019542f5-b3e7-7d02-8000-000000000001"
 	seedCredentialID = "AuthMethod:019542f5-b3e7-7d02-8000-000000000002"
+
+	seedEmailCredentialID = "AuthMethod:019542f5-b3e7-7d02-8000-000000000003"
 )
 
 var seedIdentity = OIDCIdentity{
@@ -204,8 +252,10 @@ var seedIdentity = OIDCIdentity{
 type Sim struct {
 	cfg    Config
 	curves []*curve
+	pages  pages
 
-	quorum *ecdsa.PrivateKey // signs the targets of one-time codes
+	quorum   *enclave // vouches for the targets of codes, and for codes that were right
+	exporter *enclave // vouches for exports
 
 	// Hashes, so that comparing takes the same time whatever the lengths are.
 	clientID, clientSecret [sha256.Size]byte
@@ -218,6 +268,7 @@ type Sim struct {
 	sessions      map[string]*session // active ones
 	ended         []*session          // the last ones that ended, oldest first
 	challenges    challengeBook
+	inbox         []Message // oldest first
 	lastStampMs   int64
 }
 
@@ -233,6 +284,9 @@ func New(cfg Config) (*Sim, error) {
 	}
 	if cfg.SessionTTL == 0 {
 		cfg.SessionTTL = 15 * time.Minute
+	}
+	if cfg.OTPTTL == 0 {
+		cfg.OTPTTL = 300 * time.Second
 	}
 	if cfg.ProcessingTime == 0 {
 		cfg.ProcessingTime = 10 * time.Second
@@ -255,14 +309,17 @@ func New(cfg Config) (*Sim, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("gridsim: %w", err)
 	}
-	quorum, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
+	quorum, errQuorum := newEnclave()
+	exporter, errExporter := newEnclave()
+	if err := errors.Join(errQuorum, errExporter); err != nil {
 		return nil, fmt.Errorf("gridsim: %w", err)
 	}
 	s := &Sim{
-		quorum:       quorum,
 		cfg:          cfg,
 		curves:       []*curve{p256, k256},
+		pages:        pages{cfg.RPID, cfg.Origins},
+		quorum:       quorum,
+		exporter:     exporter,
 		clientID:     sha256.Sum256([]byte(cfg.ClientID)),
 		clientSecret: sha256.Sum256([]byte(cfg.ClientSecret)),
 		accounts:     make(map[string]*account),
@@ -278,6 +335,12 @@ func New(cfg Config) (*Sim, error) {
 		id: seedCredentialID, kind: typeOAuth, nickname: customerEmail, account: seeded,
 		payloadID: payloadID("credential_"), created: s.now(), identity: seedIdentity,
 	})
+	if cfg.SeedEmailOTP {
+		s.keepCredential(&credential{
+			id: seedEmailCredentialID, kind: typeEmailOTP, nickname: customerEmail, account: seeded,
+			payloadID: payloadID("credential_"), created: s.now(),
+		})
+	}
 	return s, nil
 }
 
@@ -285,12 +348,16 @@ func (c Config) validate() error {
 	switch {
 	case c.Profile != Modern && c.Profile != Legacy202604:
 		return fmt.Errorf("unknown profile %q", c.Profile)
-	case c.ChallengeTTL < 0 || c.SessionTTL < 0 || c.ProcessingTime < 0:
+	case c.ChallengeTTL < 0 || c.SessionTTL < 0 || c.OTPTTL < 0 || c.ProcessingTime < 0:
 		return errors.New("a lifetime or the processing time is negative")
 	case c.ReasonAt != ReasonInDetails && c.ReasonAt != ReasonAtTop && c.ReasonAt != ReasonInBoth:
 		return fmt.Errorf("unknown place %q for the reason", c.ReasonAt)
 	case c.ProcessingReplies < 0:
 		return errors.New("the number of processing replies is negative")
+	case isAddress(c.RPID):
+		return fmt.Errorf("the rpId %q is an address, which browsers do not take for one", c.RPID)
+	case slices.Contains(c.Origins, ""):
+		return errors.New("an origin is empty")
 	case c.RateLimit < 0:
 		return errors.New("the rate limit is negative")
 	case strings.ContainsRune(c.ClientID, ':'):
@@ -299,14 +366,20 @@ func (c Config) validate() error {
 	return nil
 }
 
-// Seed returns the credentials, the account and the OAUTH credential that the
-// simulator was made with.
+// Seed returns the credentials, the account and the ways to sign in to it that
+// the simulator was made with.
 func (s *Sim) Seed() Seed {
-	return Seed{
+	seed := Seed{
 		ClientID:     s.cfg.ClientID,
 		ClientSecret: s.cfg.ClientSecret,
 		AccountID:    seedAccountID,
 		CredentialID: seedCredentialID,
 		OIDC:         seedIdentity,
+		OTPSigner:    s.quorum.public,
+		ExportSigner: s.exporter.public,
 	}
+	if s.cfg.SeedEmailOTP {
+		seed.EmailCredentialID = seedEmailCredentialID
+	}
+	return seed
 }

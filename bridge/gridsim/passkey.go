@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"net/netip"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -76,18 +74,25 @@ func readPasskey(body map[string]json.RawMessage) (p passkey, err error) {
 	return p, nil
 }
 
-// addition checks the registration, as a relying party that knows no rpId: Grid
-// is not told one.
-func (p passkey) addition() (addition, error) {
-	host, err := p.checkClientData()
+// registered is what is kept of a passkey, to sign in with.
+type registered struct {
+	key      any // as webauthncose reads it
+	rpIDHash [sha256.Size]byte
+	counter  uint32 // of its signatures; zero if it does not count them
+}
+
+// addition checks the registration, as the relying party of the pages.
+func (p passkey) addition(pages pages) (addition, error) {
+	host, err := p.checkClientData(pages)
 	if err != nil {
 		return addition{}, err
 	}
-	if err := p.checkAttestation(host); err != nil {
+	kept, err := p.checkAttestation(pages, host)
+	if err != nil {
 		return addition{}, err
 	}
 	return addition{
-		credential: &credential{kind: typePasskey, nickname: p.nickname, passkeyID: p.credentialID.text},
+		credential: &credential{kind: typePasskey, nickname: p.nickname, passkeyID: p.credentialID.text, passkey: kept},
 		activity:   "ACTIVITY_TYPE_CREATE_AUTHENTICATORS_V2",
 		parameters: map[string]any{"authenticators": []map[string]any{{
 			"attestation": map[string]any{
@@ -105,7 +110,7 @@ func (p passkey) addition() (addition, error) {
 
 // checkClientData checks what the browser says about the registration, and
 // returns the host that it says it was made on.
-func (p passkey) checkClientData() (host string, err error) {
+func (p passkey) checkClientData(pages pages) (host string, err error) {
 	fields, err := parseObject(p.clientData.raw, clientDataMalformed, clientDataMalformed)
 	if err != nil {
 		return "", err
@@ -113,7 +118,7 @@ func (p passkey) checkClientData() (host string, err error) {
 	kind, _ := stringField(fields, "type")
 	challenge, _ := stringField(fields, "challenge")
 	origin, _ := stringField(fields, "origin")
-	host, ok := secureHost(origin)
+	host, ok := pages.host(origin)
 	switch {
 	case kind != "webauthn.create":
 		return "", clientDataOfAnotherType
@@ -125,62 +130,34 @@ func (p passkey) checkClientData() (host string, err error) {
 	return host, nil
 }
 
-// secureHost returns the host of an origin where browsers allow passkeys: one
-// with a name, since an rpId is a domain.
-func secureHost(origin string) (host string, ok bool) {
-	u, err := url.Parse(origin)
-	if err != nil || u.Hostname() == "" || origin != u.Scheme+"://"+u.Host {
-		return "", false
-	}
-	host = u.Hostname()
-	if _, err := netip.ParseAddr(host); err == nil {
-		return "", false
-	}
-	return host, u.Scheme == "https" || u.Scheme == "http" && (host == "localhost" || strings.HasSuffix(host, ".localhost"))
-}
-
 // checkAttestation checks what the authenticator says, for a page on host.
-func (p passkey) checkAttestation(host string) error {
+func (p passkey) checkAttestation(pages pages, host string) (registered, error) {
 	var object protocol.AttestationObject
 	if err := webauthncbor.Unmarshal(p.attestation.raw, &object); err != nil {
-		return attestationMalformed
+		return registered{}, attestationMalformed
 	}
 	data := &object.AuthData
 	if err := data.Unmarshal(object.RawAuthData); err != nil {
-		return authDataMalformed
+		return registered{}, authDataMalformed
 	}
+	kept := registered{rpIDHash: [sha256.Size]byte(data.RPIDHash), counter: data.Counter}
 	switch {
-	case !isRelyingParty(data.RPIDHash, host):
-		return relyingPartyMismatch
+	case !pages.mayName(kept.rpIDHash, host):
+		return registered{}, relyingPartyMismatch
 	case !data.Flags.UserPresent():
-		return userAbsent
+		return registered{}, userAbsent
 	case !data.Flags.HasAttestedCredentialData():
-		return attestedDataMissing
+		return registered{}, attestedDataMissing
 	case !bytes.Equal(data.AttData.CredentialID, p.credentialID.raw):
-		return passkeyIDMismatch
+		return registered{}, passkeyIDMismatch
 	}
-	if _, err := webauthncose.ParsePublicKey(data.AttData.CredentialPublicKey); err != nil {
-		return passkeyKeyInvalid
+	var err error
+	if kept.key, err = webauthncose.ParsePublicKey(data.AttData.CredentialPublicKey); err != nil {
+		return registered{}, passkeyKeyInvalid
 	}
 	clientDataHash := sha256.Sum256(p.clientData.raw)
 	if object.VerifyAttestation(clientDataHash[:], nil, protocol.AttestationPolicy{}, protocol.SignaturePolicy{}) != nil {
-		return attestationInvalid
+		return registered{}, attestationInvalid
 	}
-	return nil
-}
-
-// isRelyingParty tells whether the hash is of an rpId that a page on host may
-// name: the host itself, or a parent domain with a dot in it. Which of those are
-// public suffixes, browsers know.
-func isRelyingParty(hash []byte, host string) bool {
-	for id := host; ; {
-		if sum := sha256.Sum256([]byte(id)); bytes.Equal(hash, sum[:]) {
-			return true
-		}
-		_, parent, ok := strings.Cut(id, ".")
-		if !ok || !strings.Contains(parent, ".") {
-			return false
-		}
-		id = parent
-	}
+	return kept, nil
 }

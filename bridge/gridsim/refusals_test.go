@@ -74,7 +74,7 @@ func TestRefusals(t *testing.T) {
 		send   func(*world) answer
 	}{
 		{pathUnknown, 404, "REFERENCE_NOT_FOUND", Config{}, sending("GET", "/auth/session", "")},
-		{pathUnserved, 501, "NOT_IMPLEMENTED", Config{}, sending("POST", "/auth/credentials/"+credential1+"/challenge", "")},
+		{pathUnserved, 501, "NOT_IMPLEMENTED", Config{}, sending("GET", "/auth/delegated-keys", "")},
 		{methodNotAllowed, 405, "METHOD_NOT_ALLOWED", Config{}, sending("PUT", sessionPath(nobody), "")},
 
 		{credentialsMissing, 401, "UNAUTHORIZED", Config{}, func(w *world) answer {
@@ -162,11 +162,8 @@ func TestRefusals(t *testing.T) {
 			w.signIn(credential1, k)
 			return w.verify(credential1, k, w.claims(credential1, k.public))
 		}},
-		{signInUnserved, 501, "NOT_IMPLEMENTED", Config{}, func(w *world) answer {
-			k := newP256(w.t)
-			w.signIn(credential1, k)
-			added := w.signed(k, "POST", addPath, otpBody("SMS_OTP"))
-			return w.send("POST", verifyPath(added.text("id")), `{"type":"SMS_OTP","encryptedOtpBundle":"{}"}`)
+		{signInUnserved, 501, "NOT_IMPLEMENTED", Config{Profile: Legacy202604, SeedEmailOTP: true}, func(w *world) answer {
+			return w.send("POST", verifyPath(seedEmailCredentialID), `{"type":"EMAIL_OTP","encryptedOtpBundle":"{}"}`)
 		}},
 
 		{emailOTPExists, 400, "EMAIL_OTP_CREDENTIAL_ALREADY_EXISTS", Config{}, twice(func(*world) string { return otpBody("EMAIL_OTP") })},

@@ -23,14 +23,15 @@ const maxBody = 64 << 10
 
 const (
 	controlPath = "/_sim/clock"                 // exists only with Config.Control
+	inboxPath   = "/_sim/inbox"                 // and so does this
 	refreshPath = "/auth/sessions/{id}/refresh" // is of May 2026
 )
 
 // handler serves a route.
 type handler func(*Sim, request) (reply, error)
 
-// routes is what Grid has below /auth, and the simulator's own path. {id} stands
-// for one path segment. A route without a handler is not simulated.
+// routes is what Grid has below /auth, its export, and the simulator's own paths.
+// {id} stands for one path segment. A route without a handler is not simulated.
 var routes = []struct {
 	method, path string
 	serve        handler
@@ -41,13 +42,15 @@ var routes = []struct {
 	{http.MethodGet, "/auth/credentials", (*Sim).listCredentials},
 	{http.MethodPost, "/auth/credentials", signed((*Sim).addCredential)},
 	{http.MethodDelete, "/auth/credentials/{id}", signed((*Sim).removeCredential)},
-	{http.MethodPost, "/auth/credentials/{id}/verify", (*Sim).verifyCredential},
-	{http.MethodPost, "/auth/credentials/{id}/challenge", nil},
+	{http.MethodPost, "/auth/credentials/{id}/challenge", (*Sim).challengeCredential},
+	{http.MethodPost, verifyRoute, (*Sim).verifyCredential},
 	{http.MethodGet, "/auth/delegated-keys", nil},
 	{http.MethodPost, "/auth/delegated-keys", nil},
 	{http.MethodGet, "/auth/delegated-keys/{id}", nil},
 	{http.MethodDelete, "/auth/delegated-keys/{id}", nil},
+	{http.MethodPost, "/internal-accounts/{id}/export", signed((*Sim).exportWallet)},
 	{http.MethodPost, controlPath, (*Sim).advanceClock},
+	{http.MethodGet, inboxPath, (*Sim).readInbox},
 }
 
 // unservedRoots are the first segments of Grid's other paths. What is below them
@@ -131,7 +134,7 @@ func (s *Sim) answer(out http.Header, r *http.Request) (reply, error) {
 func (s *Sim) route(out http.Header, r *http.Request) (serve handler, req request, err error) {
 	var allowed []string
 	for _, route := range routes {
-		if route.path == controlPath && !s.cfg.Control {
+		if (route.path == controlPath || route.path == inboxPath) && !s.cfg.Control {
 			continue
 		}
 		id, ok := matchPath(route.path, r.URL.EscapedPath())

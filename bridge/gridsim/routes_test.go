@@ -37,11 +37,12 @@ func TestPaths(t *testing.T) {
 		{"PATCH", removePath(credential1), 405, "METHOD_NOT_ALLOWED"}, // Grid had it for two days of May 2026
 		{"GET", verifyPath(credential1), 405, "METHOD_NOT_ALLOWED"},
 		{"POST", controlPath, 404, "REFERENCE_NOT_FOUND"},
-		{"POST", "/auth/credentials/" + credential1 + "/challenge", 501, "NOT_IMPLEMENTED"},
+		{"GET", inboxPath, 404, "REFERENCE_NOT_FOUND"},
 		{"DELETE", "/auth/credentials/" + credential1 + "/challenge", 405, "METHOD_NOT_ALLOWED"},
 		{"POST", "/auth/delegated-keys", 501, "NOT_IMPLEMENTED"},
 		{"DELETE", "/auth/delegated-keys/DelegatedKey:" + uuid, 501, "NOT_IMPLEMENTED"},
-		{"POST", "/internal-accounts/" + seedAccountID + "/export", 501, "NOT_IMPLEMENTED"},
+		{"GET", "/internal-accounts/" + seedAccountID + "/export", 405, "METHOD_NOT_ALLOWED"},
+		{"PATCH", "/internal-accounts/" + seedAccountID, 501, "NOT_IMPLEMENTED"},
 		{"PATCH", "/customers/Customer:" + uuid, 501, "NOT_IMPLEMENTED"},
 		{"GET", "/customers", 501, "NOT_IMPLEMENTED"},
 		{"POST", "/quotes/Quote:" + uuid + "/execute", 501, "NOT_IMPLEMENTED"},
@@ -215,6 +216,9 @@ func TestNew(t *testing.T) {
 		"settling":   {ProcessingTime: -1},
 		"rate":       {RateLimit: -1},
 		"colon":      {ClientID: "a:b"},
+		"code":       {OTPTTL: -1},
+		"rpId":       {RPID: "127.0.0.1"},
+		"origin":     {Origins: []string{""}},
 	} {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%s: New took %+v", name, cfg)
@@ -232,7 +236,11 @@ func TestNew(t *testing.T) {
 	if seedA.ClientID == seedB.ClientID || seedA.ClientSecret == seedB.ClientSecret || len(seedA.ClientSecret) < 26 {
 		t.Error("credentials that New makes up can be guessed")
 	}
+	if len(seedA.OTPSigner) != 130 || len(map[string]int{seedA.OTPSigner: 0, seedA.ExportSigner: 0, seedB.OTPSigner: 0, seedB.ExportSigner: 0}) != 4 {
+		t.Errorf("the keys that vouch are not four: %+v, %+v", seedA, seedB)
+	}
 	seedA.ClientID, seedA.ClientSecret = seedB.ClientID, seedB.ClientSecret
+	seedA.OTPSigner, seedA.ExportSigner = seedB.OTPSigner, seedB.ExportSigner
 	if seedA != seedB {
 		t.Errorf("two simulators differ: %+v, %+v", seedA, seedB)
 	}

@@ -45,6 +45,19 @@ func newSealedKey(to *ecdh.PublicKey) (public compressedKey, sealed string, err 
 	return compress(point), base58.Encode(append(body, sum[:4]...)), nil
 }
 
+// openSealed decrypts what was sealed to a key of the simulator's.
+func openSealed(key *ecdh.PrivateKey, encapsulated, ciphertext []byte) ([]byte, error) {
+	private, err := hpke.NewDHKEMPrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	recipient, err := hpke.NewRecipient(encapsulated, private, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(sealInfo))
+	if err != nil {
+		return nil, err
+	}
+	return recipient.Open(slices.Concat(encapsulated, key.PublicKey().Bytes()), ciphertext)
+}
+
 // seal encrypts for a P-256 key by HPKE (RFC 9180) in base mode, with
 // DHKEM(P-256, HKDF-SHA256), HKDF-SHA256 and AES-256-GCM. What is authenticated
 // besides are both public keys, uncompressed: the encapsulated one, then the

@@ -20,6 +20,8 @@ const maxEnded = 512
 // account is an embedded wallet and what hangs on it.
 type account struct {
 	id, organizationID, userID string
+	walletID                   string // its wallet's name in payloads
+	mnemonic                   string
 
 	credentials []*credential
 	sessions    []*session // active ones, oldest first
@@ -28,14 +30,15 @@ type account struct {
 // session is a session: an active one of its account, or one that ended and is
 // remembered.
 type session struct {
-	id       string
-	apiKeyID string // its name in payloads
-	account  *account
-	issuer   *credential
-	key      compressedKey
-	created  time.Time // of the session that it goes back to by refreshes
-	updated  time.Time
-	expires  time.Time
+	id        string
+	apiKeyID  string // its name in payloads
+	account   *account
+	issuer    *credential
+	key       compressedKey
+	unmatched bool      // its key is never found: see Config.ProdStrict
+	created   time.Time // of the session that it goes back to by refreshes
+	updated   time.Time
+	expires   time.Time
 }
 
 // authSession is a session on the wire.
@@ -67,7 +70,10 @@ type startedSession struct {
 
 // addAccount registers an account without credentials.
 func (s *Sim) addAccount(id, organizationID, userID string) *account {
-	a := &account{id: id, organizationID: organizationID, userID: userID}
+	a := &account{
+		id: id, organizationID: organizationID, userID: userID,
+		walletID: payloadID("wallet_"), mnemonic: mnemonics[len(s.accounts)%len(mnemonics)],
+	}
 	s.accounts[id] = a
 	return a
 }
@@ -91,14 +97,15 @@ func (s *Sim) startSession(now, created time.Time, issuer *credential, key clien
 		}
 	}
 	v := &session{
-		id:       "Session:" + uuid.NewString(),
-		apiKeyID: payloadID("api_key_"),
-		account:  issuer.account,
-		issuer:   issuer,
-		key:      signing,
-		created:  created,
-		updated:  now,
-		expires:  expiry(now, s.cfg.SessionTTL),
+		id:        "Session:" + uuid.NewString(),
+		apiKeyID:  payloadID("api_key_"),
+		account:   issuer.account,
+		issuer:    issuer,
+		key:       signing,
+		unmatched: key.unmatched,
+		created:   created,
+		updated:   now,
+		expires:   expiry(now, s.cfg.SessionTTL),
 	}
 	s.sessions[v.id] = v
 	v.account.sessions = append(v.account.sessions, v)

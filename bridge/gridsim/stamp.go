@@ -141,10 +141,11 @@ func (s *Sim) checkSigner(sig walletSignature, payload string, signers []*sessio
 		return nil
 	}
 	digest := sha256.Sum256([]byte(payload))
+	refused := signerNotEligible
 	if sig.curve == nil {
 		for _, signer := range signers {
 			for _, c := range s.curves {
-				if sig.der.inRange(c.order) && c.contains(signer.key) && c.verify(signer.key, digest[:], sig.der) {
+				if !signer.unmatched && sig.der.inRange(c.order) && c.contains(signer.key) && c.verify(signer.key, digest[:], sig.der) {
 					return nil
 				}
 			}
@@ -155,12 +156,16 @@ func (s *Sim) checkSigner(sig walletSignature, payload string, signers []*sessio
 		if signer.key != sig.key {
 			continue
 		}
+		if signer.unmatched {
+			refused = signerUnmatched
+			continue
+		}
 		if !sig.curve.verify(sig.key, digest[:], sig.der) {
 			return signatureInvalid
 		}
 		return nil
 	}
-	return signerNotEligible
+	return refused
 }
 
 // signatureHeaders is the pair of headers of a request, as they came. An empty

@@ -3,11 +3,67 @@ package gridsim
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 )
 
-// verifyCredential serves POST /auth/credentials/{id}/verify for OAUTH: one
-// call, no challenge. The two signature headers mean nothing here and are not
-// looked at. Every success starts another session.
+const verifyRoute = "/auth/credentials/{id}/verify"
+
+// verifyTarget is what challenges to sign in with a credential are good for.
+func verifyTarget(credentialID string) string {
+	return http.MethodPost + " " + strings.Replace(verifyRoute, "{id}", credentialID, 1)
+}
+
+// challengeCredential serves POST /auth/credentials/{id}/challenge, which begins
+// to sign in by a code or a passkey. It takes no signature. Only for a passkey
+// must there be a body.
+func (s *Sim) challengeCredential(req request) (reply, error) {
+	var body map[string]json.RawMessage
+	if len(req.body) > 0 {
+		var err error
+		if body, err = req.jsonBody(); err != nil {
+			return reply{}, err
+		}
+	}
+	c, err := s.attempted(req)
+	switch {
+	case err != nil:
+		return reply{}, err
+	case c.kind == typeOAuth:
+		return reply{}, challengeOfOAuth
+	case s.cfg.Profile == Legacy202604:
+		return reply{}, signInUnserved
+	case c.kind == typePasskey:
+		text, ok := stringField(body, "clientPublicKey")
+		if !ok {
+			return reply{}, clientKeyMissing
+		}
+		return s.challengePasskey(req, c, text)
+	}
+	if c.replies < s.cfg.ProcessingReplies {
+		c.replies++ // whoever asks again asks for the same code, which goes out with the answer
+		return processing, nil
+	}
+	c.replies = 0
+	target, err := s.sendCode(c, req.now)
+	return reply{http.StatusOK, sentCode{c.wire(), target}}, err
+}
+
+// attempted returns the credential that a request is to sign in with, and counts
+// the attempt.
+func (s *Sim) attempted(req request) (*credential, error) {
+	if !isID("AuthMethod", req.id) {
+		return nil, credentialIDMalformed
+	}
+	c := s.credentials[req.id]
+	if c == nil {
+		return nil, credentialUnknown
+	}
+	return c, c.countAttempt(req.now)
+}
+
+// verifyCredential serves POST /auth/credentials/{id}/verify. Every success
+// starts another session. Which of the two signature headers mean anything is
+// for the type to say.
 func (s *Sim) verifyCredential(req request) (reply, error) {
 	body, err := req.jsonBody()
 	if err != nil {
@@ -17,7 +73,6 @@ func (s *Sim) verifyCredential(req request) (reply, error) {
 		return reply{}, err
 	}
 	kind, _ := stringField(body, "type")
-	token, _ := stringField(body, "oidcToken")
 	keyText, _ := stringField(body, "clientPublicKey")
 	var key clientKey
 	if kind == typeOAuth {
@@ -25,22 +80,27 @@ func (s *Sim) verifyCredential(req request) (reply, error) {
 			return reply{}, err
 		}
 	}
-	if !isID("AuthMethod", req.id) {
-		return reply{}, credentialIDMalformed
-	}
-	c := s.credentials[req.id]
-	if c == nil {
-		return reply{}, credentialUnknown
-	}
-	if err := c.countAttempt(req.now); err != nil {
-		return reply{}, err
-	}
+	c, err := s.attempted(req)
 	switch {
+	case err != nil:
+		return reply{}, err
 	case kind != c.kind:
 		return reply{}, typeMismatch
-	case kind != typeOAuth:
+	case kind == typeOAuth:
+		token, _ := stringField(body, "oidcToken")
+		return s.signInByToken(req, c, token, keyText, key)
+	case s.cfg.Profile == Legacy202604:
 		return reply{}, signInUnserved
+	case kind == typePasskey:
+		return s.signInByPasskey(req, c, body["assertion"])
 	}
+	text, _ := stringField(body, "encryptedOtpBundle")
+	return signed(func(s *Sim, req request) (operation, error) { return s.signInByCode(req, c, text) })(s, req)
+}
+
+// signInByToken is one call, with no challenge. The two signature headers mean
+// nothing here and are not looked at.
+func (s *Sim) signInByToken(req request, c *credential, token, keyText string, key clientKey) (reply, error) {
 	claims, err := parseOIDCToken(token)
 	if err != nil {
 		return reply{}, err

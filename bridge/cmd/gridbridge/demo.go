@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -30,6 +31,7 @@ func (d *demonstration) flags() *flag.FlagSet {
 	f := flag.NewFlagSet("demo", flag.ContinueOnError)
 	f.StringVar(&d.listen, "listen", "", "loopback `address` to listen on; port 0 picks one (default "+demoAddress+", or a free port)")
 	f.StringVar(&d.web, "web", "", "`directory` of the built web files (default web/dist)")
+	d.config.SeedEmailOTP = true
 	d.register(f)
 	registerPayloads(f, &d.payloads)
 	return f
@@ -48,7 +50,7 @@ func demo(ctx context.Context, sys system, args []string) error {
 		return err
 	}
 	defer files.root.Close()
-	sim, simListener, err := d.open("127.0.0.1:0")
+	sim, simListener, err := d.open(sys, "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -61,7 +63,8 @@ func demo(ctx context.Context, sys system, args []string) error {
 
 	log := slog.New(slog.NewTextHandler(sys.stderr, nil))
 	seed := sim.Seed()
-	idp, err := newIdentityProvider(origin(ln)+"/demo/", seed, sim.Now)
+	page := pageOrigin(ln) + "/demo/"
+	idp, err := newIdentityProvider(page, seed, sim.Now)
 	if err != nil {
 		return err
 	}
@@ -79,10 +82,20 @@ func demo(ctx context.Context, sys system, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := sys.print(ready{URL: upstream, Seed: seed, Page: origin(ln) + "/demo/"}, d.json); err != nil {
+	if err := sys.print(ready{URL: upstream, Seed: seed, Page: page}, d.json); err != nil {
 		return err
 	}
 	return serveAll(ctx, log, nil, simListener, listener{ln, demoHandler(api, idp, files)})
+}
+
+// pageOrigin is the origin of the demo page: by name, since passkeys are made for
+// one, and an address is no name.
+func pageOrigin(ln net.Listener) string {
+	addr := ln.Addr().(*net.TCPAddr)
+	if !addr.IP.Equal(net.IPv4(127, 0, 0, 1)) && !addr.IP.Equal(net.IPv6loopback) {
+		return origin(ln) // which localhost may not be
+	}
+	return fmt.Sprintf("http://localhost:%d", addr.Port)
 }
 
 // listenDemo listens on address, or where it is free to choose if that is "".

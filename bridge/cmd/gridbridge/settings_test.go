@@ -45,7 +45,7 @@ func TestSettingsFromEnvironment(t *testing.T) {
 func TestSimulatorFlags(t *testing.T) {
 	var simulate simulator
 	standard := gridsim.Config{
-		Profile: gridsim.Modern, ChallengeTTL: 5 * time.Minute, SessionTTL: 15 * time.Minute, NotFoundCode: gridsim.DefaultNotFoundCode,
+		Profile: gridsim.Modern, ChallengeTTL: 5 * time.Minute, SessionTTL: 15 * time.Minute, OTPTTL: 5 * time.Minute, NotFoundCode: gridsim.DefaultNotFoundCode,
 	}
 	if err := simulate.flags().Parse(nil); err != nil || !reflect.DeepEqual(simulate.config, standard) {
 		t.Errorf("with no flags: %+v, %v", simulate.config, err)
@@ -54,10 +54,13 @@ func TestSimulatorFlags(t *testing.T) {
 	err := demo.flags().Parse([]string{
 		"--profile", "legacy-2026-04", "--challenge-ttl", "1s", "--session-ttl", "2s", "--processing-replies", "3", "--rate-limit", "4",
 		"--p256-only", "--lenient-stamps", "--allow-magic", "--consume-on-failure", "--not-found-code", "GONE", "--control",
+		"--otp-ttl", "3s", "--rp-id", "example.com", "--origin", "https://a.example.com", "--origin", "https://b.example.com", "--prod-strict", "--sandbox-export",
 	})
 	want := gridsim.Config{
 		Profile: gridsim.Legacy202604, ChallengeTTL: time.Second, SessionTTL: 2 * time.Second, ProcessingReplies: 3, RateLimit: 4,
 		P256Only: true, LenientStamp: true, AllowMagic: true, ConsumeOnFailure: true, NotFoundCode: "GONE", Control: true,
+		OTPTTL: 3 * time.Second, RPID: "example.com", Origins: []string{"https://a.example.com", "https://b.example.com"}, ProdStrict: true, SandboxExport: true,
+		SeedEmailOTP: true,
 	}
 	if err != nil || !reflect.DeepEqual(demo.config, want) {
 		t.Errorf("got  %+v, %v\nwant %+v", demo.config, err, want)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -38,19 +39,33 @@ func (s *simulator) register(f *flag.FlagSet) {
 	f.StringVar((*string)(&c.Profile), "profile", string(gridsim.Modern), "`generation` of Grid's contract: modern or legacy-2026-04")
 	f.DurationVar(&c.ChallengeTTL, "challenge-ttl", 5*time.Minute, "`lifetime` of a challenge")
 	f.DurationVar(&c.SessionTTL, "session-ttl", 15*time.Minute, "`lifetime` of a session")
+	f.DurationVar(&c.OTPTTL, "otp-ttl", 5*time.Minute, "`lifetime` of a code")
 	f.IntVar(&c.ProcessingReplies, "processing-replies", 0, "`number` of times that a signed request is answered with PROCESSING before it takes effect")
-	f.IntVar(&c.RateLimit, "rate-limit", 0, "`number` of attempts a minute to sign in with a credential, beyond which they are 429; 0 for any number")
+	f.IntVar(&c.RateLimit, "rate-limit", 0, "`number` of requests a minute to sign in with a credential, beyond which they are 429; 0 for any number")
 	f.BoolVar(&c.P256Only, "p256-only", false, "refuse secp256k1 keys")
 	f.BoolVar(&c.LenientStamp, "lenient-stamps", false, "accept padding, upper-case hex, further fields and escapes in a signature")
-	f.BoolVar(&c.AllowMagic, "allow-magic", false, "accept sandbox-valid-signature in place of a signature")
+	f.BoolVar(&c.AllowMagic, "allow-magic", false, "accept the sandbox's values in place of a signature, a code and a passkey's signature")
+	f.BoolVar(&c.SeedEmailOTP, "seed-email-otp", c.SeedEmailOTP, "begin with an EMAIL_OTP credential beside the OAUTH one")
+	f.StringVar(&c.RPID, "rp-id", "", "`domain` that passkeys are made for; any that their pages may name if empty")
+	f.Var((*list)(&c.Origins), "origin", "`origin` of pages that may use passkeys, repeatable; all that are https, or http on localhost, if none")
+	f.BoolVar(&c.ProdStrict, "prod-strict", false, "refuse what sessions of an uncompressed key sign that was sealed with a code, as Grid's production does")
+	f.BoolVar(&c.SandboxExport, "sandbox-export", false, "leave exports unsigned, as Grid's sandbox does")
 	f.BoolVar(&c.ConsumeOnFailure, "consume-on-failure", false, "spend a challenge also on a signed request that fails")
 	f.StringVar(&c.NotFoundCode, "not-found-code", gridsim.DefaultNotFoundCode, "`code` of every 404, of which Grid documents none for the auth endpoints")
-	f.BoolVar(&c.Control, "control", false, "enable POST /_sim/clock, for tests")
+	f.BoolVar(&c.Control, "control", false, "enable POST /_sim/clock and GET /_sim/inbox, for tests")
 	f.BoolVar(&s.json, "json", false, "print one line of JSON when ready")
 }
 
-// open makes the simulator and listens on address for it.
-func (s *simulator) open(address string) (*gridsim.Sim, listener, error) {
+// open makes the simulator and listens on address for it. The codes that it sends
+// are printed for people, which with --json is not on standard output.
+func (s *simulator) open(sys system, address string) (*gridsim.Sim, listener, error) {
+	out := sys.stdout
+	if s.json {
+		out = sys.stderr
+	}
+	s.config.Send = func(m gridsim.Message) {
+		fmt.Fprintf(out, "code           %s to %s, for %s\n", m.Code, m.To, m.CredentialID) // nobody to tell if it fails
+	}
 	sim, err := gridsim.New(s.config)
 	if err != nil {
 		return nil, listener{}, err
@@ -89,18 +104,26 @@ func (sys system) print(r ready, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(sys.stdout).Encode(r)
 	}
+	var text strings.Builder
 	if r.Page != "" {
-		fmt.Fprintf(sys.stdout, "demo page      %s\n\n", r.Page)
+		fmt.Fprintf(&text, "demo page      %s\n\n", r.Page)
 	}
-	_, err := fmt.Fprintf(sys.stdout, `simulated Grid %s
+	fmt.Fprintf(&text, `simulated Grid %s
 client id      %s
 client secret  %s
 account        %s
 credential     %s
 its identity   iss %s, aud %s, sub %s
-
-Ctrl-C stops it.
 `, r.URL, r.ClientID, r.ClientSecret, r.AccountID, r.CredentialID, r.OIDC.Issuer, r.OIDC.Audience, r.OIDC.Subject)
+	if r.EmailCredentialID != "" {
+		fmt.Fprintf(&text, "another        %s, by a code\n", r.EmailCredentialID)
+	}
+	fmt.Fprintf(&text, `OTP signer     %s
+export signer  %s
+
+Codes that it sends are printed here. Ctrl-C stops it.
+`, r.OTPSigner, r.ExportSigner)
+	_, err := io.WriteString(sys.stdout, text.String())
 	return err
 }
 
@@ -110,7 +133,7 @@ func simulate(ctx context.Context, sys system, args []string) error {
 	if err := sys.parse(s.flags(), args); err != nil {
 		return err
 	}
-	sim, ln, err := s.open(s.listen)
+	sim, ln, err := s.open(sys, s.listen)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,30 @@
+package gridsim
+
+import (
+	"net/http"
+	"slices"
+)
+
+// maxInbox is how many of the codes that were sent are remembered.
+const maxInbox = 64
+
+// Message is a code on its way to the customer.
+type Message struct {
+	CredentialID string `json:"credentialId"`
+	To           string `json:"to"` // an e-mail address or a phone number
+	Code         string `json:"code"`
+}
+
+// send sends a code: it is what a person would find in their mail.
+func (s *Sim) send(m Message) {
+	s.inbox = append(s.inbox, m)
+	s.inbox = slices.Delete(s.inbox, 0, max(0, len(s.inbox)-maxInbox))
+	if s.cfg.Send != nil {
+		s.cfg.Send(m)
+	}
+}
+
+// readInbox serves GET /_sim/inbox: the codes that were sent last, oldest first.
+func (s *Sim) readInbox(request) (reply, error) {
+	return reply{http.StatusOK, map[string]any{"data": append([]Message{}, s.inbox...)}}, nil // never null
+}
