@@ -53,6 +53,11 @@ export async function startDemo(...flags) {
       return data.map(({ id }) => id).sort();
     },
 
+    /** The codes that the simulator has sent, the oldest first; takes the flag --control. */
+    async inbox() {
+      return (await (await ask("/_sim/inbox")).json()).data;
+    },
+
     /** Moves the simulator's clock; takes the flag --control. */
     async advance(seconds) {
       await ask("/_sim/clock", { method: "POST", body: JSON.stringify({ advanceSeconds: seconds }) });
