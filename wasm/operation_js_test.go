@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"strconv"
 	"strings"
 	"syscall/js"
@@ -62,45 +63,86 @@ func activity(typ, parameters string) string {
 	return `{"organizationId":"org_sim","parameters":` + parameters + `,"timestampMs":"1775681700000","type":"ACTIVITY_TYPE_` + typ + `"}`
 }
 
-// Every option of an operation reaches the signer, and every body the bridge as it was given.
+const (
+	credentialID     = "AuthMethod:019542f5-b3e7-1d02-0000-000000000004"
+	newSessionID     = "Session:019542f5-b3e7-1d02-0000-00000000000a"
+	passkeyRequestID = "Request:019542f5-b3e7-1d02-0000-00000000000c"
+	otpProof         = `{"type":"EMAIL_OTP","encryptedOtpBundle":"{\"encappedPublic\":\"04\",\"ciphertext\":\"00\"}"}`
+	passkeyProof     = `{"type":"PASSKEY","assertion":{"credentialId":"Y3JlZA","clientDataJson":"e30","authenticatorData":"YXV0aA","signature":"c2ln"}}`
+)
+
+// sessionBy is the session that a credential of this type was answered with.
+func sessionBy(typ string) string {
+	return `{"id":"` + newSessionID + `","accountId":"` + accountID + `","type":"` + typ + `","expiresAt":"2026-08-22T10:15:00Z"}`
+}
+
+// token is a JWT with these claims.
+func token(claims string) string {
+	return "eyJhbGciOiJFUzI1NiJ9." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
+}
+
+// Every option of an operation reaches the signer, and every body the bridge as it was given. A key is asked for where
+// the body is signed for, and nowhere else.
 func TestPerform(t *testing.T) {
-	const (
-		credentialID = "AuthMethod:019542f5-b3e7-1d02-0000-000000000004"
-		newSessionID = "Session:019542f5-b3e7-1d02-0000-00000000000a"
-	)
-	clientKey := "02" + strings.Repeat("0", 64)
-	session := `{"id":"` + newSessionID + `","accountId":"` + accountID + `","expiresAt":"2026-08-22T10:15:00Z"}`
+	clientKey, sealingKey := "02"+strings.Repeat("0", 64), "04"+strings.Repeat("0", 128)
+	sealed := strings.Replace(sessionBy("PASSKEY"), `"type"`, `"encryptedSessionSigningKey":"w99a5xV6","type"`, 1)
+	issued := `{"id":"` + credentialID + `","accountId":"` + accountID + `","type":"SMS_OTP","otpEncryptionTargetBundle":"{}"}`
+	asked := `{"id":"` + credentialID + `","accountId":"` + accountID + `","type":"PASSKEY","credentialId":"Y3JlZA","challenge":"` + strings.Repeat("0f", 32) +
+		`","requestId":"` + passkeyRequestID + `","expiresAt":"2026-08-22T10:05:00Z"}`
+	exported := `{"id":"` + accountID + `","encryptedWalletCredentials":"{}"}`
 	credential := `{"id":"` + credentialID + `","accountId":"` + accountID + `","type":"EMAIL_OTP"}`
 	processing := answerWith("200", `{"status":"PROCESSING"}`)
 	alwaysRandom(t, 0) // half of a first pause
 	for _, test := range []struct {
 		operation, request string
+		signs              bool
 		options            map[string]any
 		answers            []string
 		want               string // status, body and organization
 	}{
-		{"refresh-session", "POST /auth/sessions/" + sessionID + "/refresh",
+		{"refresh-session", "POST /auth/sessions/" + sessionID + "/refresh", true,
 			map[string]any{"id": sessionID, "account": accountID, "body": ` {"clientPublicKey" : "` + clientKey + `"}`},
-			[]string{challengeAnswer(activity("CREATE_READ_WRITE_SESSION_V2", `{"targetPublicKey":"`+clientKey+`"}`)), processing, answerWith("201", session)},
-			"refreshed " + session + " org_sim"},
-		{"add-credential", "POST /auth/credentials",
+			[]string{challengeAnswer(activity("CREATE_READ_WRITE_SESSION_V2", `{"targetPublicKey":"`+clientKey+`"}`)), processing, answerWith("201", sessionBy("OAUTH"))},
+			"refreshed " + sessionBy("OAUTH") + " org_sim"},
+		{"add-credential", "POST /auth/credentials", true,
 			map[string]any{"contact": "ünï@b.c", "body": `{"type":"EMAIL_OTP","accountId":"` + accountID + `"}`},
 			[]string{challengeAnswer(activity("UPDATE_USER_EMAIL", `{"userEmail":"ünï@b.c","userId":"u"}`)), answerWith("201", credential)},
 			"added " + credential + " org_sim"},
-		{"remove-credential", "DELETE /auth/credentials/" + credentialID,
+		{"remove-credential", "DELETE /auth/credentials/" + credentialID, true,
 			map[string]any{"id": credentialID, "credentialType": "PASSKEY"},
 			[]string{challengeAnswer(activity("DELETE_AUTHENTICATORS", `{"authenticatorIds":["a"],"userId":"u"}`)), processing, revokedAnswer},
 			"removed undefined org_sim"},
-		{"remove-credential", "DELETE /auth/credentials/" + credentialID,
+		{"remove-credential", "DELETE /auth/credentials/" + credentialID, true,
 			map[string]any{"id": credentialID, "credentialType": "PASSKEY"}, []string{goneAnswer}, "gone undefined undefined"},
-		{"verify-credential", "POST /auth/credentials/" + credentialID + "/verify",
+		{"verify-credential", "POST /auth/credentials/" + credentialID + "/verify", false,
 			map[string]any{"id": credentialID, "account": accountID, "body": `{"type":"OAUTH","oidcToken":"h.p.s","clientPublicKey":"` + clientKey + `"}`},
-			[]string{processing, answerWith("200", session)},
-			"verified " + session + " undefined"},
+			[]string{processing, answerWith("200", sessionBy("OAUTH"))},
+			"verified " + sessionBy("OAUTH") + " undefined"},
+		{"verify-credential", "POST /auth/credentials/" + credentialID + "/verify", true,
+			map[string]any{"id": credentialID, "account": accountID, "body": otpProof},
+			[]string{challengeAnswer(token("{}")), processing, answerWith("200", sessionBy("EMAIL_OTP"))},
+			"verified " + sessionBy("EMAIL_OTP") + " undefined"},
+		{"verify-credential", "POST /auth/credentials/" + credentialID + "/verify", false,
+			map[string]any{"id": credentialID, "account": accountID, "body": passkeyProof, "requestId": passkeyRequestID, "clientKey": clientKey},
+			[]string{unavailable, unauthenticatedAnswer, processing, answerWith("200", sessionBy("PASSKEY"))},
+			"verified " + sessionBy("PASSKEY") + " undefined"},
+		{"verify-credential", "POST /auth/credentials/" + credentialID + "/verify", false,
+			map[string]any{"id": credentialID, "account": accountID, "body": passkeyProof, "requestId": passkeyRequestID, "clientKey": sealingKey},
+			[]string{answerWith("200", sealed)}, "verified " + sealed + " undefined"},
+		{"challenge-credential", "POST /auth/credentials/" + credentialID + "/challenge", false,
+			map[string]any{"id": credentialID, "account": accountID, "body": "{}"},
+			[]string{processing, answerWith("200", issued)}, "issued " + issued + " undefined"},
+		{"challenge-credential", "POST /auth/credentials/" + credentialID + "/challenge", false,
+			map[string]any{"id": credentialID, "account": accountID, "body": `{"clientPublicKey":"` + clientKey + `"}`},
+			[]string{answerWith("200", asked)}, "issued " + asked + " undefined"},
+		{"export-wallet", "POST /internal-accounts/" + accountID + "/export", true,
+			map[string]any{"id": accountID, "body": `{"clientPublicKey":"` + sealingKey + `"}`},
+			[]string{challengeAnswer(activity("EXPORT_WALLET", `{"targetPublicKey":"`+sealingKey+`","walletId":"w"}`)), processing, answerWith("200", exported)},
+			"exported " + exported + " org_sim"},
 	} {
 		t.Run(test.operation, func(t *testing.T) {
 			options := with(test.options, "bridgeUrl", bridgeURL)
-			if signer.Operation(test.operation).Route().Intent != "" {
+			if test.signs {
 				wantCode(t, signer.ErrArgumentInvalid, "perform", test.operation, options) // without a key
 				options["key"] = newKey(t, "P-256")
 			}
@@ -131,6 +173,10 @@ func TestPerform(t *testing.T) {
 				}
 				if got := header(r, "X-Gridsigner"); got.IsUndefined() || got.String() != "1" {
 					t.Errorf("X-Gridsigner = %v", got)
+				}
+				signature, id, asked := header(r, "Grid-Wallet-Signature"), header(r, "Request-Id"), js.ValueOf(test.options["requestId"])
+				if isSigned := test.signs && i > 0; signature.IsUndefined() == isSigned || isSigned && id.String() != requestID || !isSigned && !asked.IsNull() && !id.Equal(asked) || !isSigned && asked.IsNull() && !id.IsUndefined() {
+					t.Errorf("request %d goes with the signature %v and the id %v", i+1, signature, id)
 				}
 				// What follows on "processing" is the request before.
 				if i > 1 && !(header(r, "Grid-Wallet-Signature").Equal(header(requests.Index(i-1), "Grid-Wallet-Signature")) && header(r, "Request-Id").Equal(header(requests.Index(i-1), "Request-Id"))) {
@@ -166,6 +212,40 @@ func TestPerformSignsWhatWasSubmitted(t *testing.T) {
 	}
 }
 
+// A one-time code has the token signed that names our key, and says by its code what is wrong with it.
+func TestPerformWithACode(t *testing.T) {
+	key := newKey(t, "P-256")
+	public := key.Get("publicKey").String()
+	options := map[string]any{"id": credentialID, "body": otpProof, "bridgeUrl": bridgeURL, "key": key}
+	ours := token(`{"public_key":"` + public + `"}`)
+	requests := fakeFetch(t, challengeAnswer(ours), answerWith("200", sessionBy("EMAIL_OTP")))
+	resolve(t, "perform", "verify-credential", options)
+	stamp, err := signer.ParseStamp(header(requests.Index(1), "Grid-Wallet-Signature").String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stamp.PublicKey.String() != public || !stamp.PublicKey.Verify([]byte(ours), stamp.Signature) {
+		t.Error("the token was not signed by the key it names")
+	}
+	before := key.Get("signed").Length()
+	for _, test := range []struct {
+		answer string
+		want   signer.Kind
+	}{
+		{challengeAnswer(token(`{"public_key":"02` + strings.Repeat("ab", 32) + `"}`)), signer.ErrIntentMismatch},
+		{challengeAnswer(payload), signer.ErrIntentMismatch},
+		{answerWith("401", `{"status":401,"code":"UNAUTHORIZED","message":"m","details":{"reason":"Invalid OTP code"}}`), signer.ErrOTPIncorrect},
+		{answerWith("401", `{"status":401,"code":"UNAUTHORIZED","message":"m","reason":"No pending OTP for this credential"}`), signer.ErrOTPExpired},
+		{refusal("401", "WALLET_SIGNATURE_MISSING"), signer.ErrUpstreamRefused},
+	} {
+		requests := fakeFetch(t, test.answer)
+		wantCode(t, test.want, "perform", "verify-credential", options)
+		if requests.Length() != 1 || key.Get("signed").Length() != before {
+			t.Errorf("%s: it was signed", test.want)
+		}
+	}
+}
+
 func TestPerformArguments(t *testing.T) {
 	key := newKey(t, "secp256k1")
 	good := map[string]any{"id": sessionID, "body": `{"clientPublicKey":"02` + strings.Repeat("0", 64) + `"}`, "bridgeUrl": bridgeURL, "key": key}
@@ -183,6 +263,18 @@ func TestPerformArguments(t *testing.T) {
 		"no id":                        with(good, "id", nil),
 	} {
 		t.Run(name, func(t *testing.T) { wantCode(t, signer.ErrArgumentInvalid, "perform", "refresh-session", options) })
+	}
+	passkey := map[string]any{"id": credentialID, "body": passkeyProof, "bridgeUrl": bridgeURL, "requestId": passkeyRequestID, "clientKey": "02" + strings.Repeat("0", 64)}
+	for name, options := range map[string]map[string]any{
+		"no requestId":                 with(passkey, "requestId", nil),
+		"a requestId that is a list":   with(passkey, "requestId", []any{passkeyRequestID}),
+		"a requestId of a session":     with(passkey, "requestId", sessionID),
+		"a clientKey that is a number": with(passkey, "clientKey", 2),
+		"a clientKey that is none":     with(passkey, "clientKey", "02"),
+		"a requestId for a code":       with(with(passkey, "body", otpProof), "key", key),
+		"a body that is nothing":       with(passkey, "body", nil),
+	} {
+		t.Run(name, func(t *testing.T) { wantCode(t, signer.ErrArgumentInvalid, "perform", "verify-credential", options) })
 	}
 	wantCode(t, signer.ErrArgumentInvalid, "perform", 1, good)
 	wantCode(t, signer.ErrArgumentInvalid, "perform", "Refresh-Session", good)
