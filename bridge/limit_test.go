@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gridsigner/bridge"
+	"gridsigner/signer"
 )
 
 // few lets three requests through, and one more a minute.
@@ -64,19 +65,71 @@ func TestLimits(t *testing.T) {
 		}
 	})
 	t.Run("sign-in", func(t *testing.T) {
-		c := newClient(t, newUpstream(t, answer).URL, limit(func(l *bridge.Limits) { l.SignIn = few }))
-		if got := c.passes(5, "POST", "/auth/credentials/"+method+"/verify", verifyBody); got != 3 {
-			t.Errorf("%d sign-ins passed, want 3", got)
+		everyGuarded(t, func(t *testing.T, s sample) {
+			c := newClient(t, newUpstream(t, answer).URL, limit(func(l *bridge.Limits) { l.SignIn = few }))
+			if got := c.passes(5, "POST", s.path(s.id), s.body); got != 3 {
+				t.Errorf("%d passed, want 3", got)
+			}
+			if got := c.passes(5, "GET", anyGet, ""); got != 5 {
+				t.Errorf("%d other requests passed, want 5", got)
+			}
+		})
+	})
+	t.Run("sign-in, many addresses", func(t *testing.T) {
+		c := newClient(t, newUpstream(t, answer).URL, twoUsers, limit(func(l *bridge.Limits) { l.SignIn = few }),
+			func(c *bridge.Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+		passed := 0
+		for i := range 5 {
+			passed += c.passes(1, "POST", "/auth/credentials/"+email+"/challenge", "{}", "X-Forwarded-For: 192.0.2."+strconv.Itoa(i))
 		}
-		if got := c.passes(5, "GET", anyGet, ""); got != 5 {
-			t.Errorf("%d other requests passed, want 5", got)
+		if passed != 3 {
+			t.Errorf("%d requests of Alice passed, want 3", passed)
 		}
+		if got := c.passes(5, "POST", "/auth/credentials/"+email+"/challenge", "{}", "X-User: mallory", "X-Forwarded-For: 192.0.2.9"); got != 3 {
+			t.Errorf("%d requests of Mallory passed, want 3", got)
+		}
+	})
+	t.Run("attempts", func(t *testing.T) {
+		everyGuarded(t, func(t *testing.T, s sample) {
+			u := newUpstream(t, answer)
+			c := newClient(t, u.URL, func(c *bridge.Config) {
+				c.Authenticate = func(r *http.Request) (bridge.User, error) {
+					own := map[string][]string{"": {alice, aliceToo}, "mallory": {mallory}, "bob": {alice}}
+					return bridge.User{ID: "user-" + r.Header.Get("X-User"), Accounts: own[r.Header.Get("X-User")]}, nil
+				}
+			}, limit(func(l *bridge.Limits) { l.Attempts = few }))
+			if got := c.passes(9, "POST", s.path(s.id), s.body, "X-User: mallory"); got != 9 {
+				t.Errorf("%d of a stranger were not limited, want 9: they must not tell the owner's tokens", got)
+			}
+			if got := c.passes(2, "POST", s.path(s.id), s.body) + c.passes(2, "POST", s.path(s.id), s.body, "X-User: bob"); got != 3 {
+				t.Errorf("%d of two owners passed, want 3", got)
+			}
+			u.tap.received()
+			assertRefused(t, u, c.send("POST", s.path(s.id), s.body), 429, "BRIDGE_RATE_LIMITED")
+			for _, id := range []string{email, method, alice, aliceToo} {
+				if kind, _, _ := strings.Cut(s.id, ":"); id != s.id && strings.HasPrefix(id, kind) && c.passes(1, "POST", s.path(id), s.body) != 1 {
+					t.Errorf("%s: limited, too", id)
+				}
+			}
+			if got := c.passes(5, "GET", anyGet, ""); got != 5 {
+				t.Errorf("%d other requests passed, want 5", got)
+			}
+		})
 	})
 	t.Run("cross-site requests cost the user nothing", func(t *testing.T) {
 		c := newClient(t, newUpstream(t, answer).URL, limit(func(l *bridge.Limits) { l.Address = few }))
 		c.passes(9, "DELETE", "/auth/sessions/"+session, "", "Sec-Fetch-Site: cross-site")
 		if got := c.passes(3, "GET", anyGet, ""); got != 3 {
 			t.Errorf("%d requests passed, want 3", got)
+		}
+	})
+}
+
+// everyGuarded walks the requests that are limited more than others.
+func everyGuarded(t *testing.T, f func(t *testing.T, s sample)) {
+	everySample(t, func(t *testing.T, s sample) {
+		if s.op == signer.OpChallengeCredential || s.op == signer.OpVerifyCredential && s.issued == "" || s.op == signer.OpExportWallet {
+			f(t, s)
 		}
 	})
 }

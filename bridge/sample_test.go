@@ -23,7 +23,7 @@ const (
 
 	bundle      = `"sealed code"`
 	sealingKey  = `{"clientPublicKey":"` + uncompressed + `"}`
-	wallet      = `{"id":"` + alice + `","encryptedWalletCredentials":"{\"version\":\"v1.0.0\"}"}`
+	wallet      = `{"id":"` + alice + `","encryptedWalletCredentials":"sealed wallet"}`
 	askPasskey  = `{"clientPublicKey":"` + clientKey + `"}`
 	ofPasskey   = `{"id":"` + passkey + `","accountId":"` + alice + `","type":"PASSKEY","credentialId":"c","challenge":"00","requestId":"` + requestID + `","expiresAt":"2026-08-22T10:05:00Z"}`
 	sentByEmail = `{"id":"` + email + `","accountId":"` + alice + `","type":"EMAIL_OTP","otpEncryptionTargetBundle":"{}"}`

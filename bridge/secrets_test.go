@@ -3,6 +3,8 @@ package bridge_test
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -15,9 +17,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gridsigner/bridge"
+	"gridsigner/signer"
 )
 
 // TestProfilesHoldNoSecret takes every profile that Go can make, and an
@@ -109,6 +113,72 @@ func TestPanicsHoldNoSecret(t *testing.T) {
 	}
 }
 
+// TestSubmissionsAreKeptFromOperators sends every request with secrets for its
+// texts, has Grid answer with others, and looks for all of them in what operators
+// see: log, audit, metrics and traces. What Redis holds has to be the payload that
+// the signature will be over, and nothing else.
+func TestSubmissionsAreKeptFromOperators(t *testing.T) {
+	everySample(t, func(t *testing.T, s sample) {
+		shared := miniredis.RunT(t)
+		registry, spans := prometheus.NewRegistry(), &recorder{}
+		secrets := []string{requestID}
+		hide := func(text string) string {
+			for _, name := range []string{
+				"oidcToken", "encryptedOtpBundle", "credentialId", "clientDataJson", "authenticatorData", "signature", "nickname", "challenge",
+				"otpEncryptionTargetBundle", "encryptedSessionSigningKey", "encryptedWalletCredentials",
+			} {
+				if before, rest, ok := strings.Cut(text, `"`+name+`":"`); ok {
+					_, after, _ := strings.Cut(rest, `"`)
+					secret := fmt.Sprintf("hidden-%s-%d", name, len(secrets))
+					secrets = append(secrets, secret)
+					text = before + `"` + name + `":"` + secret + `"` + after
+				}
+			}
+			return text
+		}
+		if s.op == signer.OpVerifyCredential {
+			s.terminal = `{"accountId":"` + alice + `","encryptedSessionSigningKey":""}`
+		}
+		s.body, s.issued, s.terminal = hide(s.body), hide(s.issued), hide(s.terminal)
+		var submitted struct{ OIDCToken string }
+		json.Unmarshal([]byte(s.body), &submitted)
+		s.payload = strings.Replace(s.payload, "h.p.s", submitted.OIDCToken, 1)
+		status := s.op.Route().Status
+		u := newUpstream(t, answers(status, s.terminal))
+		c := newClient(t, u.URL, func(c *bridge.Config) {
+			c.Metrics, c.Tracer, c.Redis = registry, spans, openRedis(t, shared.Addr())
+		})
+		signed := c.begin(u, s)
+		if got := c.sendSample(s, signed...); got.status != status {
+			t.Errorf("answer = %d %s, want %d", got.status, got.body, status)
+		}
+		c.sendSample(s, signed...) // which may be refused, as is what follows
+		s.body += ","
+		if got := c.sendSample(s, signed...); got.status != 400 {
+			t.Errorf("answer = %d %s, want 400", got.status, got.body)
+		}
+		if len(signed) > 0 {
+			secrets = append(secrets, strings.TrimPrefix(signed[0], "Grid-Wallet-Signature: "))
+		}
+		c.server.Close()
+		seen := map[string]string{"the log": c.log.String(), "a span": strings.Join(spans.ended, "\n"), "Redis": shared.Dump()}
+		families, err := registry.Gather()
+		if err != nil || len(families) == 0 || len(spans.ended) == 0 {
+			t.Fatalf("%d metrics, %d spans, %v", len(families), len(spans.ended), err)
+		}
+		for _, family := range families {
+			seen["a metric"] += family.String()
+		}
+		for where, text := range seen {
+			for _, secret := range secrets {
+				if strings.Contains(text, secret) && !(where == "Redis" && strings.Contains(s.payload, secret)) {
+					t.Errorf("%s holds %s:\n%s", where, secret, text)
+				}
+			}
+		}
+	})
+}
+
 // TestRedirectsAreNotRelayed has Grid and the app redirect to an address with
 // the secret in it.
 func TestRedirectsAreNotRelayed(t *testing.T) {
@@ -140,6 +210,9 @@ func FuzzSecrets(f *testing.F) {
 	f.Add("GET", anyGet, "Authorization: Bearer alice", "")
 	f.Add("DELETE", "/auth/sessions/"+session, "X-Gridsigner: 1", "")
 	f.Add("POST", "/auth/credentials/"+method+"/verify", "Content-Type: application/json", verifyBody)
+	f.Add("POST", "/auth/credentials/"+email+"/verify", "Content-Type: application/json", codeBody("EMAIL_OTP", `"`+canaryPart+`"`))
+	f.Add("POST", "/auth/credentials/"+passkey+"/challenge", "Content-Type: application/json", askPasskey)
+	f.Add("POST", "/internal-accounts/"+alice+"/export", "Content-Type: application/json", sealingKey)
 	f.Add("POST", "/auth/credentials", "Content-Type: application/json", passkeyBody(canary))
 	f.Add("GET", "/%2e%2e/%00\r\nHost: "+canary, "Cookie: "+canary[:8], "\x00")
 	f.Add(canary, "/"+canary+"?"+canary, canary+": "+canary, canary)
