@@ -54,9 +54,10 @@ func send(client *http.Client, base string, step signer.Send) (answer signer.Res
 	if step.Body != "" {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	if step.Signed() {
-		request.Header.Set(signer.HeaderSignature, step.Signature)
-		request.Header.Set(signer.HeaderRequestID, step.RequestID)
+	for name, value := range map[string]string{signer.HeaderSignature: step.Signature, signer.HeaderRequestID: step.RequestID} {
+		if value != "" {
+			request.Header.Set(name, value)
+		}
 	}
 	response, err := client.Do(request)
 	if err != nil {
@@ -67,47 +68,61 @@ func send(client *http.Client, base string, step signer.Send) (answer signer.Res
 	return signer.Response{Status: response.StatusCode, RetryAfter: response.Header.Get("Retry-After"), Body: body}, err
 }
 
-// A Go program signs in, stays signed in and signs out: every operation is driven by the same few
-// lines, perform and send. The simulator stands in Grid's place.
-func ExampleRetry() {
-	sim, err := gridsim.New(gridsim.Config{})
+// grid is Grid, in whose place the simulator stands, for a program that knows its credentials.
+type grid struct {
+	gridsim.Seed
+	url    string
+	client *http.Client
+}
+
+func newGrid(config gridsim.Config) (grid, func()) {
+	sim, err := gridsim.New(config)
 	if err != nil {
 		log.Fatal(err)
 	}
-	grid := httptest.NewServer(sim)
-	defer grid.Close()
-	seed := sim.Seed()
-	client := &http.Client{
+	server, seed := httptest.NewServer(sim), sim.Seed()
+	return grid{seed, server.URL, &http.Client{
 		Transport:     basicAuth{seed.ClientID, seed.ClientSecret},
 		Timeout:       10 * time.Second, // of one request
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, server.Close
+}
+
+// answer is what the program below needs of one.
+type answer struct{ ID, OTPEncryptionTargetBundle string }
+
+func (g grid) do(op signer.Operation, p signer.Params, key *signer.Key) (a answer) {
+	retry, err := signer.NewRetry(op, p, time.Now().Add(time.Minute), rand.Float64)
+	if err != nil {
+		log.Fatal(err)
 	}
-	do := func(op signer.Operation, p signer.Params, key *signer.Key) (session struct{ ID string }) {
-		retry, err := signer.NewRetry(op, p, time.Now().Add(time.Minute), rand.Float64)
-		if err != nil {
-			log.Fatal(err)
-		}
-		done := perform(client, grid.URL, retry, key)
-		if done.Err != nil {
-			log.Fatal(done.Err)
-		}
-		fmt.Println(op+":", done.Status)
-		if done.Body != nil {
-			err = json.Unmarshal(done.Body, &session)
-		}
-		if err != nil {
-			log.Fatal(err)
-		}
-		return session
+	done := perform(g.client, g.url, retry, key)
+	if done.Err != nil {
+		log.Fatal(done.Err)
 	}
+	fmt.Println(op+":", done.Status)
+	if done.Body != nil {
+		err = json.Unmarshal(done.Body, &a)
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	return a
+}
+
+// A Go program signs in, stays signed in and signs out: every operation is driven by the same few
+// lines, perform and send.
+func ExampleRetry() {
+	grid, closeGrid := newGrid(gridsim.Config{})
+	defer closeGrid()
 
 	key, err := signer.GenerateP256()
 	if err != nil {
 		log.Fatal(err)
 	}
-	session := do(signer.OpVerifyCredential, signer.Params{
-		ID: seed.CredentialID, Account: seed.AccountID,
-		Body: object("type", "OAUTH", "oidcToken", oidcToken(seed.OIDC, key.Public()), "clientPublicKey", key.Public().String()),
+	session := grid.do(signer.OpVerifyCredential, signer.Params{
+		ID: grid.CredentialID, Account: grid.AccountID,
+		Body: object("type", "OAUTH", "oidcToken", oidcToken(grid.OIDC, key.Public()), "clientPublicKey", key.Public().String()),
 	}, nil)
 
 	// Before its time is up: a new key and session. The old one lives on until it
@@ -116,15 +131,15 @@ func ExampleRetry() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	refreshed := do(signer.OpRefreshSession, signer.Params{
-		ID: session.ID, Account: seed.AccountID,
+	refreshed := grid.do(signer.OpRefreshSession, signer.Params{
+		ID: session.ID, Account: grid.AccountID,
 		Body: object("clientPublicKey", next.Public().String()),
 	}, key)
-	do(signer.OpRevokeSession, signer.Params{ID: session.ID}, next)
+	grid.do(signer.OpRevokeSession, signer.Params{ID: session.ID}, next)
 	key.Destroy()
 
-	do(signer.OpRevokeSession, signer.Params{ID: refreshed.ID}, next)
-	do(signer.OpRevokeSession, signer.Params{ID: refreshed.ID}, next)
+	grid.do(signer.OpRevokeSession, signer.Params{ID: refreshed.ID}, next)
+	grid.do(signer.OpRevokeSession, signer.Params{ID: refreshed.ID}, next)
 	next.Destroy()
 
 	// Output:
@@ -133,6 +148,36 @@ func ExampleRetry() {
 	// revoke-session: revoked
 	// revoke-session: revoked
 	// revoke-session: inactive
+}
+
+// With a one-time code: what it is sealed to must be signed by the enclave, and the token that comes
+// back by the key that was sealed with it.
+func ExampleSealOTP() {
+	var code string // as the person reads it
+	grid, closeGrid := newGrid(gridsim.Config{SeedEmailOTP: true, Send: func(m gridsim.Message) { code = m.Code }})
+	defer closeGrid()
+
+	sent := grid.do(signer.OpChallengeCredential, signer.Params{ID: grid.EmailCredentialID, Body: "{}"}, nil)
+	key, err := signer.GenerateP256()
+	if err != nil {
+		log.Fatal(err)
+	}
+	// At Grid without the last argument, which names the simulator's enclave.
+	sealed, err := signer.SealOTP(context.Background(), signer.HostPrimitives{}, sent.OTPEncryptionTargetBundle, code, key.Public(), grid.OTPSigner)
+	if err != nil {
+		log.Fatal(err)
+	}
+	session := grid.do(signer.OpVerifyCredential, signer.Params{
+		ID: grid.EmailCredentialID, Account: grid.AccountID,
+		Body: object("type", "EMAIL_OTP", "encryptedOtpBundle", sealed),
+	}, key)
+	grid.do(signer.OpRevokeSession, signer.Params{ID: session.ID}, key)
+	key.Destroy()
+
+	// Output:
+	// challenge-credential: issued
+	// verify-credential: verified
+	// revoke-session: revoked
 }
 
 // oidcToken is what a provider issues to whoever signs in, for this key alone:
