@@ -7,6 +7,10 @@
 // Start with [SignChallenge] for one signature, or [NewRetry] for the whole of an
 // [Operation], of which [NewRevocation] is one: what ends a session.
 //
+// What Grid's enclaves seal and sign has functions of its own: [SealOTP] for signing
+// in with a code, [OpenExport] and [OpenSessionKey]. The cryptography is the
+// platform's: [Primitives].
+//
 // # What is signed
 //
 // ECDSA over SHA-256 of the exact UTF-8 bytes of payloadToSign, as the JSON
