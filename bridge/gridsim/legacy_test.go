@@ -10,11 +10,12 @@ import (
 
 // legacyOps are the signed operations of April 2026.
 func legacyOps() []signedOp {
-	return slices.DeleteFunc(slices.Clone(signedOps), func(op signedOp) bool { return op.name == "refresh-session" })
+	later := []string{"refresh-session", "sign-in-by-code"}
+	return slices.DeleteFunc(slices.Clone(signedOps), func(op signedOp) bool { return slices.Contains(later, op.name) })
 }
 
 // TestLegacySuccess tests that the operations of April 2026 work, that their
-// payloads are opaque, and that the one that came later is not there.
+// payloads are opaque, and that what came later is not there.
 func TestLegacySuccess(t *testing.T) {
 	for _, op := range legacyOps() {
 		s := newState(t, Config{Profile: Legacy202604}, op)
@@ -26,6 +27,10 @@ func TestLegacySuccess(t *testing.T) {
 	w, k := newWorld(t, Config{Profile: Legacy202604}), newP256(t)
 	a := w.send("POST", refreshOf(w.signIn(credential1, k)), refreshBody(k.public))
 	a.want(t, 501, "NOT_IMPLEMENTED")
+
+	id, _ := w.addSMSOTP()
+	w.send("POST", challengePath(id), "").want(t, 501, "NOT_IMPLEMENTED")
+	w.send("POST", challengePath(credential1), "").want(t, 400, "INVALID_INPUT")
 }
 
 // TestLegacySignedRetry goes through what leg 2 may look like in April 2026,

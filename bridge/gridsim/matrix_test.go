@@ -69,6 +69,9 @@ func TestRevoke(t *testing.T) {
 func TestChallenge(t *testing.T) {
 	const uuidText = `[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`
 	for _, op := range signedOps {
+		if op.byToken() {
+			continue // see TestVerificationToken
+		}
 		t.Run(op.name, func(t *testing.T) {
 			s := newState(t, Config{}, op)
 			a := s.send(s.method, s.path, s.body)
@@ -173,7 +176,7 @@ func TestSignedRetry(t *testing.T) {
 			return s.k1.stamp(payload)
 		})},
 		{"payload-re-serialised", Config{}, 401, "WALLET_SIGNATURE_INVALID", signatureInvalid, leg2(func(s state) string {
-			return s.k1.stamp(strings.Replace(s.payload, ":", ": ", 1))
+			return s.k1.stamp(strings.NewReplacer(":", ": ", ".", ". ").Replace(s.payload))
 		})},
 		{"payload-with-newline", Config{}, 401, "WALLET_SIGNATURE_INVALID", signatureInvalid, leg2(func(s state) string { return s.k1.stamp(s.payload + "\n") })},
 		{"signer-of-another-account", Config{}, 401, "WALLET_SIGNATURE_INVALID", signerNotEligible, leg2(func(s state) string { return s.kX.stamp(s.payload) })},
@@ -276,6 +279,9 @@ func TestSignedRetry(t *testing.T) {
 	}
 	for _, op := range signedOps {
 		for _, test := range tests {
+			if op.byToken() && test.cfg.AllowMagic {
+				test.status, test.code, test.reason = 401, "WALLET_SIGNATURE_MALFORMED", stampNotBase64
+			}
 			t.Run(op.name+"/"+test.name, func(t *testing.T) {
 				if test.status == done {
 					test.status = op.done

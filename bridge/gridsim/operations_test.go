@@ -15,6 +15,14 @@ type signedOp struct {
 	repeated reason // why another challenge for the same is not; "" if it is
 }
 
+// once tells whether it changes nothing that is listed, and has an answer for one
+// request only.
+func (op signedOp) once() bool { return op.name == "export-wallet" }
+
+// byToken tells whether a token is signed, and by a key that is no session's, for
+// which nothing stands.
+func (op signedOp) byToken() bool { return op.name == "sign-in-by-code" }
+
 var signedOps = []signedOp{
 	{
 		"revoke-session", func(s state) (string, string, string) { return "DELETE", sessionPath(s.s1), "" }, 204,
@@ -40,6 +48,40 @@ var signedOps = []signedOp{
 		"OAUTH", "ACTIVITY_TYPE_DELETE_OAUTH_PROVIDERS", `\{"providerIds":\["credential_x"\],"userId":"user_sim"\}`,
 		credentialUnknown, credentialUnknown,
 	},
+	{
+		"export-wallet", func(s state) (string, string, string) {
+			return "POST", exportPath(seedAccountID), refreshBody(newP256(s.t).uncompressed(s.t))
+		}, 200,
+		"", "ACTIVITY_TYPE_EXPORT_WALLET", `\{"targetPublicKey":"04[0-9a-f]{128}","walletId":"wallet_[0-9a-f]{32}"\}`,
+		challengeConsumed, "",
+	},
+	{
+		// The code is sealed with the key of S1, which may sign therefore.
+		"sign-in-by-code", func(s state) (string, string, string) {
+			id, target := s.addSMSOTP()
+			sealed := sealing{}.sealTo(s.t, targetKey(s.t, target), otpContent(s.lastCode(), s.k1.public))
+			return "POST", verifyPath(id), otpVerifyBody(s.t, "SMS_OTP", sealed)
+		}, 200,
+		"SMS_OTP", "", "",
+		challengeConsumed, otpUsed,
+	},
+}
+
+// addSMSOTP gives the account a way to sign in by codes, and sends one.
+func (w *world) addSMSOTP() (credentialID, target string) {
+	w.t.Helper()
+	w.sim.mu.Lock()
+	defer w.sim.mu.Unlock()
+	c := &credential{
+		id: "AuthMethod:00000000-0000-0000-0000-00000000000c", kind: typeSMSOTP, nickname: customerPhone,
+		account: w.sim.accounts[seedAccountID], payloadID: "credential_c", created: w.clock.now(),
+	}
+	w.sim.keepCredential(c)
+	target, err := w.sim.sendCode(c, w.clock.now())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c.id, target
 }
 
 // state is a world in which k1 is signed in as S1, by credential 1, and k2 as S2,

@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ type authenticator struct {
 	clientData              string
 	transports              any // JSON; nil for none
 	rpID                    string
+	counter                 uint32
 	flags                   byte
 	format                  string
 	key                     map[int]any // COSE
@@ -84,7 +86,7 @@ func (p *authenticator) selfAttest() {
 func (p *authenticator) authData(t testing.TB) []byte {
 	t.Helper()
 	rpIDHash := sha256.Sum256([]byte(p.rpID))
-	data := slices.Concat(rpIDHash[:], []byte{p.flags, 0, 0, 0, 0})
+	data := binary.BigEndian.AppendUint32(append(rpIDHash[:], p.flags), p.counter)
 	if p.flags&flagAttestedData != 0 {
 		key, err := webauthncbor.Marshal(p.key)
 		if err != nil {

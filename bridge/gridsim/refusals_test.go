@@ -66,13 +66,7 @@ func TestRefusals(t *testing.T) {
 	}
 	at := func(seconds int64) int64 { return time.Date(2026, 8, 22, 10, 0, 0, 0, time.UTC).Unix() + seconds }
 
-	tests := []struct {
-		reason reason
-		status int
-		code   string
-		cfg    Config
-		send   func(*world) answer
-	}{
+	tests := []refusalTest{
 		{pathUnknown, 404, "REFERENCE_NOT_FOUND", Config{}, sending("GET", "/auth/session", "")},
 		{pathUnserved, 501, "NOT_IMPLEMENTED", Config{}, sending("GET", "/auth/delegated-keys", "")},
 		{methodNotAllowed, 405, "METHOD_NOT_ALLOWED", Config{}, sending("PUT", sessionPath(nobody), "")},
@@ -294,7 +288,7 @@ func TestRefusals(t *testing.T) {
 		})},
 	}
 	untested := maps.Clone(refusals)
-	for _, test := range tests {
+	for _, test := range append(tests, signInRefusals(t)...) {
 		t.Run(string(test.reason), func(t *testing.T) {
 			a := test.send(newWorld(t, test.cfg))
 			a.want(t, test.status, test.code)

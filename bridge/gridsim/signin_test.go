@@ -143,11 +143,14 @@ func (p *authenticator) assert(challenge string) *assertion {
 	}
 }
 
+func (a *assertion) authData() []byte {
+	rpIDHash := sha256.Sum256([]byte(a.rpID))
+	return append(binary.BigEndian.AppendUint32(append(rpIDHash[:], a.flags), a.counter), a.trailing...)
+}
+
 func (a *assertion) body(t testing.TB) string {
 	t.Helper()
-	rpIDHash := sha256.Sum256([]byte(a.rpID))
-	authData := append(binary.BigEndian.AppendUint32(append(rpIDHash[:], a.flags), a.counter), a.trailing...)
-	signature := a.signature
+	authData, signature := a.authData(), a.signature
 	if signature == nil {
 		hash := sha256.Sum256([]byte(a.clientData))
 		digest := sha256.Sum256(slices.Concat(authData, hash[:]))
@@ -212,3 +215,5 @@ func p256FromScalar(t testing.TB, scalar []byte) key {
 	}
 	return p256Key(t, private)
 }
+
+func exportPath(account string) string { return "/internal-accounts/" + account + "/export" }
