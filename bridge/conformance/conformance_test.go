@@ -74,7 +74,10 @@ func ourBridge(t *testing.T, upstream string, seed gridsim.Seed) http.Handler {
 			return bridge.User{ID: "alice", Accounts: []string{seed.AccountID}}, nil
 		},
 		AllowOrigins: []string{"https://friend.example"},
-		Limits:       bridge.Limits{User: bridge.Limit{Rate: 200, Per: time.Second, Burst: 50}, Address: bridge.Limit{Rate: 200, Per: time.Second, Burst: 200}},
+		Limits: bridge.Limits{
+			User: bridge.Limit{Rate: 200, Per: time.Second, Burst: 50}, Address: bridge.Limit{Rate: 200, Per: time.Second, Burst: 200},
+			SignIn: bridge.Limit{Rate: 20, Per: time.Second, Burst: 20},
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -20,6 +20,12 @@ const (
 	signIn    = `{"type":"OAUTH","oidcToken":"h.p.s",` + clientKey + `}`
 	refresh   = `{` + clientKey + `}`
 	addition  = `{"type":"EMAIL_OTP","accountId":"InternalAccount:` + nowhere + `"}`
+	code      = `{"type":"EMAIL_OTP","encryptedOtpBundle":"{\"encappedPublic\":\"04\",\"ciphertext\":\"00\"}"}`
+	assertion = `{"assertion":{"credentialId":"YQ","clientDataJson":"YQ","authenticatorData":"YQ","signature":"YQ"},"type":"PASSKEY"}`
+	export    = `{"clientPublicKey":"04c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee51ae168fea63dc339a3c58419466ceaeef7f632653266d0e1236431a950cfe52a"}`
+
+	pair = "Grid-Wallet-Signature: AAAA"
+	id   = "Request-Id: Request:" + nowhere
 )
 
 // probe is a request and what is wanted of its answer.
@@ -88,12 +94,12 @@ func (t *target) probes() (list []probe) {
 	}
 	// with is the user's headers and more.
 	with := func(lines ...string) []string { return append(slices.Clone(t.headers), lines...) }
-	session, credential := "/auth/sessions/Session:"+nowhere, "/auth/credentials/AuthMethod:"+nowhere+"/verify"
+	session, credential := "/auth/sessions/Session:"+nowhere, "/auth/credentials/AuthMethod:"+nowhere
 	query := "?accountId=" + t.Account
 	get := func(path string, lines ...string) string { return t.request("GET", path, "", with(lines...)...) }
 	remove := func(lines ...string) string { return t.request("DELETE", session, "", with(lines...)...) }
 	verify := func(body string, lines ...string) string {
-		return t.request("POST", credential, body, with(lines...)...)
+		return t.request("POST", credential+"/verify", body, with(lines...)...)
 	}
 
 	for name, lines := range map[string][]string{
@@ -113,7 +119,13 @@ func (t *target) probes() (list []probe) {
 
 	// A bridge need not have these routes. One that has them must not pass on
 	// what is not its user's, or what Grid might read as something else.
-	for path, body := range map[string]string{session + "/refresh": refresh, "/auth/credentials": addition, credential: signIn} {
+	add("ownership", "asking for a code", t.request("POST", credential+"/challenge", "{}", with(app, isJSON)...), refused(401, 403, 404, 405))
+	add("ownership", "signing in by a code", verify(code, app, isJSON), refused(401, 403, 404, 405))
+	add("ownership", "signing in by a passkey", verify(assertion, app, isJSON, id), refused(401, 403, 404, 405))
+	for path, body := range map[string]string{
+		session + "/refresh": refresh, "/auth/credentials": addition, credential + "/challenge": refresh, credential + "/verify": signIn,
+		"/internal-accounts/InternalAccount:" + nowhere + "/export": export,
+	} {
 		post := func(body string, lines ...string) string {
 			return t.request("POST", path, body, with(append(lines, app)...)...)
 		}
@@ -129,7 +141,7 @@ func (t *target) probes() (list []probe) {
 		add("body", name+" as text/plain", post(body, "Content-Type: text/plain"), refused())
 		add("cross-site", name, post(body, isJSON, "Sec-Fetch-Site: cross-site", "Origin: "+evil), refused())
 	}
-	add("ownership", "DELETE of a credential that is not the user's", t.request("DELETE", strings.TrimSuffix(credential, "/verify"), "", with(app)...), refused(401, 403, 404, 405))
+	add("ownership", "DELETE of a credential that is not the user's", t.request("DELETE", credential, "", with(app)...), refused(401, 403, 404, 405))
 
 	for _, path := range []string{
 		"/auth/x/../sessions", "/auth/./sessions", "/auth//sessions", "//auth/sessions", "/auth/sessions/", "/auth/sessions/.", "/x/../auth/sessions",
@@ -184,9 +196,12 @@ func (t *target) probes() (list []probe) {
 		add("method", method, t.request(method, "/auth/sessions"+query, "", with(app, "X-Probe: "+marker)...), refused(400, 403, 404, 405, 501))
 	}
 
-	const pair, id = "Grid-Wallet-Signature: AAAA", "Request-Id: Request:" + nowhere
 	add("headers", "signature without request id", remove(app, pair), stopped)
 	add("headers", "request id without signature", remove(app, id), stopped)
+	add("headers", "a code with a signature and no request id", verify(code, app, isJSON, pair), stopped)
+	add("headers", "a code with a request id and no signature", verify(code, app, isJSON, id), stopped)
+	add("headers", "a passkey without request id", verify(assertion, app, isJSON), stopped)
+	add("headers", "a passkey with a signature", verify(assertion, app, isJSON, pair, id), stopped)
 	add("headers", "two signatures", remove(app, pair, pair, id), stopped)
 	add("headers", "two request ids", remove(app, pair, id, id), stopped)
 	add("headers", "a list of signatures", remove(app, pair+", BBBB", id), stopped)
