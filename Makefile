@@ -8,6 +8,7 @@
 INLINED     := internal/abi internal/byteorder internal/runtime/atomic internal/runtime/sys internal/sync math/bits sync/atomic unicode/utf8
 WASM_FLAGS  := -trimpath -buildvcs=false -tags tinygo -gcflags=all=-l $(addprefix -gcflags=,$(addsuffix =,$(INLINED))) -ldflags='-s -w -buildid='
 WASM_BUDGET := 890000 # bytes of signer.wasm.br
+REACT_BUDGET := 2000 # bytes of react.js.br
 
 DCRD     := github.com/decred/dcrd/dcrec/secp256k1/v4
 WASM_MOD := .build/wasm.mod
@@ -93,13 +94,14 @@ test-web: web .build/gridbridge web/node_modules ## The package's and the demo's
 
 # Builds once more in another directory with an empty cache, so that neither can be what made the bytes equal.
 .PHONY: size
-size: web ## Hold signer.wasm.br to its budget, and two builds to the same bytes
+size: web ## Hold signer.wasm.br and react.js.br to their budgets, and two builds to the same bytes
 	rm -rf .build/again && mkdir -p .build/again
 	cp -r go.mod go.sum Makefile signer wasm .build/again/
 	GOCACHE="$(CURDIR)/.build/again/cache" $(MAKE) --no-print-directory -C .build/again wasm
 	cmp web/dist/signer.wasm .build/again/web/dist/signer.wasm
 	@rm -rf .build/again
-	@n=$$(wc -c < web/dist/signer.wasm.br); echo "signer.wasm.br: $$n bytes of $(WASM_BUDGET)"; test "$$n" -le $(WASM_BUDGET)
+	@set -- signer.wasm $(WASM_BUDGET) react.js $(REACT_BUDGET); while [ $$# -gt 0 ]; do n=$$(wc -c < web/dist/$$1.br); \
+		echo "$$1.br: $$n bytes of $$2"; test "$$n" -le $$2 || exit 1; shift 2; done
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target, FUZZ_RUNS times each

@@ -23,11 +23,12 @@ type script struct {
 	readable  bool              // not minified
 }
 
-// The package's own entry is not minified. The apps' bundlers do that, and they
+// The package's own entries are not minified. The apps' bundlers do that, and they
 // need the comments in it that keep them from rewriting an import; whoever
 // debugs or audits an app meets readable code.
 var (
 	packageEntry = script{entry: "src/index.ts", readable: true}
+	reactEntry   = script{entry: "src/react/index.ts", readable: true}
 	demoEntry    = script{entry: "demo/demo.ts"}
 )
 
@@ -72,7 +73,7 @@ func bundle(tools toolchain, s script) ([]byte, error) {
 	return result.OutputFiles[0].Contents, nil
 }
 
-// imports resolves the two names that are no files of ours.
+// imports resolves the names that are no files of ours.
 func imports(tools toolchain) api.Plugin {
 	return api.Plugin{Name: "imports", Setup: func(build api.PluginBuild) {
 		build.OnResolve(api.OnResolveOptions{Filter: `^wasm_exec\.js$`}, func(api.OnResolveArgs) (api.OnResolveResult, error) {
@@ -81,6 +82,10 @@ func imports(tools toolchain) api.Plugin {
 		// The demo uses the package that users get, and shares it with other pages.
 		build.OnResolve(api.OnResolveOptions{Filter: `^gridsigner$`}, func(api.OnResolveArgs) (api.OnResolveResult, error) {
 			return api.OnResolveResult{Path: "../gridsigner.js", External: true}, nil
+		})
+		// A second React in an app would be one without a renderer: the hook has to use the app's.
+		build.OnResolve(api.OnResolveOptions{Filter: `^react$`}, func(api.OnResolveArgs) (api.OnResolveResult, error) {
+			return api.OnResolveResult{Path: "react", External: true}, nil
 		})
 	}}
 }

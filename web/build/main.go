@@ -69,7 +69,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	if err := os.WriteFile(filepath.Join(*out, "build-info.json"), append(text, '\n'), 0o644); err != nil {
 		return err
 	}
-	for _, name := range []string{"gridsigner.js", "worker.js", "signer.wasm"} {
+	for _, name := range []string{"gridsigner.js", "react.js", "worker.js", "signer.wasm"} {
 		f := info.Files[name]
 		fmt.Fprintf(stdout, "%-14s %9d bytes, %8d with brotli, sha256 %s\n", name, f.Size, f.Brotli, f.SHA256)
 	}
@@ -118,11 +118,17 @@ func assemble(tools toolchain, module []byte) (map[string][]byte, error) {
 	if files["gridsigner.js"], err = bundle(tools, packageEntry); err != nil {
 		return nil, err
 	}
+	if files["react.js"], err = bundle(tools, reactEntry); err != nil {
+		return nil, err
+	}
 	if files["worker.js"], err = bundle(tools, workerEntry(module)); err != nil {
 		return nil, err
 	}
-	// Declarations and nothing else, so it needs no compiler to become a .d.ts.
+	// Declarations and nothing else, so they need no compiler to become a .d.ts.
 	if files["gridsigner.d.ts"], err = os.ReadFile(filepath.Join(tools.web, "src", "types.ts")); err != nil {
+		return nil, err
+	}
+	if files["react.d.ts"], err = os.ReadFile(filepath.Join(tools.web, "src", "react", "types.ts")); err != nil {
 		return nil, err
 	}
 	return files, addDemo(tools, files)

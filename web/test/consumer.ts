@@ -22,6 +22,7 @@ import {
   type Signer,
   type SignOutResult,
 } from "gridsigner";
+import { type SessionState, useSession } from "gridsigner/react";
 
 export async function start(token: () => Promise<string>, bar: HTMLProgressElement): Promise<Signer> {
   return createSigner({
@@ -171,6 +172,17 @@ export async function addPasskey(signer: Signer, challenge: Response, attestatio
 /** The type is that of the credential which the person saw. */
 export const removal = (type: CredentialType): Intent => ({ name: "remove-credential", type });
 
+/** With a status comes what belongs to it. */
+export function greeting(signer: Signer | undefined, signOut: (key: SessionKey) => void): string {
+  const { status, key, session, error } = useSession(signer);
+  if (status === "loading") return error ? `${error.code}: ${error.retryable}` : "";
+  if (status === "signed-out") return "sign in";
+  if (error?.code === "CLOSED") signOut(key);
+  return session.expiresAt;
+}
+
+export const isOver = (state: SessionState): boolean => state.status !== "signed-in" && state.key === undefined;
+
 export function mistakes(signer: Signer): unknown[] {
   return [
     // @ts-expect-error the bridge is not optional
@@ -211,6 +223,10 @@ export function mistakes(signer: Signer): unknown[] {
     signer.signOut("", { scope: "this" }).then((outcomes) => outcomes.length),
     // @ts-expect-error no other events
     signer.on("keys", () => {}),
+    // @ts-expect-error nobody may be signed in
+    useSession(signer).session.id,
+    // @ts-expect-error a signer that is still being made is none
+    useSession(createSigner({ bridgeUrl: "/" })),
     // @ts-expect-error no such code
     new GridSignerError("NO_SUCH_CODE", ""),
   ];

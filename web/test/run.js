@@ -32,6 +32,7 @@ const inChromium = {
   "test/faults.test.js": "storage that fails at each step",
   "test/hostile.test.js": "what a bad bridge gets out of a page",
   "test/races.test.js": "two things at the same moment",
+  "test/react.test.js": "the hook, with React's own order of effects, in two tabs",
   "test/refresh.test.js": "another key for a session, in every tab, whatever the network does",
   "test/signout.test.js": "how a sign-out ends",
   "test/growth.test.js": "no memory and no callback is kept",

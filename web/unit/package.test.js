@@ -10,9 +10,10 @@ const web = new URL("../", import.meta.url);
 const read = (path) => readFile(new URL(path, web));
 const manifest = JSON.parse(await read("package.json"));
 
-test("there are no runtime dependencies", () => {
+test("there are no runtime dependencies, and React is whoever's who uses the hook", () => {
   assert.equal(manifest.dependencies, undefined);
-  assert.equal(manifest.peerDependencies, undefined);
+  assert.deepEqual(manifest.peerDependencies, { react: ">=18" });
+  assert.deepEqual(manifest.peerDependenciesMeta, { react: { optional: true } });
   for (const [name, version] of Object.entries(manifest.devDependencies)) {
     assert.match(version, /^\d+\.\d+\.\d+$/, `${name} is pinned`);
   }
@@ -39,11 +40,12 @@ test("the licence is the repository's", async () => {
 
 test("the declarations are the sources' own", async () => {
   assert.ok((await read("dist/gridsigner.d.ts")).equals(await read("src/types.ts")));
+  assert.ok((await read("dist/react.d.ts")).equals(await read("src/react/types.ts")));
 });
 
 test("build-info.json tells the truth", async () => {
   const { files } = JSON.parse(await read("dist/build-info.json"));
-  for (const name of ["gridsigner.js", "worker.js", "signer.wasm"]) {
+  for (const name of ["gridsigner.js", "react.js", "worker.js", "signer.wasm"]) {
     const content = await read(`dist/${name}`);
     assert.equal(files[name].sha256, createHash("sha256").update(content).digest("hex"), name);
     assert.ok(brotliDecompressSync(await read(`dist/${name}.br`)).equals(content), `${name}.br`);
@@ -56,6 +58,13 @@ test("worker.js was built for this signer.wasm, and says whose code it contains"
   assert.ok(worker.includes(createHash("sha256").update(wasm).digest("hex")));
   assert.match(worker, /The Go Authors/);
   assert.match(String(await read("NOTICE")), /Copyright 2009 The Go Authors[^]*Copyright \(c\) [\d-]+ The Decred developers/);
+});
+
+test("React is imported by the hook alone, which imports nothing else and is a client's", async () => {
+  const imports = async (name) => [...String(await read(`dist/${name}`)).matchAll(/^(?:import|export)\b[^;]*?from "(.*)";$/gm)].map(([, from]) => from);
+  assert.deepEqual([await imports("react.js"), await imports("gridsigner.js")], [["react"], []]);
+  assert.match(String(await read("dist/react.js")), /^"use client";\n/); // frameworks with server components want it on top
+  assert.deepEqual(Object.keys(await import("gridsigner/react")), ["useSession"]);
 });
 
 test("importing it where there is no page is harmless, and using it is refused by code", async () => {
