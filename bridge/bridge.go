@@ -156,7 +156,7 @@ func (b *bridge) serve(w http.ResponseWriter, r *http.Request, e *entry) (a *ans
 		return b.origins.permit(w, rt), nil
 	}
 	if rt.Intent != "" && slices.ContainsFunc(walletHeaders, func(name string) bool { return len(r.Header[name]) > 0 }) {
-		e.signed = &event{intent: rt.Intent} // a signed leg is audited whatever becomes of it,
+		e.signed = &event{intent: rt.Intent} // a signed leg is audited whatever becomes of it
 	}
 	if err := b.origins.check(r); err != nil {
 		return nil, err
@@ -186,7 +186,7 @@ func (b *bridge) serve(w http.ResponseWriter, r *http.Request, e *entry) (a *ans
 		return nil, err
 	}
 	if len(c.headers) == 0 {
-		e.signed = nil // but if the headers meant nothing it was none
+		e.signed = nil // it only looked like one: the headers do not go with the body
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), b.timeout)
 	defer cancel()

@@ -63,49 +63,6 @@ func (b *bridge) life(expiresAt time.Time) time.Duration {
 	return min(max(expiresAt.Sub(b.now()), minChallengeLife), maxChallengeLife)
 }
 
-// passkeyKey is where it is kept that a challenge for a passkey was issued: to
-// this user, and for this credential.
-func passkeyKey(user User, credential, requestID string) string {
-	return "passkey:" + digest(user.ID, credential, requestID)
-}
-
-// rememberPasskey keeps for its answer the challenge in a, Grid's answer to c, if
-// it is for a passkey. One for a code has no request id.
-func (b *bridge) rememberPasskey(ctx context.Context, user User, c *call, a *answer) error {
-	got, _ := a.read()
-	if got.Type != signer.Passkey || a.isProcessing() {
-		return nil
-	}
-	expiresAt, err := time.Parse(time.RFC3339, got.ExpiresAt)
-	if err != nil || !signer.ValidRequestID(got.RequestID) {
-		return errUpstreamInvalid
-	}
-	b.store.save(ctx, passkeyKey(user, c.id, got.RequestID), []byte{1}, b.life(expiresAt))
-	return nil
-}
-
-// admitPasskey is [bridge.admit] for the answer of a passkey, which has no
-// signature header: the challenge was issued to this user for this credential, and
-// no other answer to it has passed. Whether the assertion is good is for Grid to
-// say.
-func (b *bridge) admitPasskey(ctx context.Context, user User, c *call, v *event) (mark string, err error) {
-	key := passkeyKey(user, c.id, c.headers.Get(signer.HeaderRequestID))
-	if _, ok := b.store.load(ctx, key); !ok && b.store.complete() {
-		return "", errChallengeUnknown
-	}
-	v.format, mark = formatPasskey, "leg:"+key
-	if !b.store.claim(ctx, mark, maxChallengeLife) {
-		return "", errSignatureReplayed
-	}
-	// The mark is of the challenge, so while Grid is processing one answer it does
-	// not tell another from it.
-	if first, ok := b.store.load(ctx, processingKey(mark)); ok && string(first) != c.fingerprint() {
-		b.store.release(ctx, mark)
-		return "", errSignatureReplayed
-	}
-	return mark, nil
-}
-
 // admit checks the signed leg c before Grid sees it: the challenge was issued
 // to this user for this very call, the signature is over its payload, and the
 // pair has not passed before. What it learns goes into v. It returns the key of
@@ -125,7 +82,7 @@ func (b *bridge) admitPasskey(ctx context.Context, user User, c *call, v *event)
 // challenge. The one exception is [bridge.goesOn].
 func (b *bridge) admit(ctx context.Context, user User, c *call, v *event) (mark string, err error) {
 	requestID, header := c.headers.Get(signer.HeaderRequestID), c.headers.Get(signer.HeaderSignature)
-	if header == "" {
+	if header == "" { // see call.fitHeaders
 		return b.admitPasskey(ctx, user, c, v)
 	}
 	kept, ok := b.store.load(ctx, challengeKey(user, requestID))
@@ -165,6 +122,8 @@ func (b *bridge) admit(ctx context.Context, user User, c *call, v *event) (mark 
 	return mark, nil
 }
 
+// processingKey is where it is kept what Grid is processing: the fingerprint of the
+// leg of mark.
 func processingKey(mark string) string { return "processing:" + mark }
 
 // goesOn reports whether c, the leg of mark, is to pass once more: Grid says

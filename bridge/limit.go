@@ -58,9 +58,9 @@ type Limits struct {
 }
 
 // DefaultLimits leave room for a page that lists and revokes all sessions of a
-// user, and for an office behind one address. A sign-in by a code is three
-// attempts, and by a passkey two. Who guesses at a code has 120 for the five
-// minutes that it is good, by Grid's default, of a million that it may be.
+// user, and for an office behind one address. A sign-in by a code is three attempts,
+// one by a passkey two. A guesser has 120 for a code of Grid's default, which is
+// one of a million and good for five minutes.
 var DefaultLimits = Limits{
 	Address:  Limit{50, time.Second, 100},
 	User:     Limit{10, time.Second, 40},
