@@ -166,7 +166,7 @@ func TestScaleOut(t *testing.T) {
 			"GRIDBRIDGE_TEST_MAIN=1", "GRID_BASE_URL=" + sim.URL, "GRID_CLIENT_ID=" + sim.ClientID, "GRID_CLIENT_SECRET=" + sim.ClientSecret,
 		}, os.Args[0], "serve", "--listen", address, "--admin-listen", admins[i], "--redis-url", "redis://"+redisAddress, "--trusted-proxy", "127.0.0.1",
 			"--jwks", jwks, "--issuer", "https://id.example", "--audience", demoAudience,
-			"--limit-user", fmt.Sprintf("1/1m,%d", burst), "--limit-address", "100000/1s,100000", "--limit-sign-in", "10000/1s,10000")
+			"--limit-user", fmt.Sprintf("1/1m,%d", burst), "--limit-address", "100000/1s,100000", "--limit-sign-in", "10000/1s,10000", "--limit-attempts", "10000/1s,10000")
 	}
 	newChild(t, balancer, nil, nginx, "-e", "stderr", "-p", dir, "-c", config)
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
