@@ -66,25 +66,37 @@ $(WASM_MOD): go.mod go.sum Makefile
 	cp go.sum .build/wasm.sum
 	{ cat go.mod; echo 'replace $(DCRD) => ./.build/secp256k1'; } > $@
 
+# The Go tests take both cores, and mind the time. The browsers wait half of it, for clocks and for each other, so what only
+# computes goes on beside them: nicely, and each says what it has to say in one piece, at its end. The module is built before,
+# as three of them would compile its standard library at once.
 .PHONY: test
-test: tools test-go test-wasm size test-web fuzz-parsers ## Prove every behaviour once, where that is cheapest; installs what it needs
+test: tools ## Prove every behaviour once, where that is cheapest; installs what it needs
+	@$(MAKE) --no-print-directory test-go wasm
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target BESIDE=nice test-web test-wasm size fuzz-parsers
 
 .PHONY: test-all
 test-all: ## Every test in every engine, 100,000 signatures, and the long fuzz: for releases
 	$(MAKE) --no-print-directory test EVERYWHERE=--all
 	$(MAKE) --no-print-directory fuzz
 
+# In web/build there is nothing to race: its tests are made of what "make web" compiles anyway, esbuild above all.
 .PHONY: test-go
 test-go: ## Go tests with the race detector, which need not sleep a second before each process ends
-	GORACE=atexit_sleep_ms=0 go test -race ./...
+	GORACE=atexit_sleep_ms=0 go test -race $$(go list ./... | grep -v /web/build)
+	go test ./web/build
 
 # With the flags of the module itself, whose build then finds the standard library compiled.
 .PHONY: test-wasm
 test-wasm: $(WASM_MOD) ## The Go tests of signer and wasm, compiled to WebAssembly as the module is, in Node
-	$(WASM_ENV) go test -modfile=$(CURDIR)/$(WASM_MOD) $(WASM_FLAGS) -timeout 120s -exec "node $$(go env GOROOT)/lib/wasm/wasm_exec_node.js" ./signer ./wasm
+	$(BESIDE) $(WASM_ENV) go test -modfile=$(CURDIR)/$(WASM_MOD) $(WASM_FLAGS) -timeout 120s -exec "node $$(go env GOROOT)/lib/wasm/wasm_exec_node.js" ./signer ./wasm
 
 .PHONY: test-web
 test-web: web .build/gridbridge web/node_modules ## The package's and the demo's tests; ENGINES="node firefox" runs some
+	@$(MAKE) --no-print-directory --output-sync=none browse
+
+# A make of its own, so that what it says is seen at once.
+.PHONY: browse
+browse:
 	cd web && npm run typecheck && GRIDBRIDGE="$(CURDIR)/.build/gridbridge" npm test -- $(EVERYWHERE) $(ENGINES)
 
 # What the browsers talk to looks for data races, and is made of what the Go tests have compiled already.
@@ -97,7 +109,7 @@ test-web: web .build/gridbridge web/node_modules ## The package's and the demo's
 size: web ## Hold signer.wasm.br and react.js.br to their budgets, and two builds to the same bytes
 	rm -rf .build/again && mkdir -p .build/again
 	cp -r go.mod go.sum Makefile signer wasm .build/again/
-	GOCACHE="$(CURDIR)/.build/again/cache" $(MAKE) --no-print-directory -C .build/again wasm
+	GOCACHE="$(CURDIR)/.build/again/cache" $(BESIDE) $(MAKE) --no-print-directory -C .build/again wasm
 	cmp web/dist/signer.wasm .build/again/web/dist/signer.wasm
 	@rm -rf .build/again
 	@set -- signer.wasm $(WASM_BUDGET) react.js $(REACT_BUDGET); while [ $$# -gt 0 ]; do n=$$(wc -c < web/dist/$$1.br); \
@@ -108,10 +120,14 @@ fuzz: ## Fuzz every target, FUZZ_RUNS times each
 	@for p in $(FUZZ_PACKAGES); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 		go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ_RUNS) $$p || exit 1; done; done
 
-# The two readers of what a relay sends; "make fuzz" takes all of them, for longer.
+# The two readers of what a relay sends; "make fuzz" takes all of them, for longer. The flag is what -fuzz gives to each package
+# down to the standard library, which takes a minute to compile: here the fuzzer follows the branches of signer's own code.
 .PHONY: fuzz-parsers
 fuzz-parsers:
-	@for f in FuzzJSON FuzzStamp; do go test -run '^$$' -fuzz "^$$f$$" -fuzztime 20000x ./signer || exit 1; done
+	@mkdir -p .build
+	$(BESIDE) go test -c -vet=off -gcflags=gridsigner/signer=-d=libfuzzer -o .build/fuzz.test ./signer
+	@cd signer && for f in FuzzJSON FuzzStamp; do \
+		$(BESIDE) ../.build/fuzz.test -test.run '^$$' -test.fuzz "^$$f$$" -test.fuzztime 20000x -test.fuzzcachedir ../.build/fuzz || exit 1; done
 
 .PHONY: bench
 bench: tools build web/node_modules ## Print speed and size: signer, the public API in headless Chromium, the bridge beside nginx and Express
