@@ -161,7 +161,7 @@ func TestSubmissionsAreKeptFromOperators(t *testing.T) {
 			secrets = append(secrets, strings.TrimPrefix(signed[0], "Grid-Wallet-Signature: "))
 		}
 		c.server.Close()
-		seen := map[string]string{"the log": c.log.String(), "a span": strings.Join(spans.ended, "\n"), "Redis": shared.Dump()}
+		seen := map[string]string{"the log": c.log.String(), "a span": strings.Join(spans.ended, "\n"), "Redis": dumpOf(t, shared)}
 		families, err := registry.Gather()
 		if err != nil || len(families) == 0 || len(spans.ended) == 0 {
 			t.Fatalf("%d metrics, %d spans, %v", len(families), len(spans.ended), err)
