@@ -26,36 +26,30 @@ func newEnclave() (*enclave, error) {
 	return &enclave{key, hex.EncodeToString(point)}, err
 }
 
-// bundle is data as it leaves an enclave: a text of JSON, with the data in hex
-// and the signature over its bytes.
-type bundle struct {
-	Version             string `json:"version"`
-	Data                string `json:"data"`
-	DataSignature       string `json:"dataSignature"`
-	EnclaveQuorumPublic string `json:"enclaveQuorumPublic"`
-}
-
-func (b bundle) text() (string, error) {
-	text, err := json.Marshal(b)
-	return string(text), err
-}
-
-// newBundle makes a bundle that nobody has vouched for, as those of the sandbox.
-func newBundle(content any) (b bundle, data []byte, err error) {
-	data, err = json.Marshal(content)
-	return bundle{Version: "v1.0.0", Data: hex.EncodeToString(data)}, data, err
-}
-
-// vouch makes a bundle with the enclave's signature.
-func (e *enclave) vouch(content any) (bundle, error) {
-	b, data, err := newBundle(content)
+// vouch makes a bundle of data as it leaves an enclave: a text of JSON, with the
+// data in hex and the signature over its bytes. A nil enclave signs nothing, as
+// the sandbox's.
+func (e *enclave) vouch(content any) (bundle string, err error) {
+	data, err := json.Marshal(content)
 	if err != nil {
-		return bundle{}, err
+		return "", err
 	}
-	digest := sha256.Sum256(data)
-	signature, err := ecdsa.SignASN1(rand.Reader, e.key, digest[:])
-	b.DataSignature, b.EnclaveQuorumPublic = hex.EncodeToString(signature), e.public
-	return b, err
+	var signature []byte
+	var public string
+	if e != nil {
+		digest := sha256.Sum256(data)
+		if signature, err = ecdsa.SignASN1(rand.Reader, e.key, digest[:]); err != nil {
+			return "", err
+		}
+		public = e.public
+	}
+	text, err := json.Marshal(struct {
+		Version             string `json:"version"`
+		Data                string `json:"data"`
+		DataSignature       string `json:"dataSignature"`
+		EnclaveQuorumPublic string `json:"enclaveQuorumPublic"`
+	}{"v1.0.0", hex.EncodeToString(data), hex.EncodeToString(signature), public})
+	return string(text), err
 }
 
 // token makes a JWT of claims, signed by the enclave with ES256 (RFC 7518, 3.4).

@@ -30,8 +30,9 @@
 // # Order of checks
 //
 // The first failing check answers, always in this order: route and method;
-// Basic credentials; body, Content-Type, JSON and header shape; grammar of the
-// id in the path; existence; pairing of the two signature headers; form of the
+// Basic credentials; body, Content-Type, JSON and header shape, this one later
+// where the type of a credential says which headers count; grammar of the id in
+// the path; existence; how often; pairing of the two signature headers; form of the
 // signature; the Request-Id; what stands in the way of the operation, such as a
 // second EMAIL_OTP, which the first leg asks too; the body bound to the
 // Request-Id; the signer and the signature. Every refusal is Grid's error
@@ -62,7 +63,7 @@
 // Other platforms: there is one, so nothing here belongs to another.
 //
 // Delegated keys are not served. In the legacy profile only OAUTH signs in: codes
-// were sent in the clear then, and the challenge of a passkey was another. Only
+// came back in the clear then, and the challenge of a passkey was another. Only
 // signed requests, sign-ins with a passkey and requests for a code are ever
 // answered with PROCESSING.
 //

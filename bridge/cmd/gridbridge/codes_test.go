@@ -36,7 +36,7 @@ func TestCodesForPeople(t *testing.T) {
 	seen := map[string]string{}
 	for line := ""; !strings.Contains(line, "Ctrl-C"); {
 		line = p.line()
-		for _, name := range []string{"simulated Grid", "client id", "client secret", "another"} {
+		for _, name := range []string{"simulated Grid", "client id", "client secret", "by e-mail code"} {
 			if value, ok := strings.CutPrefix(line, name); ok {
 				seen[name] = strings.TrimSpace(value)
 			}
@@ -44,7 +44,7 @@ func TestCodesForPeople(t *testing.T) {
 	}
 	c := gridCLI{t: t}
 	c.URL, c.ClientID, c.ClientSecret = seen["simulated Grid"], seen["client id"], seen["client secret"]
-	c.EmailCredentialID, _, _ = strings.Cut(seen["another"], ",")
+	c.EmailCredentialID = seen["by e-mail code"]
 	done := make(chan string)
 	go func() { done <- p.line() }() // the simulator waits for its reader
 	c.challenge()

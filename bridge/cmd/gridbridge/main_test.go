@@ -94,6 +94,8 @@ func TestCommandLine(t *testing.T) {
 		{"help of simulate", []string{"simulate", "--help"}, "", "-challenge-ttl"},
 		{"simulate with fewer than no replies", []string{"simulate", "--processing-replies", "-1"}, "processing replies", ""},
 		{"simulate with a negative limit", []string{"simulate", "--rate-limit", "-1"}, "rate limit", ""},
+		{"simulate with passkeys for an address", []string{"simulate", "--rp-id", "127.0.0.1"}, "is an address", ""},
+		{"simulate with codes that never were good", []string{"simulate", "--otp-ttl", "-1s"}, "negative", ""},
 		{"help of demo", []string{"demo", "-h"}, "", "-web"},
 		{"unknown flag", []string{"simulate", "--fly"}, "-fly", ""},
 		{"argument", []string{"simulate", "now"}, `no argument "now"`, ""},

@@ -116,7 +116,7 @@ credential     %s
 its identity   iss %s, aud %s, sub %s
 `, r.URL, r.ClientID, r.ClientSecret, r.AccountID, r.CredentialID, r.OIDC.Issuer, r.OIDC.Audience, r.OIDC.Subject)
 	if r.EmailCredentialID != "" {
-		fmt.Fprintf(&text, "another        %s, by a code\n", r.EmailCredentialID)
+		fmt.Fprintf(&text, "by e-mail code %s\n", r.EmailCredentialID)
 	}
 	fmt.Fprintf(&text, `OTP signer     %s
 export signer  %s
