@@ -50,6 +50,8 @@ test("a worker is started as a module of our name, and told where its parts are"
       persistence: "memory",
       namespace: "app",
       autoRefresh: false,
+      otpSigners: [],
+      exportSigners: [],
       lost: [],
       leave: [],
     },
