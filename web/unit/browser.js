@@ -51,6 +51,8 @@ export class Browser {
   bridge = (request, ask) => ask();
   /** Called before a tab changes a record, with what it then makes of it, if nothing comes between. */
   atUpdate = async () => {};
+  /** Called before and after a tab uses storage, with the name of what it calls. What it throws storage does. */
+  atStorage = async () => {};
   #monotonic = 0;
   #crypting = 0;
   #undo = [];
@@ -68,17 +70,18 @@ export class Browser {
         return browser.server + browser.ahead;
       }
     }
-    this.#set(globalThis, { Date, fetch: (url, init) => this.#fetch(url, init), addEventListener: (_, listener) => (this.listener = listener) });
-    this.#set(performance, { now: () => this.#monotonic });
+    this.set(globalThis, { Date, fetch: (url, init) => this.#fetch(url, init), addEventListener: (_, listener) => (this.listener = listener) });
+    this.set(performance, { now: () => this.#monotonic });
     // Under load WebCrypto takes its time, and none is to pass meanwhile.
     const { subtle } = crypto;
-    for (const name of ["generateKey", "exportKey", "importKey", "sign", "verify", "encrypt", "decrypt"]) {
+    for (const name of ["generateKey", "exportKey", "importKey", "sign", "verify", "encrypt", "decrypt", "deriveBits", "digest"]) {
       const work = subtle[name];
-      this.#set(subtle, { [name]: (...args) => (this.#crypting++, work.apply(subtle, args).finally(() => this.#crypting--)) });
+      this.set(subtle, { [name]: (...args) => (this.#crypting++, work.apply(subtle, args).finally(() => this.#crypting--)) });
     }
   }
 
-  #set(target, values) {
+  /** Puts something in the place of what is there, until it is closed. */
+  set(target, values) {
     for (const [name, value] of Object.entries(values)) {
       const before = Object.getOwnPropertyDescriptor(target, name);
       this.#undo.unshift(() => (before ? Object.defineProperty(target, name, before) : delete target[name]));
@@ -112,7 +115,10 @@ export class Browser {
 
   /** Another tab. One that is killed does nothing more, whatever it was at. */
   async open({ autoRefresh = true, persistence = "indexeddb" } = {}) {
-    const settings = { bridgeUrl, credentials: "omit", payloads: "activities", persistence, namespace: undefined, autoRefresh };
+    const signers = [this.grid.enclave.publicKey];
+    const settings = {
+      bridgeUrl, credentials: "omit", payloads: "activities", persistence, namespace: undefined, autoRefresh, otpSigners: signers, exportSigners: signers,
+    };
     const [events, index] = [[], this.tabs.length];
     const page = { onEvent: (event) => tab.isAlive && events.push(event), headers: async () => ({ "X-Tab": String(index) }) };
     const { storage } = this;
@@ -124,7 +130,11 @@ export class Browser {
           const before = await storage.get(args[0]);
           await this.atUpdate(tab, before, before && args[1](before));
         }
-        return tab.isAlive ? storage[name](...args) : never();
+        await this.atStorage(tab, name, "before");
+        if (!tab.isAlive) return never();
+        const result = await storage[name](...args);
+        await this.atStorage(tab, name, "after");
+        return tab.isAlive ? result : never();
       };
     }
     const tab = { isAlive: true, events, held: new Map(), kill: () => (tab.isAlive = false) };
