@@ -27,7 +27,7 @@ export async function getPasskey(asked: AskedPasskey, options: PasskeyOptions, t
     ...(rpId !== undefined && { rpId }),
     userVerification,
     challenge: new TextEncoder().encode(asked.challenge),
-    allowCredentials: [{ type: "public-key", id: decode(asked.passkeyId) }],
+    allowCredentials: [{ type: "public-key", id: passkeyId(asked) }],
     timeout: timeoutMs,
   };
   const credential = await ask("signIn", timeoutMs, signal, (signal) => navigator.credentials.get({ publicKey, signal }));
@@ -39,6 +39,14 @@ export async function getPasskey(asked: AskedPasskey, options: PasskeyOptions, t
     signature: encode(signature),
     ...(userHandle?.byteLength && { userHandle: encode(userHandle) }),
   };
+}
+
+function passkeyId({ passkeyId }: AskedPasskey): Uint8Array<ArrayBuffer> {
+  try {
+    return decode(passkeyId);
+  } catch {
+    throw new GridSignerError("RESPONSE_MALFORMED", "the passkey that Grid asks for has no id in base64url");
+  }
 }
 
 /** See types.ts. */
@@ -53,8 +61,8 @@ export async function createPasskey(value: NewPasskeyOptions): Promise<NewPasske
   const verification = args.choice("userVerification", userVerification, requirements);
   const challenge = given.challenge ?? encode(random(32));
   const publicKey: PublicKeyCredentialCreationOptions = {
-    rp: { name: given.rpName ?? location.hostname, ...(given.rpId !== undefined && { id: given.rpId }) },
-    user: { id: given.userId === undefined ? random(32) : decode(given.userId), name: userName, displayName: given.displayName ?? userName },
+    rp: { name: given.rpName ?? globalThis.location?.hostname, ...(given.rpId !== undefined && { id: given.rpId }) },
+    user: { id: given.userId === undefined ? random(32) : userId(given.userId), name: userName, displayName: given.displayName ?? userName },
     challenge: decode(challenge),
     pubKeyCredParams: algorithms.map((alg) => ({ type: "public-key", alg })),
     excludeCredentials: args.list("exclude", exclude).flatMap((method) => {
@@ -89,22 +97,26 @@ const meanings: Record<string, ErrorCode> = {
 };
 
 async function ask(what: string, timeoutMs: number, signal: AbortSignal | undefined, show: (signal: AbortSignal) => Promise<Credential | null>): Promise<PublicKeyCredential> {
-  if (!("PublicKeyCredential" in globalThis) || !navigator.credentials) {
+  if (!("PublicKeyCredential" in globalThis) || !globalThis.navigator?.credentials) {
     throw new GridSignerError("PASSKEY_UNSUPPORTED", "this browser, or this page, has no passkeys");
   }
   const patience = new AbortController();
   const late = new GridSignerError("TIMEOUT", `${what}: no passkey within ${timeoutMs} ms`, { retryable: true });
   const timer = setTimeout(() => patience.abort(late), timeoutMs);
+  const enough = new Promise<never>((_, reject) => patience.signal.addEventListener("abort", () => reject(patience.signal.reason)));
+  enough.catch(() => {}); // it may have been enough before
   const ignore = onAbort(what, signal, (error) => patience.abort(error));
   const began = performance.now();
   try {
-    const credential = await show(patience.signal);
+    patience.signal.throwIfAborted();
+    // A password manager in the browser's place may go on asking.
+    const credential = await Promise.race([enough, show(patience.signal)]);
     if (!credential) throw new GridSignerError("PASSKEY_CANCELLED", "the browser gave no passkey");
     return credential as PublicKeyCredential;
   } catch (cause) {
     if (patience.signal.aborted) throw patience.signal.reason;
     if (cause instanceof GridSignerError) throw cause;
-    const { name = "" } = cause as Partial<DOMException>;
+    const { name = "" } = Object(cause) as Partial<DOMException>;
     if (name === "NotAllowedError" && performance.now() - began >= timeoutMs) throw late;
     const code = (Object.hasOwn(meanings, name) && meanings[name]) || "PASSKEY_UNSUPPORTED";
     throw new GridSignerError(code, `the browser gave no passkey: ${name}`, { cause });
@@ -115,6 +127,13 @@ async function ask(what: string, timeoutMs: number, signal: AbortSignal | undefi
 }
 
 const random = (length: number) => crypto.getRandomValues(new Uint8Array(length));
+
+/** WebAuthn's user handle has 1 to 64 bytes. */
+function userId(text: string): Uint8Array<ArrayBuffer> {
+  const id = decode(text);
+  if (id.length < 1 || id.length > 64) throw args.invalid("userId must be 1 to 64 bytes");
+  return id;
+}
 
 /** base64url without padding (RFC 4648 section 5). */
 function encode(bytes: ArrayBuffer | Uint8Array): string {
