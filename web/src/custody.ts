@@ -128,7 +128,10 @@ export class Custody {
   }
 
   async session(): Promise<SessionKey | undefined> {
-    return (await this.keys()).filter(({ session }) => session).at(-1);
+    await this.#look();
+    const active = this.#keyring.records().filter(({ state }) => state === "active");
+    const [last] = active.sort((a, b) => (b.boundAt ?? b.createdAt) - (a.boundAt ?? a.createdAt));
+    return last && described(last);
   }
 
   /** Contract 4.2: of the key as it is sent, in hex, and not of its bytes. */
@@ -166,12 +169,10 @@ export class Custody {
     const isStorageFailed = (error: unknown) => toWire(error).code === "STORAGE_FAILED";
     const isThere = await this.#keyring.find(id).then(usable).then(() => true, isStorageFailed);
     if (!isThere) return false;
-    if (this.#keyring.records().find((record) => record.id === id && record.state === "new")?.signIn) {
-      await this.#entering.giveUp(id); // it may have a session by now
-      return true;
-    }
-    const isRemoved = ({ reason }: KeyRecord) => reason === "removed";
-    return this.#end(id, "removed").then(isRemoved, (error) => isStorageFailed(error) && Promise.reject(error));
+    const record = await this.#end(id, "removed").catch((error) => (isStorageFailed(error) ? Promise.reject(error) : undefined));
+    if (record?.state !== "new") return record?.reason === "removed";
+    await this.#entering.giveUp(id); // it is signing in, and may have a session by now
+    return true;
   }
 
   async bindSession(id: string, session: SessionBinding): Promise<SessionKey> {
@@ -180,7 +181,7 @@ export class Custody {
       await this.#end(id, "expired"); // but not one that has another session
       throw lost(words.expired);
     }
-    return described(usable(await this.#keyring.move(id, { type: "bind", session, now: this.#grid.clock.now() })));
+    return described(able(usable(await this.#keyring.move(id, { type: "bind", session, now: this.#grid.clock.now() }))));
   }
 
   async refreshSession({ key, ...options }: Options): Promise<SessionKey> {

@@ -5,10 +5,10 @@
  * A tab may be closed at any moment. What Grid is about to be sent is written down before, so that whoever comes next
  * ends the key, and the session that it may have by then: leaving.ts.
  */
-import { GridSignerError } from "./errors.ts";
-import { type Grid, isRefusal, type Params, type Patience, usable, words } from "./grid.ts";
+import { fromWire, GridSignerError, toWire } from "./errors.ts";
+import { type Grid, isRefusal, type Params, type Patience, usable } from "./grid.ts";
 import { type Keyring, lost } from "./keys/keyring.ts";
-import { isSealing, type KeyRecord } from "./keys/machine.ts";
+import { isSealing, type KeyRecord, type Move } from "./keys/machine.ts";
 import { importSealedKey, makeKey, type Made, type RawModule, seal, sealingKey } from "./keys/secrets.ts";
 import type { Leaving } from "./leaving.ts";
 import type { CallEvent, SessionBinding } from "./types.ts";
@@ -79,22 +79,23 @@ export class Entering {
 
   async submitOtp({ bundle, ...entry }: SentOtp, otpCode: string, options: Options): Promise<KeyRecord> {
     const record = await this.#begin(undefined, options);
-    const { curve, publicKey } = record;
+    const { publicKey } = record;
     const proof = async () => ({
-      encryptedOtpBundle: await this.#module.sealOtp(bundle, { otpSigners: this.#otpSigners, otpCode, curve, publicKey }),
+      encryptedOtpBundle: await this.#module.sealOtp(bundle, { otpSigners: this.#otpSigners, otpCode, publicKey }),
     });
     return this.#enter(record, entry, proof, {}, options);
   }
 
   async startPasskey(credentialId: string, key: string | undefined, options: Options): Promise<AskedPasskey> {
-    const { id, publicKey } = await this.#begin(key, options);
+    const record = await this.#begin(key, options);
+    const { id, publicKey } = record;
     try {
       const { value } = await this.#grid.perform("challenge-credential", { id: credentialId, body: { clientPublicKey: publicKey } }, options);
       const { accountId, credentialId: passkeyId, challenge, requestId } = value;
       return { key: id, credentialId, accountId, type: "PASSKEY", passkeyId, challenge, requestId };
     } catch (error) {
       await this.giveUp(id);
-      throw error;
+      throw final(record, error);
     }
   }
 
@@ -104,7 +105,7 @@ export class Entering {
   }
 
   /** Destroys a key that has not signed in, once the session that Grid may have started for it is over. */
-  async giveUp(id: string, known: { session?: SessionBinding | undefined; isRefused?: boolean } = {}): Promise<void> {
+  async giveUp(id: string, known: Pick<Move & { type: "give-up" }, "session" | "isRefused"> = {}): Promise<void> {
     const move = this.#keyring.move(id, { type: "give-up", holder: this.#holder, now: Date.now(), ...known });
     const left = await move.catch(() => this.#keyring.find(id)).catch(() => undefined);
     if (left?.state === "leaving") this.#leaving.start(id);
@@ -113,7 +114,7 @@ export class Entering {
   /** The key that is to sign in, which nobody else uses from now on: one of the caller's, or else a new one. */
   async #begin(id: string | undefined, { timeoutMs, signal, curve }: Options): Promise<KeyRecord> {
     const now = Date.now();
-    const signIn = { until: now + timeoutMs + graceMs };
+    const signIn = { attempt: crypto.randomUUID(), until: now + timeoutMs + graceMs };
     if (id === undefined) {
       const made = await makeKey(this.#module, curve);
       const record = await this.#keyring.add(made, (storage, record) => seal(this.#module, storage, record), { signIn, unseen: true });
@@ -122,14 +123,15 @@ export class Entering {
       throw aborted();
     }
     if (usable(await this.#keyring.find(id)).session) throw new GridSignerError("ARGUMENT_INVALID", "the key has a session");
-    const record = usable(await this.#keyring.move(id, { type: "sign-in", signIn, now }));
-    if (record.signIn?.until !== signIn.until) throw new GridSignerError("ARGUMENT_INVALID", "the key is signing in already");
+    const record = usable(await this.#keyring.move(id, { type: "sign-in", signIn }));
+    if (record.signIn?.attempt !== signIn.attempt) throw new GridSignerError("ARGUMENT_INVALID", "the key is signing in already");
     return record;
   }
 
   /** Shows Grid the proof, and binds the session that it starts. A one-time code is followed by a challenge for the key. */
   async #enter(record: KeyRecord, entry: Entry, proof: () => Promise<object>, more: Params, options: Options): Promise<KeyRecord> {
     const { id } = record;
+    const { attempt, until } = record.signIn!;
     const { credentialId, accountId, type } = entry;
     const isSigned = type === "EMAIL_OTP" || type === "SMS_OTP";
     let session: SessionBinding | undefined;
@@ -143,9 +145,9 @@ export class Entering {
       options.onProgress?.(event);
     };
     const sent = async () => {
-      const signIn = { until: record.signIn!.until, since: this.#grid.clock.now(), accountId, type };
-      const now = await this.#keyring.move(id, { type: "sign-in", signIn, now: Date.now() });
-      if (now.state !== "new" || now.signIn?.since === undefined) throw lost(words[now.reason ?? "leaving"]);
+      const signIn = { attempt, until, since: this.#grid.clock.now(), accountId, type };
+      const now = usable(await this.#keyring.move(id, { type: "sent", signIn, now: Date.now() }));
+      if (now.signIn?.since === undefined) throw lost("its time to sign in is over");
     };
     try {
       const parameters = { ...more, id: credentialId, ...(accountId && { account: accountId }), body: { type, ...(await proof()) } };
@@ -156,13 +158,13 @@ export class Entering {
       session = started;
       if (await this.#grid.isPast(started.expiresAt, "the session")) throw new GridSignerError("RESPONSE_MALFORMED", "the session is over");
       const made = isSealing(record) ? await this.#open(record, value.encryptedSessionSigningKey) : undefined;
+      const bound = usable(await this.#keyring.move(id, { type: "bind", session, attempt, now: this.#grid.clock.now(), ...(made && { made }) }));
+      if (bound.session?.id !== session.id) throw lost("its time to sign in is over");
       if (options.signal?.aborted) throw aborted();
-      const bound = usable(await this.#keyring.move(id, { type: "bind", session, now: this.#grid.clock.now(), ...(made && { made }) }));
-      if (bound.session?.id !== session.id) throw lost("it was bound to another session");
       return bound;
     } catch (error) {
       await this.giveUp(id, { session, isRefused: !isOpen && !isUnsure });
-      throw error;
+      throw final(record, error);
     }
   }
 
@@ -170,6 +172,11 @@ export class Entering {
     const { handle } = secret as { handle: CryptoKey };
     return importSealedKey(await this.#module.openSessionKey(sealed, sealingKey(publicKey, handle)));
   }
+}
+
+/** Of a key that was given there is nothing left to try again with. */
+function final({ unseen }: KeyRecord, error: unknown): unknown {
+  return unseen ? error : fromWire({ ...toWire(error), retryable: false });
 }
 
 const aborted = () => new GridSignerError("ABORTED", "nobody waits for it any more");

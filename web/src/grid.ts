@@ -130,7 +130,8 @@ export class Grid {
 export const isRefusal = (status: number) => status >= 400 && status < 500 && ![401, 408, 409].includes(status);
 
 export function usable(record: KeyRecord): KeyRecord {
-  if (record.state === "leaving" || record.state === "ended") throw lost(words[record.reason ?? "leaving"]);
+  const { state, signIn, reason = "leaving" } = record;
+  if (state === "leaving" || state === "ended") throw lost(signIn ? "its sign-in came to nothing" : words[reason]);
   return record;
 }
 

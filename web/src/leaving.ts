@@ -34,7 +34,7 @@ export class Leaving extends Jobs {
   protected async run(record: KeyRecord, options: Patience): Promise<void> {
     const { id, session, strays } = record;
     if (!session) {
-      await endStarted(this.keyring, this.#grid, record, options);
+      await endStarted(this.keyring, this.#grid, this.holder, record, options);
       await this.keyring.move(id, { type: "end", reason: "signed-out", now: Date.now() });
       return;
     }

@@ -38,6 +38,8 @@ export interface KeyRecord {
   /** Counts the moves: of two copies in one state the one with more is the newer. */
   readonly rev: number;
   readonly persistence: SessionKey["persistence"];
+  /** When it got its session by signing in, and not by a refresh. */
+  readonly boundAt?: number;
   /** Of every state but `ended`. */
   readonly secret?: Secret;
   readonly session?: SessionBinding;
@@ -73,6 +75,8 @@ export interface Strays {
 
 /** A sign-in that is under way. */
 export interface SignIn {
+  /** Tells it apart from another one with the same key. */
+  readonly attempt: string;
   /** By this device's clock: from then on nobody goes on with it, and whoever finds it ends it. */
   readonly until: number;
   /** When Grid was first sent what starts the session, by the server's clock. Before that there is none. */
@@ -100,10 +104,15 @@ const maxFormerly = 100;
 /** What a refresh has left over stays for as long, once it has ended: a tab that did not see the end would tell Grid again. */
 export const unseenMs = 60_000;
 
-/** What can happen to a key. `session`: that of which somebody says that it is over. */
+/**
+ * What can happen to a key. `session`: that of which somebody says that it is over, or, of a sign-in that is given up, the
+ * one that it has started. `attempt`: the sign-in that binds, or that is given up, if not whichever it is.
+ */
 export type Move =
-  | { type: "bind"; session: SessionBinding; now: number; made?: Pick<KeyRecord, "publicKey"> & { secret: Secret } }
-  | { type: "sign-in"; signIn: SignIn; now: number }
+  | { type: "bind"; session: SessionBinding; now: number; attempt?: string; made?: Pick<KeyRecord, "publicKey"> & { secret: Secret } }
+  | { type: "sign-in"; signIn: SignIn }
+  /** Grid is about to be sent what starts the session. */
+  | { type: "sent"; signIn: SignIn & { since: number }; now: number }
   | { type: "accept"; organizationId: string }
   /** `isRefused`: Grid has said that there is no session of it. */
   | { type: "give-up"; holder: string; now: number; session?: SessionBinding | undefined; isRefused?: boolean }
@@ -115,7 +124,8 @@ export type Move =
 const from: Record<Exclude<Move["type"], "end"> | EndReason, readonly State[]> = {
   bind: ["new", "active"],
   "sign-in": ["new"],
-  "give-up": ["new"],
+  sent: ["new"],
+  "give-up": ["new", "active", "leaving"],
   accept: ["new", "active"],
   leave: ["active"],
   lease: ["active", "leaving"],
@@ -135,26 +145,33 @@ export function step(record: KeyRecord, move: Move): KeyRecord | undefined {
   const after = { ...record, rev: record.rev + 1 };
   switch (move.type) {
     case "bind":
+      if (record.signIn?.attempt !== move.attempt) return undefined; // the session that it is getting is another
       return {
-        ...after, ...move.made, state: "active", session: move.session, dueAt: due(move.session, move.now),
+        ...after, ...move.made, state: "active", session: move.session, dueAt: due(move.session, move.now), boundAt: move.now,
         strays: undefined, signIn: undefined, unseen: undefined,
       };
-    case "sign-in": {
-      const { signIn = { until: Infinity } } = record;
-      // One at a time, and none that was given up.
-      const isNext = move.signIn.since === undefined ? !record.signIn : signIn.until > move.now;
-      return isNext ? { ...after, signIn: { ...move.signIn, ...(signIn.since !== undefined && { since: signIn.since }) } } : undefined;
+    case "sign-in":
+      return record.signIn ? undefined : { ...after, signIn: move.signIn }; // one at a time
+    case "sent": {
+      const { signIn } = record;
+      if (signIn?.attempt !== move.signIn.attempt || signIn.until <= move.now) return undefined; // it was given up
+      return { ...after, signIn: { ...move.signIn, since: signIn.since ?? move.signIn.since } };
     }
     case "accept":
       return record.organizationId === undefined ? { ...after, organizationId: move.organizationId } : undefined;
     case "give-up": {
       const { session, holder, now } = move;
-      if (!record.signIn) return undefined;
+      const { signIn, state } = record;
+      const left = { ...after, state: "leaving", lease: { holder, until: now + leaseMs } } as const;
+      // It was bound all the same, though storage said that it was not, or nobody waited any more.
+      if (state === "active") return session && record.session!.id === session.id ? left : undefined;
+      if (!signIn) return undefined;
+      // Its session turns up only now.
+      if (state === "leaving") return session && !record.session ? { ...after, session } : undefined;
       // For a session of which only a sealed key could sign nobody can do anything: it is over when its time is up.
-      const isNothing = move.isRefused || record.signIn.since === undefined || isSealing(record);
-      if (isNothing) return step(record, { type: "end", reason: "removed", now });
-      const signIn = { ...record.signIn, until: Math.min(record.signIn.until, now) };
-      return { ...after, state: "leaving", unseen: true, signIn, lease: { holder, until: now + leaseMs }, ...(session && { session }) };
+      const isNothing = move.isRefused || signIn.since === undefined || isSealing(record);
+      if (isNothing) return ended(after, "removed", now);
+      return { ...left, unseen: true, signIn: { ...signIn, until: Math.min(signIn.until, now) }, ...(session && { session }) };
     }
     case "leave": // the tab that signs out is the first to tell Grid, and shows it
       return { ...after, state: "leaving", lease: { holder: move.holder, until: move.now + leaseMs } };
@@ -172,12 +189,17 @@ export function step(record: KeyRecord, move: Move): KeyRecord | undefined {
     case "end": {
       const { reason, session, now } = move;
       const isOther = record.session?.id !== session?.id || record.session?.expiresAt !== session?.expiresAt;
-      // It may have been bound to another one since that was judged.
-      if (isOther && (reason === "expired" || reason === "revoked")) return undefined;
-      const { secret: _, lease: __, ...tombstone } = after;
-      return { ...tombstone, state: "ended", reason, endedAt: now };
+      // It may have been bound to another one since that was judged, or have got one.
+      if (isOther && (reason === "expired" || reason === "revoked" || (reason === "signed-out" && !session))) return undefined;
+      // It may have one by now: it is given up.
+      if (reason === "removed" && record.signIn) return undefined;
+      return ended(after, reason, now);
     }
   }
+}
+
+function ended({ secret: _, lease: __, ...tombstone }: KeyRecord, reason: EndReason, now: number): KeyRecord {
+  return { ...tombstone, state: "ended", reason, endedAt: now };
 }
 
 /** When a session should be refreshed. */
