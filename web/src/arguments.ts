@@ -83,6 +83,11 @@ export function otpCode(value: unknown): string {
   return matching("code", string("code", value).replace(/\s/g, ""), /^[0-9A-Za-z]{4,12}$/);
 }
 
+/** What Grid takes for a nickname. */
+export function nickname(value: unknown): string {
+  return matching("nickname", value, /^[\p{L}\p{N} ._\-'()]{1,100}$/u);
+}
+
 export function boolean(what: string, value: unknown): boolean {
   if (value !== undefined && typeof value !== "boolean") throw invalid(`${what} must be a boolean`);
   return value ?? false;

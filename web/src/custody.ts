@@ -274,7 +274,10 @@ export class Custody {
     // Before anything else: this tab may be closed any moment. What cannot be written down is done all the same, as long as it lives.
     let record = await this.#leave(id).catch((error) => ((failed = error), this.#keyring.find(id)));
     const { session } = record;
-    if (!session) throw record.state === "ended" ? lost(words[record.reason!]) : unbound();
+    if (!session) {
+      if (record.state === "new") await this.#entering.giveUp(id); // where it is signing in: who wants out gets out
+      throw record.state === "ended" ? lost(words[record.reason!]) : unbound();
+    }
     const { id: sessionId, expiresAt: sessionExpiresAt } = session;
     const job = record.state === "leaving" ? await this.#leaving.wait(id, left(), signal, onProgress) : undefined;
     if (job?.settled) record = await this.#keyring.find(id);

@@ -131,6 +131,7 @@ function onThisThread(url: URL, start: Start, servant: Servant): Client {
 function makeSigner(config: Config): [api.Signer, Client] {
   const { timeoutMs } = config;
   const sessions = new Sessions(config.namespace);
+  const closing = new AbortController();
   /** The keys that die with their worker. */
   const inMemory: string[] = [];
   let pauseMs = reviveMs;
@@ -243,21 +244,23 @@ function makeSigner(config: Config): [api.Signer, Client] {
     },
 
     async signIn(how, value = {}) {
-      const given = args.fields("signIn", how, ["credentialId", "oidcToken", "passkey", "key"]);
-      args.refuseOthers("signIn", how, ["credentialId", given.passkey === undefined ? "oidcToken" : "passkey", "key"]);
+      const given = args.options("signIn", how, ["credentialId", "oidcToken", "passkey", "key"]);
+      const isPasskey = given.passkey !== undefined;
+      if (isPasskey === (given.oidcToken !== undefined)) throw args.invalid("signIn takes an oidcToken or a passkey");
       const credentialId = args.string("credentialId", given.credentialId);
-      const { curve, patience } = signInSettings("signIn", value, given.passkey === undefined ? timeoutMs : personMs);
-      if (given.passkey === undefined) {
+      const { curve, patience } = signInSettings("signIn", value, isPasskey ? personMs : timeoutMs);
+      const key = isPasskey && given.key === undefined ? undefined : args.keyId(given.key);
+      if (key !== undefined && curve !== undefined) throw args.invalid("curve is of a key that is made: one was given");
+      if (!isPasskey) {
         const token = args.string("oidcToken", given.oidcToken);
-        return call("signInWithToken", [args.keyId(given.key), credentialId, token, { timeoutMs: patience.timeoutMs }], patience);
+        return call("signInWithToken", [key, credentialId, token, { timeoutMs: patience.timeoutMs }], patience);
       }
       const options = readPasskeyOptions(given.passkey);
-      const key = given.key === undefined ? undefined : args.keyId(given.key);
       const deadline = performance.now() + patience.timeoutMs;
       const left = () => Math.max(1, deadline - performance.now());
       const asked = await call<AskedPasskey>("startPasskey", [credentialId, key, { curve, timeoutMs: left() }], patience);
-      const assertion = await getPasskey(asked, options, left(), patience.signal).catch(async (error) => {
-        await call("giveUp", [asked.key], settings()).catch(() => {}); // it is given up when its time is over, too
+      const assertion = await getPasskey(asked, options, left(), patience.signal, closing.signal).catch((error) => {
+        if (!closing.signal.aborted) call("giveUp", [asked.key], settings()).catch(() => {}); // so it is when its time is over, too
         throw error;
       });
       const rest = { ...patience, timeoutMs: left() };
@@ -268,12 +271,16 @@ function makeSigner(config: Config): [api.Signer, Client] {
       const { curve, patience } = signInSettings("startOtp", value, timeoutMs);
       const otp = await call<SentOtp>("startOtp", [args.string("credentialId", id), { timeoutMs: patience.timeoutMs }], patience);
       const { credentialId, accountId, type, nickname } = otp as SentOtp & { type: api.OtpSignIn["type"] };
+      let isBusy = false;
       return Object.freeze<api.OtpSignIn>({
         credentialId, accountId, type, nickname,
         async submit(code, value = {}) {
           const given = args.otpCode(code);
           const { patience, curve: own = curve } = signInSettings("submit", value, timeoutMs);
-          return noted(await call("submitOtp", [otp, given, { curve: own, timeoutMs: patience.timeoutMs }], patience));
+          if (isBusy) throw args.invalid("a code is being submitted"); // a click too many would make a session too many
+          isBusy = true;
+          const submitted = call<api.SessionKey>("submitOtp", [otp, given, { curve: own, timeoutMs: patience.timeoutMs }], patience);
+          return noted(await submitted.finally(() => (isBusy = false)));
         },
       });
     },
@@ -356,6 +363,7 @@ function makeSigner(config: Config): [api.Signer, Client] {
     },
 
     close() {
+      closing.abort();
       client.close();
     },
   });

@@ -2,7 +2,8 @@
 import * as args from "./arguments.ts";
 import { onAbort } from "./client.ts";
 import type { AskedPasskey } from "./entering.ts";
-import { GridSignerError } from "./errors.ts";
+import { fromWire, GridSignerError } from "./errors.ts";
+import { closed } from "./rpc.ts";
 import type { AuthMethod, ErrorCode, NewAuthMethod, NewPasskeyOptions, PasskeyOptions } from "./types.ts";
 
 type NewPasskey = Extract<NewAuthMethod, { type: "PASSKEY" }>;
@@ -21,16 +22,16 @@ export function readPasskeyOptions(value: unknown): PasskeyOptions {
 }
 
 /** The assertion as Grid wants it (contract 4.4), over the challenge's text: its characters, not what they spell in hex. */
-export async function getPasskey(asked: AskedPasskey, options: PasskeyOptions, timeoutMs: number, signal: AbortSignal | undefined): Promise<object> {
-  const { rpId, userVerification = "preferred" } = options;
+export async function getPasskey(asked: AskedPasskey, options: PasskeyOptions, timeoutMs: number, signal?: AbortSignal, closing?: AbortSignal): Promise<object> {
+  const { rpId, userVerification } = options;
   const publicKey: PublicKeyCredentialRequestOptions = {
     ...(rpId !== undefined && { rpId }),
-    userVerification,
+    ...(userVerification && { userVerification }),
     challenge: new TextEncoder().encode(asked.challenge),
     allowCredentials: [{ type: "public-key", id: passkeyId(asked) }],
     timeout: timeoutMs,
   };
-  const credential = await ask("signIn", timeoutMs, signal, (signal) => navigator.credentials.get({ publicKey, signal }));
+  const credential = await ask("signIn", timeoutMs, [signal, closing], (signal) => navigator.credentials.get({ publicKey, signal }));
   const { clientDataJSON, authenticatorData, signature, userHandle } = credential.response as AuthenticatorAssertionResponse;
   return {
     credentialId: encode(credential.rawId),
@@ -55,7 +56,7 @@ export async function createPasskey(value: NewPasskeyOptions): Promise<NewPasske
     "nickname", "userName", "displayName", "userId", "rpName", "rpId", "challenge", "exclude", "userVerification", "signal", "timeoutMs",
   ]);
   const given = args.strings("createPasskey", texts);
-  const nickname = args.string("nickname", given.nickname);
+  const nickname = args.nickname(given.nickname); // before there is a passkey that Grid does not take
   const userName = args.string("userName", given.userName);
   const patience = args.timeout(timeoutMs, personMs);
   const verification = args.choice("userVerification", userVerification, requirements);
@@ -72,7 +73,7 @@ export async function createPasskey(value: NewPasskeyOptions): Promise<NewPasske
     authenticatorSelection: { residentKey: "preferred", userVerification: verification },
     timeout: patience,
   };
-  const credential = await ask("createPasskey", patience, args.signal(signal), (signal) => navigator.credentials.create({ publicKey, signal }));
+  const credential = await ask("createPasskey", patience, [args.signal(signal)], (signal) => navigator.credentials.create({ publicKey, signal }));
   const { clientDataJSON, attestationObject, getTransports } = credential.response as AuthenticatorAttestationResponse;
   const known = ["usb", "nfc", "ble", "internal", "hybrid"]; // those that Grid documents; a browser may have more
   const transports = getTransports?.call(credential.response).filter((transport) => known.includes(transport));
@@ -89,14 +90,19 @@ export async function createPasskey(value: NewPasskeyOptions): Promise<NewPasske
   };
 }
 
-/** What a browser's refusal means. It says NotAllowedError of a person who did not want to, and of one who took too long. */
+/**
+ * What a browser's refusal means. It says NotAllowedError of a person who did not want to, and of one who took too long;
+ * OperationError and AbortError where it is asking already. Others it has where there can be no passkey.
+ */
 const meanings: Record<string, ErrorCode> = {
   NotAllowedError: "PASSKEY_CANCELLED",
+  OperationError: "PASSKEY_CANCELLED",
+  AbortError: "PASSKEY_CANCELLED",
   UnknownError: "PASSKEY_CANCELLED",
   InvalidStateError: "PASSKEY_EXISTS",
 };
 
-async function ask(what: string, timeoutMs: number, signal: AbortSignal | undefined, show: (signal: AbortSignal) => Promise<Credential | null>): Promise<PublicKeyCredential> {
+async function ask(what: "signIn" | "createPasskey", timeoutMs: number, [signal, closing]: (AbortSignal | undefined)[], show: (signal: AbortSignal) => Promise<Credential | null>): Promise<PublicKeyCredential> {
   if (!("PublicKeyCredential" in globalThis) || !globalThis.navigator?.credentials) {
     throw new GridSignerError("PASSKEY_UNSUPPORTED", "this browser, or this page, has no passkeys");
   }
@@ -106,6 +112,7 @@ async function ask(what: string, timeoutMs: number, signal: AbortSignal | undefi
   const enough = new Promise<never>((_, reject) => patience.signal.addEventListener("abort", () => reject(patience.signal.reason)));
   enough.catch(() => {}); // it may have been enough before
   const ignore = onAbort(what, signal, (error) => patience.abort(error));
+  const stay = onAbort(what, closing, () => patience.abort(fromWire(closed)));
   const began = performance.now();
   try {
     patience.signal.throwIfAborted();
@@ -123,6 +130,7 @@ async function ask(what: string, timeoutMs: number, signal: AbortSignal | undefi
   } finally {
     clearTimeout(timer);
     ignore();
+    stay();
   }
 }
 

@@ -64,7 +64,7 @@ export type ErrorCode =
   | "UNSEAL_FAILED"
   /** The person, or the browser, did not go on with a passkey. */
   | "PASSKEY_CANCELLED"
-  /** A browser or a page that has no passkeys: an old one, an origin that is an IP address, a frame that may not. */
+  /** No passkeys here: an old browser, an origin that is an IP address, an `rpId` of elsewhere, a frame that may not. */
   | "PASSKEY_UNSUPPORTED"
   /** The authenticator has a passkey of the account already. */
   | "PASSKEY_EXISTS"
@@ -217,7 +217,8 @@ export interface SessionKey {
   /**
    * What keeps the private key from being read:
    * - `"non-extractable"`: the browser itself, from everybody. Script on the page can sign with a stored key, and
-   *   cannot read it. Of an imported key, copies of what came in may be left in the worker's memory until it ends.
+   *   cannot read it. Of a key that was imported, or sealed by Grid, copies of what came in may be left in the worker's
+   *   memory until it ends.
    * - `"wasm-memory"`: it is in the memory of the worker and nowhere else. Page code cannot look into that, unless the
    *   signer was made with `worker: false`.
    * - `"encrypted-at-rest"`: the same while it is used, and stored as ciphertext under a wrapping key that the browser
@@ -405,7 +406,10 @@ export type CallEvent =
   /** A request leaves: leg 1 asks for a challenge, leg 2 carries the signature. */
   | { step: "request"; leg: 1 | 2; attempt: number }
   | { step: "response"; leg: 1 | 2; attempt: number; status: number }
-  /** A challenge came. It has not been judged yet; without a `kind` it is about to be refused. */
+  /**
+   * A challenge came. It has not been judged yet; without a `kind` it is about to be refused. The payload of a sign-in is a
+   * token that, with the signature of the next step, is good for a session: show it, and log neither.
+   */
   | {
       step: "challenge";
       requestId: string;
@@ -567,7 +571,7 @@ export interface Signer {
    */
   removeKey(key: SessionKey | string): Promise<boolean>;
 
-  /** The active key, the newest where there are several. Never waits for the network. */
+  /** The active key: the one that signed in last, where there are several. Never waits for the network. */
   session(): Promise<SessionKey | undefined>;
 
   /** The `nonce` that an OIDC token must have to sign this key in: 64 lower-case hex digits. @throws `KEY_NOT_FOUND`, `KEY_LOST` */
@@ -576,10 +580,14 @@ export interface Signer {
   /**
    * Signs in, by a token or a passkey, and binds the session to the key. Where it fails there is no such key any more, also
    * none that was given. A session that Grid has made all the same, though its answer was lost or the tab closed, is ended
-   * by itself where Grid's list leaves no doubt which it is, and else is over when its time is up.
+   * by itself after a minute where Grid's list leaves no doubt which it is, and else is over when its time is up. So is the
+   * one too many where the answer to a token was lost and the token was sent again. Other keys and their sessions stay.
    *
-   * A passkey takes up to 2 minutes by default; call it from a click. What it vouches for is a hash, so that it is a new
-   * session for this key is Grid's word alone.
+   * A passkey takes up to 2 minutes by default. Call it from a click, which browsers want to be recent: after a slow answer of
+   * the bridge's they may say no, which is `PASSKEY_CANCELLED`. What it vouches for is a hash, so that it is a new session
+   * for this key is Grid's word alone.
+   *
+   * After `ABORTED` or `TIMEOUT` it may still have succeeded, as the `started` event of {@link on} says.
    * @throws every code of {@link listSessions}; `KEY_NOT_FOUND`, `KEY_LOST`, `STORAGE_FAILED`; `ARGUMENT_INVALID`, also for
    * a key that has a session; `PASSKEY_CANCELLED`, `PASSKEY_UNSUPPORTED`; `UNSEAL_FAILED`; `UPSTREAM_REFUSED` with `status`
    * 401 where Grid takes the proof for none

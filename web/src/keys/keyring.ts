@@ -55,7 +55,7 @@ export class Keyring {
         return this.#changed(stored);
       } catch {
         // It may have been written all the same. Then nobody is to use it.
-        this.#note(step(record, { type: "end", reason: "removed", now: Date.now() })!);
+        this.#note(step({ ...record, signIn: undefined }, { type: "end", reason: "removed", now: Date.now() })!);
       }
     }
     const record = begin("memory");
