@@ -19,6 +19,10 @@ const active = step(fresh, { type: "bind", session });
 const leave = { type: "leave", holder: "a", now };
 const leaving = step(active, { ...leave, holder: "gone", now: now - 60_000 });
 const ended = step(active, { type: "end", reason: "removed", now });
+/** A key with which the tab "a" signs in, and has not sent Grid anything yet. */
+const signIn = { attempt: "a", until: now + 1000 };
+const entering = step(fresh, { type: "sign-in", signIn });
+const giveUp = { type: "give-up", holder: "a", now };
 const begins = { new: fresh, active, leaving, ended };
 
 const moves = [
@@ -34,6 +38,16 @@ const refresh = { refresh: true, now };
 const refreshLate = { refresh: true, now: now + 10_000 };
 const tidyLate = { tidy: true, now: now + 10_000 };
 const beside = [...moves, { ...leave, holder: "b" }, refresh, refreshLate, tidyLate];
+
+/** What another tab may do while a key signs in; the last is what each does with one whose time is up. */
+const besideEntering = [
+  { type: "bind", session: another },
+  { type: "accept", organizationId: "org" },
+  { type: "sign-in", signIn: { ...signIn, attempt: "b" } },
+  { type: "end", reason: "removed", now },
+  { ...leave, holder: "b" },
+  { ...giveUp, holder: "b" },
+];
 
 /** Records are values: a copy is the same one, as long as nobody changes it. */
 const copy = (record) => record && Object.freeze(record);
@@ -211,6 +225,24 @@ class Tab {
     }
   }
 
+  /** What entering.ts does with a key that signs in. */
+  async enter() {
+    const { keyring, name: holder } = this;
+    const move = (type, more) => keyring.move("key", { type, now, ...more });
+    const made = { ...session, id: "Session:made" };
+    try {
+      const sent = await move("sent", { signIn: { ...signIn, since: now } });
+      if (sent.state !== "new" || sent.signIn?.since === undefined) return;
+      this.disk.made.push(made);
+      const bound = await move("bind", { session: made, attempt: signIn.attempt });
+      if (bound.session?.id === made.id) return;
+    } catch (error) {
+      assert.ok(["KEY_LOST", "STORAGE_FAILED"].includes(error.code), error.stack);
+    }
+    const known = this.disk.made.length > 0 ? { session: made } : { isRefused: true };
+    await move("give-up", { holder, ...known }).catch(() => {});
+  }
+
   /** What a call does right before it signs. */
   async use() {
     const endedBefore = rank(this.disk.record) === rank(ended);
@@ -257,6 +289,7 @@ async function live(begin, first, second, choose, budget) {
     const move = i === 0 ? first : second;
     if (move.refresh) return tab.refresh(move);
     if (move.tidy) return tab.tidy(move);
+    if (move.enter) return tab.enter();
     await tab.use();
     await tab.move(move);
     await tab.use();
@@ -305,7 +338,30 @@ function assertNoneIsLost({ disk, tabs }, second) {
   if (record?.session.id !== session.id && second.type !== "bind") assert.ok(being(session.id).includes("leaving"), what());
 }
 
+/** What becomes of the session that a sign-in has started: it is the key's, or somebody is to end it. */
+function assertNoneIsStranded({ disk: { record, made, forgot, cameBack }, tabs }, second) {
+  if (forgot || cameBack) return; // what storage loses is lost
+  // An end that could not be written down destroys the half that signs, as above.
+  if (record?.state === "ended" && tabs.some(({ hasRefused }) => hasRefused)) return;
+  const all = [record ?? [], ...tabs.flatMap(({ keyring }) => keyring.records())].flat();
+  const what = () => JSON.stringify({ second, made, all });
+  // An app binds a key to another session when it has one, and not while it gets one.
+  const hasStarted = tabs.some(({ events, hasRefused }) => hasRefused || events.some(({ type, session }) => type === "started" && session.id === made[0]?.id));
+  if (hasStarted && record?.session?.id === another.id) return;
+  assert.ok(all.every(({ session }) => session?.id !== another.id), what());
+  const isKept = ({ state, session, signIn }) => session?.id === made[0].id || (state === "leaving" && signIn.since !== undefined);
+  if (made.length > 0) assert.ok(all.some(isKept), what());
+  else assert.ok(all.every(({ state }) => state !== "active"), what());
+}
+
 const searches = {
+  "a sign-in beside whatever another tab does: every order, every fault at every step": async () => {
+    let count = 0;
+    for (const second of besideEntering) {
+      count += await schedules(async (choose) => assertNoneIsStranded(await live(entering, { enter: true }, second, choose, 1), second));
+    }
+    assert.ok(count > 1000, `${count} schedules`);
+  },
   "a refresh beside whatever another tab does: every order, every fault at every step": async () => {
     let count = 0;
     for (const second of beside) {
@@ -360,13 +416,21 @@ for (const name of isMainThread ? Object.keys(searches) : []) {
 }
 
 if (isMainThread) test("states only go forward, whatever is done", () => {
+  const entries = [
+    { type: "sign-in", signIn },
+    { type: "sent", signIn: { ...signIn, since: now }, now },
+    { type: "bind", session, attempt: signIn.attempt },
+    giveUp,
+    { ...giveUp, session },
+    { ...giveUp, isRefused: true },
+  ];
   const seen = new Map();
   const visit = (record) => {
     const { rev: _, ...rest } = record;
     const text = JSON.stringify(rest);
     if (seen.has(text)) return;
     seen.set(text, record);
-    for (const move of [...moves, { type: "renew", holder: "a", now }, { type: "stray", holder: "a", strays: { from: now, until: now, before: [] } }]) {
+    for (const move of [...moves, ...entries, { type: "renew", holder: "a", now }, { type: "stray", holder: "a", strays: { from: now, until: now, before: [] } }]) {
       const after = step(record, move);
       if (!after) continue;
       assert.ok(rank(after) >= rank(record), `${record.state} ${move.type} ${after.state}`);
@@ -383,5 +447,12 @@ if (isMainThread) test("states only go forward, whatever is done", () => {
   for (const record of seen.values()) {
     assert.equal(maySign(record, "revoke-session"), record.state === "new" || record.state === "active");
     assert.equal(maySign(record, "sign-in"), record.state === "new");
+    if (record.state === "active") assert.equal(record.signIn, undefined);
   }
+});
+
+if (isMainThread) test("who gives a sign-in up signs no key out that has another session by now", () => {
+  assert.equal(step(active, { ...giveUp, session: another }), undefined);
+  assert.equal(step(active, giveUp), undefined);
+  assert.equal(step(active, { ...giveUp, session }).state, "leaving");
 });
