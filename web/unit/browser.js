@@ -213,7 +213,8 @@ export class Browser {
 
   /** What Grid has: who signs for each session. */
   get live() {
-    return [...this.grid.sessions.values()].map(({ id, publicKey }) => ({ id, publicKey }));
+    const sessions = [...this.grid.sessions.values()].filter(({ expiresAt }) => this.server < Date.parse(expiresAt));
+    return sessions.map(({ id, publicKey }) => ({ id, publicKey }));
   }
 
   /** How many refreshes were asked for, or signed. */

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { Browser, lost, minute, refusal, second, types as events } from "./browser.js";
-import { Person, types } from "./entries.js";
+import { Person, types } from "./person.js";
 
 let browser, person;
 /** A browser with some tabs. */
