@@ -144,14 +144,14 @@ test("autoRefresh reaches the worker as a boolean", async () => {
 });
 
 test("every option may be passed as undefined", async () => {
-  const names = ["wasmUrl", "worker", "headers", "credentials", "timeoutMs", "persistence", "namespace", "payloads", "autoRefresh", "onProgress", "signal"];
+  const names = ["wasmUrl", "worker", "headers", "credentials", "timeoutMs", "persistence", "namespace", "payloads", "autoRefresh", "otpSigners", "exportSigners", "onProgress", "signal"];
   const nothing = (...names) => Object.fromEntries(names.map((name) => [name, undefined]));
   const other = await create(nothing(...names));
   const [{ alive: _, ...first }, { alive: __, ...second }] = page.workers.map(({ started }) => started);
   assert.deepEqual(second, first);
   const patience = ["signal", "timeoutMs"];
   const pairs = [
-    [(made) => made.createKey(nothing("curve")), (made) => made.createKey()],
+    [(made) => made.createKey(nothing("curve", "sealed")), (made) => made.createKey()],
     [
       (made) => made.importKey({ curve: "P-256", privateKey: privateKey(), publicKey: undefined }),
       (made) => made.importKey({ curve: "P-256", privateKey: privateKey() }),

@@ -68,7 +68,7 @@ test("React is imported by the hook alone, which imports nothing else and is a c
 });
 
 test("importing it where there is no page is harmless, and using it is refused by code", async () => {
-  const { createSigner, GridSignerError } = await import("../dist/gridsigner.js");
+  const { createPasskey, createSigner, GridSignerError } = await import("../dist/gridsigner.js");
   for (const worker of [true, false]) {
     await assert.rejects(createSigner({ bridgeUrl: "/api/grid", worker }), (error) => {
       assert.ok(error instanceof GridSignerError && error instanceof Error);
@@ -77,4 +77,5 @@ test("importing it where there is no page is harmless, and using it is refused b
       return true;
     });
   }
+  await assert.rejects(createPasskey({ nickname: "Phone", userName: "a@b.c" }), { name: "GridSignerError", code: "PASSKEY_UNSUPPORTED" });
 });
