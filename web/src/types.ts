@@ -68,7 +68,7 @@ export type ErrorCode =
   | "PASSKEY_UNSUPPORTED"
   /** The authenticator has a passkey of the account already. */
   | "PASSKEY_EXISTS"
-  /** A browser that cannot take over the sealed key of a session: it does not find the public half of a scalar. */
+  /** A browser that cannot take over the sealed key of a session: its WebCrypto does not do all that this takes. */
   | "SEALED_KEY_UNSUPPORTED"
   /** Not finished within the time allowed, or no answer from the worker. Retryable. */
   | "TIMEOUT"
@@ -546,7 +546,7 @@ export interface Signer {
    *
    * `sealed`: a key to which Grid seals one of its own making, which it takes in at {@link signIn} by token or passkey and
    * then is. That is Grid's way of before August 2026, for wallets that still need it; it signs nothing before that.
-   * @throws `CURVE_UNSUPPORTED`; `SEALED_KEY_UNSUPPORTED`, in Firefox
+   * @throws `CURVE_UNSUPPORTED`; `SEALED_KEY_UNSUPPORTED`, in Firefox and in WebKitGTK
    */
   createKey(options?: { curve?: Curve | undefined; sealed?: boolean | undefined }): Promise<SessionKey>;
 

@@ -4,8 +4,10 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { makeBridge, revocation } from "./bridge.js";
 import { engine, loaded, open } from "./browser.js";
+import { makeGrid, mnemonic, organizationId } from "./grid.js";
+import { makeRelay } from "./relay.js";
 import { sendWorker, serve } from "./server.js";
-import { curves, hex, unhex } from "./verify.js";
+import { curves, hex, parseHeader, unhex, verifies } from "./verify.js";
 
 const scalar = "487f361ddfd73440e707f4daa6775b376859e8a3c9f29b3bb694a12927c0213c";
 const point = (curve, bytes = scalar) => hex(curves[curve].getPublicKey(unhex(bytes), false));
@@ -21,16 +23,18 @@ const hurried = `
   answers.hurry = (on) => void (over = on);
 `;
 
-let bridge, server, page;
+/** `relay`: a bridge with all of Grid behind it, in the tests that want one. */
+let bridge, relay, server, page;
 before(async () => {
   server = serve({
-    "/api/grid/": (...exchange) => bridge.handler(...exchange),
+    "/api/grid/": (...exchange) => (relay ?? bridge).handler(...exchange),
     "/hurried.js": (_, response) => sendWorker(response, { before: hurried }),
   });
 });
 after(() => server?.close());
 beforeEach(async () => {
   bridge = makeBridge();
+  relay = undefined;
   page = await open(server);
   await page.evaluate(() => {
     globalThis.makeBoth = async () => {
@@ -258,4 +262,59 @@ test("a database that is deleted takes its keys along, and the next key is store
     return [await sign(), told(), (await signer.createKey()).persistence, (await signer.keys()).length];
   }, bridge.signIn());
   assert.deepEqual(got, ["KEY_LOST", ["started", "lost"], "indexeddb", 1]);
+});
+
+/** A signer that trusts the enclave of a Grid, which is behind the bridge from now on. */
+async function startWithGrid() {
+  const grid = makeGrid();
+  relay = makeRelay(async ({ body, ...request }) => grid.answer({ ...request, body: body || undefined }));
+  await page.evaluate((signers) => start({ otpSigners: signers, exportSigners: signers }), [grid.enclave.publicKey]);
+  return grid;
+}
+
+const live = ({ sessions }) => [...sessions.values()].map(({ id, publicKey }) => [id, publicKey]);
+
+for (const curve of ["P-256", "secp256k1"]) {
+  test(`a code is sealed, a session begins, and a wallet is opened: ${curve}`, async () => {
+    const grid = await startWithGrid();
+    const way = grid.addCredential("EMAIL_OTP");
+    await page.evaluate(async (id) => (globalThis.otp = await signer.startOtp(id)), way.id);
+    const key = await page.evaluate(async (code, curve) => (globalThis.key = await otp.submit(code, { curve })), grid.codeOf(way.id), curve);
+    assert.deepEqual(live(grid), [[key.session.id, key.publicKey]]);
+    assert.ok(relay.asked.every(({ body }) => !body.includes(key.publicKey)), "sealed");
+    assert.equal(await page.evaluate((account) => signer.exportWallet(account, { key }), way.accountId), mnemonic);
+    assert.equal((await page.evaluate(() => signer.signOut(key))).status, "revoked");
+    assert.deepEqual(live(grid), []);
+  });
+}
+
+/** The others do not find the public half of a private one, or read no compressed one. */
+const takesSealed = engine === "chromium";
+
+test(takesSealed ? "a key that Grid has sealed is taken in, and signs after a reload" : "a browser that could not take in a sealed key makes no key for it", async () => {
+  const grid = await startWithGrid();
+  const way = grid.addCredential("OAUTH");
+  const made = await page.evaluate(() => outcome(signer.createKey({ sealed: true })));
+  if (!takesSealed) {
+    assert.deepEqual([made.code, made.retryable], ["SEALED_KEY_UNSUPPORTED", false]);
+    return assert.deepEqual(await page.evaluate(async () => [await signer.keys(), await stored()]), [[], []]);
+  }
+  const { id, publicKey } = made.value;
+  assert.match(publicKey, /^04[0-9a-f]{128}$/);
+  const token = grid.token(publicKey);
+  assert.equal(JSON.parse(Buffer.from(token.split(".")[1], "base64url")).nonce, await page.evaluate((id) => signer.oauthNonce(id), id));
+  await page.reload(); // as from the provider of the token
+  await loaded(page);
+  const key = await page.evaluate(async (credentialId, oidcToken, key) => (await start(), signer.signIn({ credentialId, oidcToken, key })), way.id, token, id);
+  assert.equal(key.id, id);
+  assert.deepEqual(live(grid), [[key.session.id, key.publicKey]]);
+  await page.reload();
+  await loaded(page);
+  const payload = revocation(organizationId);
+  const { signature } = await page.evaluate(async (id, payload) => (await start(), signer.signChallenge(challenge(payload), { key: id })), id, payload);
+  const stamp = parseHeader(signature, "stamp");
+  assert.deepEqual([stamp.publicKey, verifies("P-256", key.publicKey, stamp.der, payload)], [key.publicKey, true]);
+  assert.equal(await page.evaluate(async () => (await stored()).some(({ secret }) => secret?.handle?.extractable)), false);
+  assert.equal((await page.evaluate((id) => signer.signOut(id), id)).status, "revoked");
+  assert.deepEqual(live(grid), []);
 });

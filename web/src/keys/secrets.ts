@@ -50,11 +50,18 @@ export async function makeKey(module: RawModule, curve: unknown = "P-256"): Prom
 
 /** A key for Grid to seal another to, which must be of use here. */
 export async function makeSealedKey(): Promise<Made> {
-  await findPoint(new Uint8Array(32).fill(1, 31)).catch(() => {
-    throw new GridSignerError("SEALED_KEY_UNSUPPORTED", "this browser cannot find the public half of a P-256 key");
-  });
   const { publicKey, privateKey } = await makePair();
+  // Found out before there is a session that nobody could sign for.
+  await Promise.all([findPoint(new Uint8Array(32).fill(1, 31)), readCompressed(compressed(pointOf(publicKey)))]).catch((cause) => {
+    throw new GridSignerError("SEALED_KEY_UNSUPPORTED", "this browser finds no public half of a P-256 key, or reads no compressed one", { cause });
+  });
   return { curve: "P-256", publicKey, secret: { handle: privateKey } };
+}
+
+/** Reads a point as the module does that of whoever seals: SubjectPublicKeyInfo (RFC 5480). WebKitGTK takes only uncompressed ones. */
+async function readCompressed(hex: string): Promise<void> {
+  const spki = "3039301306072a8648ce3d020106082a8648ce3d030107032200" + hex;
+  await crypto.subtle.importKey("spki", Uint8Array.from(spki.match(/../g)!, (pair) => parseInt(pair, 16)), ecdh, true, []);
 }
 
 /** A key of this moment, which is stored nowhere. */
