@@ -282,6 +282,6 @@ test("an answer with a sealed key to one that holds its own is refused, and its 
   const [tab] = await begin();
   changing("/verify", () => ({ encryptedSessionSigningKey: sealSessionKey(makePair().publicKey, makePair().privateKey) }));
   assert.equal((await enter(tab, "PASSKEY")).code, "RESPONSE_MALFORMED");
-  await browser.pass(10 * second);
+  await browser.pass(90 * second, 5 * second);
   assert.deepEqual([browser.live, await keys(tab)], [[], []]);
 });

@@ -80,8 +80,9 @@ test("a passkey: the worker's challenge, the browser's answer, the worker's verd
   const [given, assertion, options] = finish;
   assert.deepEqual([given, options], [asked, { timeoutMs: 120_000 }]);
   assert.deepEqual(Object.keys(assertion), ["credentialId", "clientDataJson", "authenticatorData", "signature", "userHandle"]);
-  await signer.signIn({ credentialId, passkey: {}, key }, { curve: "secp256k1", timeoutMs: 9 });
-  assert.deepEqual(page.calls.at(-2).args, [credentialId, key.id, { curve: "secp256k1", timeoutMs: 9 }]);
+  await signer.signIn({ credentialId, passkey: {}, key }, { timeoutMs: 9 });
+  assert.deepEqual(page.calls.at(-2).args, [credentialId, key.id, { curve: undefined, timeoutMs: 9 }]);
+  assert.equal((await outcome(signer.signIn({ credentialId, passkey: {}, key }, { curve: "secp256k1" }))).code, "ARGUMENT_INVALID");
 });
 
 test("the person's time is the rest of the call's, and what is left after that the worker's", async () => {
@@ -185,10 +186,10 @@ test("what is handed in is read once, when it is called, and nothing that is inh
       },
     });
   const how = { credentialId, oidcToken: "h.p.s", key: counting({ ...key }, "key.") };
-  const pending = signer.signIn(counting(how), counting({ curve: "P-256", timeoutMs: 5 }));
+  const pending = signer.signIn(counting(how), counting({ timeoutMs: 5 }));
   how.oidcToken = "other";
   await pending;
-  assert.deepEqual(reads, { credentialId: 1, oidcToken: 1, key: 1, "key.id": 1, curve: 1, timeoutMs: 1 });
+  assert.deepEqual(reads, { credentialId: 1, oidcToken: 1, key: 1, "key.id": 1, timeoutMs: 1 });
   assert.equal(last()[2], "h.p.s");
   const clean = pollute(t, { oidcToken: "evil", passkey: {}, key: "evil", curve: "secp256k1", allowUnsigned: true, sealed: true });
   assert.equal((await outcome(signer.signIn({ credentialId }))).code, "ARGUMENT_INVALID");
