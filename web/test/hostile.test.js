@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { account, revocation } from "./bridge.js";
 import { open } from "./browser.js";
+import { compress, makeEnclave, makePair, seal } from "./enclave.js";
 import { activity, makeRelay, stamp } from "./relay.js";
 import { serve } from "./server.js";
 import { parseHeader, verifies } from "./verify.js";
@@ -20,10 +21,12 @@ const challenge = (payload, more) => ({ payloadToSign: payload, requestId: id("R
 const keys = { "P-256": session(10), secp256k1: session(11) };
 let server, page;
 const relay = makeRelay();
+/** The enclave that the page trusts, and one that a bridge has. */
+const [enclave, evilEnclave] = [makeEnclave(), makeEnclave()];
 before(async () => {
   server = serve({ "/api/grid/": relay.handler });
   page = await open(server);
-  await page.evaluate(() => start());
+  await page.evaluate((signers) => start({ otpSigners: signers, exportSigners: signers }), [enclave.publicKey]);
   for (const [curve, own] of Object.entries(keys)) {
     const key = await page.evaluate(async (curve, own) => signer.bindSession(await signer.createKey({ curve }), own), curve, own);
     // From now on it is held to this organization.
@@ -44,7 +47,8 @@ async function refused(call, { first, last = () => ({ status: 403, body: { statu
     relay.asked.length = 0;
     relay.answer = async ({ method, leg, body }) => {
       if (method === "GET") return { status: 200, body: { data: Object.values(keys).map(({ session }) => session) } };
-      return leg === 2 ? last(key) : first(body && JSON.parse(body), key);
+      const submitted = body && JSON.parse(body);
+      return leg === 2 ? last(key, submitted) : first(submitted, key);
     };
     const before = await page.evaluate(async () => [await signer.keys(), events]);
     const got = await page.evaluate(([method, ...args]) => outcome(signer[method](...args)), call(key));
@@ -72,8 +76,8 @@ function challenges(what, call, rows) {
 /** Of a signed leg: the challenge is as it should be, the answer is not. */
 function answers(what, call, payload, rows) {
   const first = async (body, key) => ({ status: 202, body: challenge(payload(body, key)) });
-  for (const [name, last] of rows) {
-    test(`${what}: ${name}: nothing comes of it`, () => refused(call, { first, last: async (key) => last(key), signatures: 1, code: "RESPONSE_MALFORMED" }));
+  for (const [name, last, code = "RESPONSE_MALFORMED"] of rows) {
+    test(`${what}: ${name}: nothing comes of it`, () => refused(call, { first, last: async (...asked) => last(...asked), signatures: 1, code }));
   }
 }
 
@@ -112,6 +116,72 @@ answers("refresh", refresh, ({ clientPublicKey }) => mint(clientPublicKey), [
   ["another status", (key) => ({ ...own(key), status: 200 })],
   ["no session at all", () => ({ status: 204 })],
 ]);
+
+const exporting = ({ id }) => ["exportWallet", account, { key: id }];
+const exportTo = (targetPublicKey, organization) => activity("EXPORT_WALLET", { targetPublicKey, walletId: "w" }, organization);
+challenges("export", exporting, [
+  ...ofAnything.filter(([name]) => name !== "the export of a wallet"),
+  ["the wallet for another key", exportTo(makePair().publicKey)],
+  ["the wallet for the key that signs", (_, key) => exportTo(key.publicKey)],
+  ["the wallet of another organization", ({ clientPublicKey }) => exportTo(clientPublicKey, "org_evil"), "ORGANIZATION_MISMATCH"],
+  ["a session in its place", ({ clientPublicKey }) => mint(clientPublicKey)],
+  ["no challenge at all", () => ({ status: 200, body: { id: account, encryptedWalletCredentials: "{}" } }), "RESPONSE_MALFORMED"],
+]);
+const phrase = ({ clientPublicKey }, more) => ({ ...seal(clientPublicKey, Buffer.from("evil words")), organizationId: "org_sim", ...more });
+const exported = (encryptedWalletCredentials, more) => ({ status: 200, body: { id: account, encryptedWalletCredentials, ...more } });
+answers("export", exporting, ({ clientPublicKey }) => exportTo(clientPublicKey), [
+  ["a phrase that the bridge has sealed and signed", (_, asked) => exported(evilEnclave.envelope(phrase(asked))), "ENCLAVE_UNTRUSTED"],
+  ["one that nobody has signed", (_, asked) => exported(enclave.envelope(phrase(asked), { dataSignature: "", enclaveQuorumPublic: "" })), "ENCLAVE_UNTRUSTED"],
+  ["one of another organization", (_, asked) => exported(enclave.envelope(phrase(asked, { organizationId: "org_evil" }))), "ENCLAVE_UNTRUSTED"],
+  ["one that was sealed for another key", () => exported(enclave.envelope(phrase({ clientPublicKey: makePair().publicKey }))), "UNSEAL_FAILED"],
+  ["the wallet of another account", (_, asked) => exported(enclave.envelope(phrase(asked)), { id: otherAccount })],
+]);
+
+const way = id("AuthMethod", 7);
+const codeSent = (bundle) => ({ status: 200, body: { id: way, accountId: account, type: "EMAIL_OTP", nickname: "n", otpEncryptionTargetBundle: bundle } });
+const target = () => ({ targetPublic: makePair().publicKey });
+for (const [name, bundle] of [
+  ["of its own enclave", () => evilEnclave.envelope(target())],
+  ["of its own enclave, by our name", () => evilEnclave.envelope(target(), { enclaveQuorumPublic: enclave.publicKey })],
+  ["that is not signed", () => enclave.envelope(target(), { dataSignature: "", enclaveQuorumPublic: "" })],
+  ["of another version", () => enclave.envelope(target(), { version: "v2.0.0" })],
+  ["off the curve", () => enclave.envelope({ targetPublic: `04${"11".repeat(64)}` })],
+]) {
+  test(`a code is to be sealed to a key ${name}: nobody is asked for it`, async () => {
+    relay.asked.length = 0;
+    relay.answer = async () => codeSent(bundle());
+    const { code } = await page.evaluate((way) => outcome(signer.startOtp(way)), way);
+    assert.deepEqual([code, relay.asked.map(({ path }) => path.split("/").at(-1))], ["ENCLAVE_UNTRUSTED", ["challenge"]]);
+  });
+}
+
+for (const [name, payload] of [
+  ["a token for another key", () => enclave.token({ public_key: compress(makePair().publicKey) })],
+  ["money", () => ofAnything[1][1]],
+  ["a session for another key", () => mint(evilKey)],
+  ["text that says nothing", () => "b3BhcXVl"],
+]) {
+  test(`after a code the key is to sign ${name}: it signs nothing, and is gone`, async () => {
+    relay.asked.length = 0;
+    relay.answer = async ({ path }) => (path.endsWith("/challenge") ? codeSent(enclave.envelope(target())) : { status: 202, body: challenge(payload(), { type: "EMAIL_OTP" }) });
+    const before = await page.evaluate(async () => [await signer.keys(), events]);
+    const { code } = await page.evaluate(async (way) => outcome((await signer.startOtp(way)).submit("123456")), way);
+    assert.deepEqual([code, relay.signed().length], ["INTENT_MISMATCH", 0]);
+    assert.deepEqual(await page.evaluate(async () => [await signer.keys(), events]), before);
+  });
+}
+
+test("a passkey is asked for of another credential: the person is not asked", async () => {
+  relay.answer = async () => ({
+    status: 200,
+    body: { id: id("AuthMethod", 8), accountId: account, type: "PASSKEY", nickname: "n", credentialId: "AAAA", challenge: "6b".repeat(32), requestId: id("Request", 1), expiresAt: inAnHour() },
+  });
+  const { code } = await page.evaluate(async (way) => {
+    navigator.credentials.get = () => problems.push("asked");
+    return outcome(signer.signIn({ credentialId: way, passkey: {} }));
+  }, way);
+  assert.deepEqual([code, await page.evaluate(() => problems)], ["RESPONSE_MALFORMED", []]);
+});
 
 const evil = "evil@example.com";
 const userId = "user_sim";
