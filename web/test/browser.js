@@ -3,12 +3,13 @@
 import { after } from "node:test";
 import { launch } from "./engines.js";
 
+// Whoever ends this process must end the browser's too: its driver would catch the signal, or never get it, and both live on;
+// also while it starts.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.once(signal, () => process.exit(1));
+
 export const engine = process.env.ENGINE ?? "chromium";
 export const browser = await launch(engine);
 after(() => browser.close());
-
-// Whoever ends this process must end the browser's too: its driver would catch the signal, and both live on.
-process.once("SIGTERM", () => process.exit(1));
 
 /** By server: a page that a test is done with. Opening another takes longer than most tests. */
 const idle = new Map();

@@ -68,6 +68,15 @@ const { here, missing } = available();
 const leftOut = Object.keys(missing).filter(wanted);
 for (const engine of leftOut) console.error(`${engine} is left out: ${missing[engine]}`);
 
+/** What runs. Whoever ends this process, by Ctrl-C or otherwise, ends them too, and they their browsers. */
+const children = new Set();
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+  process.once(signal, () => {
+    for (const child of children) child.kill();
+    process.exit(1);
+  });
+}
+
 /** Runs what is to run in Node or in an engine, of the latter's files all or those of one directory. Says whether all of it passed. */
 async function run([engine, room = ""]) {
   const name = room ? `${engine} ${room}` : engine;
@@ -75,6 +84,8 @@ async function run([engine, room = ""]) {
   const args = engine === "node" ? ["--test", ...rules] : ["test/in-one-process.js", ...files];
   const env = { ...process.env, ENGINE: engine, ...(all && { SOAK: "1" }) };
   const child = spawn(process.execPath, ["--test-reporter=spec", ...args], { env, stdio: ["ignore", "pipe", "inherit"] });
+  children.add(child);
+  child.on("exit", () => children.delete(child));
   const counts = {};
   for await (const line of createInterface(child.stdout)) {
     const [, what, count] = /^ℹ (pass|fail|cancelled|skipped) (\d+)$/.exec(line) ?? [];
