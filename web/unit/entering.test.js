@@ -50,6 +50,30 @@ for (const type of types) {
   }
 }
 
+test("the session is that of the key which signed in last, though it was made before, and after a refresh too", async () => {
+  const [tab] = await begin();
+  const active = async () => (await browser.soon(tab.session())).value?.id;
+  assert.equal(await active(), undefined);
+  const { value: early } = await browser.soon(tab.createKey({}, {})); // for its nonce, say
+  await browser.pass(second);
+  const { value: coded } = await enter(tab, "EMAIL_OTP");
+  assert.equal(await active(), coded.id);
+  await browser.pass(second);
+  assert.equal((await enter(tab, "OAUTH", { key: early.id })).value.id, early.id);
+  assert.equal(await active(), early.id);
+  await browser.soon(tab.refreshSession({ key: coded.id, timeoutMs: 9 * second }));
+  assert.equal(await active(), early.id);
+});
+
+test("who gives up while the session is being bound has no key, and no session is left", async () => {
+  const [tab] = await begin();
+  const aborter = new AbortController();
+  browser.atUpdate = async (_, __, after) => after?.state === "active" && aborter.abort();
+  assert.equal((await enter(tab, "EMAIL_OTP", { signal: aborter.signal })).code, "ABORTED");
+  await browser.pass(90 * second, 5 * second);
+  assert.deepEqual([browser.live, await keys(tab)], [[], []]);
+});
+
 /** Sign-in by token waits for Grid's answer until `answer` is called. */
 async function hold(tab, options) {
   const { value: key } = await browser.soon(tab.createKey({}, {}));

@@ -236,7 +236,8 @@ test("a passkey that cannot be meant is refused before anybody is asked", async 
   credentials.create = () => assert.fail("asked");
   const { nickname, userName } = options;
   for (const value of [
-    undefined, null, {}, { nickname }, { userName }, { ...options, nickname: 1 }, { ...options, rpId: 1 }, { ...options, other: 1 },
+    undefined, null, {}, { nickname }, { userName }, { ...options, nickname: 1 }, { ...options, nickname: "" }, { ...options, nickname: "x".repeat(101) },
+    { ...options, nickname: "\u{1f511}" }, { ...options, rpId: 1 }, { ...options, other: 1 },
     { ...options, challenge: "=" }, { ...options, challenge: "A" }, { ...options, challenge: "a+b/" }, { ...options, userId: "a b" },
     { ...options, userId: "" }, { ...options, userId: base64url(new Uint8Array(65)) },
     { ...options, exclude: {} }, { ...options, exclude: [1] }, { ...options, exclude: [{ credentialId: 1 }] }, { ...options, exclude: [{ credentialId: "%" }] },

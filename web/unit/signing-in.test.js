@@ -123,6 +123,28 @@ test("a passkey that nobody waits for any more: the browser stops asking, and th
   assert.deepEqual([signal.aborted, calls()], [true, ["startPasskey", "giveUp"]]);
 });
 
+test("a signer that is closed stops asking for a passkey", async () => {
+  let signal;
+  page.set({ navigator: { locks: page.locks, credentials: { get: (options) => (({ signal } = options), never()) } } });
+  const pending = outcome(signer.signIn({ credentialId, passkey: {} }));
+  await idle();
+  signer.close();
+  assert.deepEqual([(await pending).code, signal.aborted, calls()], ["CLOSED", true, ["startPasskey"]]);
+});
+
+test("a code that is submitted by two clicks is submitted once, and again when that has failed", async () => {
+  const otp = await signer.startOtp(credentialId);
+  let answer;
+  service.methods.submitOtp = () => new Promise((resolve, reject) => (answer = { resolve, reject }));
+  const first = outcome(otp.submit("1234"));
+  await idle();
+  assert.equal((await outcome(otp.submit("1234"))).code, "ARGUMENT_INVALID");
+  answer.reject(new GridSignerError("OTP_INCORRECT", "x"));
+  assert.equal((await first).code, "OTP_INCORRECT");
+  service.methods.submitOtp = async () => bound;
+  assert.deepEqual(await otp.submit("4321"), bound);
+});
+
 test("steps are told to whoever asks, and what a listener throws changes nothing", async () => {
   const step = { step: "request", leg: 1, attempt: 1 };
   const tell = (value) => async (...args) => (args.at(-1).onProgress?.(step), value);
