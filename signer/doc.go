@@ -29,6 +29,12 @@
 // A [Key] remembers nothing of what it signed. That a session key belongs to
 // one organization is for its keeper to say: [SignOptions] and [Signed].
 //
+// # What is sealed
+//
+// One-time codes, exported wallets and the session keys that Grid makes are sealed
+// with HPKE (contract 5): [SealOTP], [OpenExport], [OpenSessionKey]. What an
+// enclave says counts if a pinned key has signed it: a code is sealed to no other.
+//
 // # Signatures
 //
 // secp256k1 signatures, and P-256 signatures made in this process, are

@@ -8,8 +8,9 @@ import "time"
 type Kind string
 
 // The one list of codes. Those of the second group are raised by the WASM
-// module too, those of the third by the TypeScript loader alone; they live here
-// so that a test can hold the TypeScript union against a single list.
+// module too, those of the third by the TypeScript loader alone, but for
+// LOAD_FAILED for whoever uses the module without it; they live here so that a
+// test can hold the TypeScript union against a single list.
 const (
 	// ErrArgumentInvalid reports an argument of the wrong type, form or size.
 	ErrArgumentInvalid Kind = "ARGUMENT_INVALID"
@@ -79,6 +80,11 @@ const (
 	// it was asked for with, or is not what it was to be.
 	ErrUnsealFailed Kind = "UNSEAL_FAILED"
 
+	// ErrSealedKeyUnsupported reports a browser that cannot take over the sealed
+	// key of a session: it reads no compressed points, or does not find the public
+	// half of a scalar.
+	ErrSealedKeyUnsupported Kind = "SEALED_KEY_UNSUPPORTED"
+
 	// ErrTimeout reports that the caller's deadline passed. Package signer has
 	// no clock and never raises it; whoever drives a [Retry] does.
 	ErrTimeout Kind = "TIMEOUT"
@@ -101,7 +107,8 @@ const (
 	// ErrClosed reports a call after close, or one that close cut short.
 	ErrClosed Kind = "CLOSED"
 
-	// ErrLoadFailed reports a worker or .wasm that could not be loaded.
+	// ErrLoadFailed reports a worker or .wasm that could not be loaded, or a page
+	// that is no secure context and so has no WebCrypto.
 	ErrLoadFailed Kind = "LOAD_FAILED"
 
 	// ErrWorkerFailed reports a worker that died while it held calls.
@@ -133,10 +140,6 @@ const (
 	// ErrPasskeyExists reports an authenticator that has a passkey of the account
 	// already.
 	ErrPasskeyExists Kind = "PASSKEY_EXISTS"
-
-	// ErrSealedKeyUnsupported reports a browser that cannot take over the sealed
-	// key of a session: it does not find the public half of a scalar.
-	ErrSealedKeyUnsupported Kind = "SEALED_KEY_UNSUPPORTED"
 
 	// ErrStorageFailed reports a browser whose storage refused or did not
 	// answer. The key may still be there.

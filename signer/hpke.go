@@ -1,9 +1,6 @@
 package signer
 
-import (
-	"context"
-	"slices"
-)
+import "context"
 
 // This file is HPKE (RFC 9180) in the one way that the sealed formats of Grid
 // use it: mode base, one message, DHKEM(P-256, HKDF-SHA256), HKDF-SHA256 and
@@ -51,10 +48,11 @@ type ECDH interface {
 	Agree(ctx context.Context, peer []byte) ([]byte, error)
 }
 
-// The names of the suite in its labels, RFC 9180 sections 4.1 and 5.1.
+// What the labels of the KEM and those of the suite begin with, RFC 9180 sections
+// 4, 4.1 and 5.1.
 const (
-	hpkeKEM   = "KEM\x00\x10"
-	hpkeSuite = "HPKE\x00\x10\x00\x01\x00\x02"
+	hpkeKEM   = "HPKE-v1" + "KEM\x00\x10"
+	hpkeSuite = "HPKE-v1" + "HPKE\x00\x10\x00\x01\x00\x02"
 )
 
 // hpkeContext is the key_schedule_context of RFC 9180 section 5.1 for the info
@@ -64,16 +62,20 @@ const hpkeContext = "\x00" +
 	"\x8f\xc3\xae\xb8\x32\x49\x0a\x4b\x5a\xb3\xe4\x20\x23\x28\x7d\xb2\x9a\x1f\x4b\xc7\xc2\x22\xc0\xdf\x22\x87\x27\xb7\x0a\x40\x21\x12" +
 	"\x2f\x3f\x04\xe9\x20\x6c\xd1\x24\x13\x50\x35\x29\xb4\x7a\xc6\xa6\x30\xb9\x2e\xc4\xcf\x7d\x23\x45\x08\xd0\xaf\x97\x71\xc9\x9e\x50"
 
-// hpke carries one message.
-type hpke struct {
+// hpkeMessage is one message, on its way.
+type hpkeMessage struct {
 	Primitives
-	context string
+	context []byte
 	parties []byte // the public keys of sender and recipient: the KEM's context, and Turnkey's additional data
+}
+
+func newHPKE(p Primitives, enc, recipient []byte) *hpkeMessage {
+	return &hpkeMessage{p, []byte(hpkeContext), append(append([]byte(nil), enc...), recipient...)}
 }
 
 // keys returns the key and the nonce of the message. key is one party's, peer the
 // other's public key.
-func (h hpke) keys(ctx context.Context, key ECDH, peer []byte) (aes, nonce []byte, err error) {
+func (h *hpkeMessage) keys(ctx context.Context, key ECDH, peer []byte) (aes, nonce []byte, err error) {
 	secret, err := key.Agree(ctx, peer)
 	defer clear(secret)
 	if err == nil && len(secret) != 32 {
@@ -82,25 +84,24 @@ func (h hpke) keys(ctx context.Context, key ECDH, peer []byte) (aes, nonce []byt
 	if err != nil {
 		return nil, nil, err
 	}
-	shared, err := h.derive(ctx, hpkeKEM, nil, "eae_prk", secret, "shared_secret", string(h.parties), 32)
+	shared, err := h.derive(ctx, secret, nil, hpkeKEM+"eae_prk", "\x00\x20"+hpkeKEM+"shared_secret", h.parties)
 	defer clear(shared)
 	if err != nil {
 		return nil, nil, err
 	}
-	if nonce, err = h.derive(ctx, hpkeSuite, shared, "secret", nil, "base_nonce", h.context, 12); err != nil {
+	if nonce, err = h.derive(ctx, nil, shared, hpkeSuite+"secret", "\x00\x0c"+hpkeSuite+"base_nonce", h.context); err != nil {
 		return nil, nil, err
 	}
-	aes, err = h.derive(ctx, hpkeSuite, shared, "secret", nil, "key", h.context, 32)
+	aes, err = h.derive(ctx, nil, shared, hpkeSuite+"secret", "\x00\x20"+hpkeSuite+"key", h.context)
 	return aes, nonce, err
 }
 
 // derive is LabeledExtract and LabeledExpand in one (RFC 9180 section 4): each
-// time one follows the other here.
-func (h hpke) derive(ctx context.Context, suite string, salt []byte, extract string, ikm []byte, expand, info string, size int) ([]byte, error) {
-	secret := slices.Concat([]byte("HPKE-v1"+suite+extract), ikm)
+// time one follows the other here. The label of the second begins with the length.
+func (h *hpkeMessage) derive(ctx context.Context, secret, salt []byte, extract, expand string, info []byte) ([]byte, error) {
+	secret = append([]byte(extract), secret...)
 	defer clear(secret)
-	label := slices.Concat([]byte{0, byte(size)}, []byte("HPKE-v1"+suite+expand+info))
-	return h.HKDF(ctx, secret, salt, label, size)
+	return h.HKDF(ctx, secret, salt, append([]byte(expand), info...), int(expand[1]))
 }
 
 // hpkeSeal seals text for recipient, a point. It returns the public key of the
@@ -111,7 +112,7 @@ func hpkeSeal(ctx context.Context, p Primitives, recipient, text []byte) (enc, c
 		return nil, nil, err
 	}
 	enc = sender.Public()
-	h := hpke{p, hpkeContext, slices.Concat(enc, recipient)}
+	h := newHPKE(p, enc, recipient)
 	key, nonce, err := h.keys(ctx, sender, recipient)
 	if err != nil {
 		return nil, nil, err
@@ -124,7 +125,7 @@ func hpkeSeal(ctx context.Context, p Primitives, recipient, text []byte) (enc, c
 // hpkeOpen is the inverse of hpkeSeal; enc is a point. The error is
 // [ErrUnsealFailed] for what was not sealed to this key.
 func hpkeOpen(ctx context.Context, p Primitives, recipient ECDH, enc, ciphertext []byte) ([]byte, error) {
-	h := hpke{p, hpkeContext, slices.Concat(enc, recipient.Public())}
+	h := newHPKE(p, enc, recipient.Public())
 	key, nonce, err := h.keys(ctx, recipient, enc)
 	if err != nil {
 		return nil, err

@@ -70,7 +70,7 @@ func SealOTP(ctx context.Context, p Primitives, bundle, code string, key PublicK
 
 func isOTP(s string) bool {
 	for _, c := range []byte(s) {
-		if c |= 0x20; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+		if letter := c | 0x20; (letter < 'a' || letter > 'z') && (c < '0' || c > '9') {
 			return false
 		}
 	}
@@ -129,75 +129,60 @@ func OpenExport(ctx context.Context, p Primitives, envelope string, key ECDH, e 
 }
 
 // signedData reads {version, data, dataSignature, enclaveQuorumPublic}, checks the
-// signature, and returns the object that data is in hex.
+// signature, and returns what data is in hex: an object, or what has no members.
 func signedData(ctx context.Context, p Primitives, bundle string, signers []string, usual string, allowUnsigned bool) (*jsonValue, error) {
-	untrusted := func(msg string) (*jsonValue, error) {
-		return nil, fail(ErrEnclaveUntrusted, "bundle: "+msg)
-	}
-	if len(bundle) > MaxPayload {
-		return untrusted("over 256 KiB")
-	}
-	v, err := parseJSON(bundle)
-	if err != nil {
-		return untrusted("not strict JSON")
+	var v jsonValue
+	if len(bundle) <= MaxPayload {
+		v, _ = parseJSON(bundle) // what does not parse has no members
 	}
 	version, _ := v.text("version")
 	text, ok1 := v.text("data")
 	signature, ok2 := v.text("dataSignature")
 	quorum, ok3 := v.text("enclaveQuorumPublic")
-	if version != "v1.0.0" || !ok1 || !ok2 || !ok3 || len(v.members) != 4 {
-		return untrusted("not version v1.0.0 with data, dataSignature and enclaveQuorumPublic")
-	}
 	data, err := hex.DecodeString(text)
-	if err != nil {
-		return untrusted("data is not hex")
+	if version != "v1.0.0" || !ok1 || !ok2 || !ok3 || len(v.members) != 4 || err != nil {
+		return nil, fail(ErrEnclaveUntrusted, "the bundle is not strict JSON of version v1.0.0, data in hex, dataSignature and enclaveQuorumPublic")
 	}
 	if !allowUnsigned || signature != "" || quorum != "" {
 		if len(signers) == 0 {
 			signers = []string{usual}
 		}
-		signer, err := pinned(quorum, signers)
-		if err != nil {
+		if err := verifyData(ctx, p, data, signature, quorum, signers); err != nil {
 			return nil, err
 		}
-		der, err := hex.DecodeString(signature)
-		if err != nil {
-			return untrusted("dataSignature is not hex")
-		}
-		rs, err := decodeDER(P256, der) // s may be in either half: Turnkey's own example has it in the upper
-		if err != nil {
-			return untrusted("dataSignature is not strict DER")
-		}
-		ok, err := p.Verify(ctx, signer, data, rs[:])
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			return untrusted("the signature is not of this data")
-		}
 	}
-	v, err = parseJSON(string(data))
-	if err != nil || v.kind != jsonObject {
-		return untrusted("data is not one strict JSON object")
-	}
+	v, _ = parseJSON(string(data)) // as above
 	return &v, nil
 }
 
-// pinned returns the one of signers, all of which are keys, that is quorum.
-func pinned(quorum string, signers []string) (signer []byte, err error) {
+// verifyData checks that signature is of data, by quorum, which is one of signers.
+func verifyData(ctx context.Context, p Primitives, data []byte, signature, quorum string, signers []string) error {
+	var key []byte
 	for _, s := range signers {
-		key := uncompressedHex(s)
-		if key == nil {
-			return nil, fail(ErrArgumentInvalid, "a pinned key is uncompressed hex: 04 and 128 more digits")
+		pinned := uncompressedHex(s)
+		if pinned == nil {
+			return fail(ErrArgumentInvalid, "a pinned key is uncompressed hex: 04 and 128 more digits")
 		}
 		if strings.EqualFold(s, quorum) {
-			signer = key
+			key = pinned
 		}
 	}
-	if signer == nil {
-		return nil, fail(ErrEnclaveUntrusted, "bundle: signed by a key that is not pinned")
+	if key == nil {
+		return fail(ErrEnclaveUntrusted, "the bundle is signed by a key that is not pinned")
 	}
-	return signer, nil
+	ok := false
+	if der, err := hex.DecodeString(signature); err == nil {
+		// s may be in either half: Turnkey's own example has it in the upper.
+		if rs, err := decodeDER(P256, der); err == nil {
+			if ok, err = p.Verify(ctx, key, data, rs[:]); err != nil {
+				return err
+			}
+		}
+	}
+	if !ok {
+		return fail(ErrEnclaveUntrusted, "the bundle is not signed by the key that it names")
+	}
+	return nil
 }
 
 // enclavePoint returns the point that is a member of data.

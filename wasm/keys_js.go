@@ -56,12 +56,7 @@ func (k keyring) key(v js.Value) *signer.Key {
 	if signer.Curve(o.text("curve")) != signer.P256 {
 		panic(errCurve)
 	}
-	compressed, err := hex.DecodeString(o.text("publicKey"))
-	if err != nil {
-		compressed = nil // what was decoded before the fault is no key
-	}
-	public := must(signer.P256PublicKey(compressed))
-	return signer.NewKey(public, func(ctx context.Context, message []byte) ([]byte, error) {
+	return signer.NewKey(compressedKey(o), func(ctx context.Context, message []byte) ([]byte, error) {
 		failed := &signer.Error{Kind: signer.ErrInternal, Msg: "the function sign of the key failed"}
 		rs, err := callback(ctx, failed, sign, toUint8Array(message))
 		if err != nil {
@@ -69,6 +64,15 @@ func (k keyring) key(v js.Value) *signer.Key {
 		}
 		return bytesOf(rs), nil
 	}, nil)
+}
+
+// compressedKey reads publicKey, of which only the form is checked.
+func compressedKey(o object) signer.PublicKey {
+	compressed, err := hex.DecodeString(o.text("publicKey"))
+	if err != nil {
+		compressed = nil // what was decoded before the fault is no key
+	}
+	return must(signer.P256PublicKey(compressed))
 }
 
 func (k keyring) create(call *call) work {

@@ -20,8 +20,7 @@ func checkOTPTarget(call *call) work {
 func sealOTP(call *call) work {
 	bundle, o := text(call.at(0), "bundle"), call.options(1)
 	signers, code := o.texts("otpSigners"), o.text("otpCode")
-	compressed, _ := hex.DecodeString(o.text("publicKey"))
-	key := must(signer.P256PublicKey(compressed)) // sealed as it is written, of whichever curve
+	key := compressedKey(o) // it is sealed as it is written: of which curve it is makes no difference
 	return func(ctx context.Context) any {
 		return must(signer.SealOTP(ctx, &webCrypto{}, bundle, code, key, signers...))
 	}
@@ -34,9 +33,9 @@ func openExport(call *call) work {
 	if !absent(unsigned) && unsigned.Type() != js.TypeBoolean {
 		panic(invalid("allowUnsigned must be a boolean"))
 	}
-	export := signer.Export{Organization: o.text("organizationId"), Signers: o.texts("exportSigners"), AllowUnsigned: unsigned.Truthy()}
+	what := signer.Export{Organization: o.text("organizationId"), Signers: o.texts("exportSigners"), AllowUnsigned: unsigned.Truthy()}
 	return func(ctx context.Context) any {
-		mnemonic := must(signer.OpenExport(ctx, &webCrypto{}, envelope, key, export))
+		mnemonic := must(signer.OpenExport(ctx, &webCrypto{}, envelope, key, what))
 		defer clear(mnemonic)
 		bytes := toUint8Array(mnemonic)
 		defer zero(bytes)
@@ -62,26 +61,27 @@ func (o object) texts(name string) (texts []string) {
 		return nil
 	}
 	v = js.Global().Get("Array").Call("from", v) // its length and elements are the page's own no longer
-	for i := range v.Length() {
-		texts = append(texts, text(v.Index(i), name))
+	texts = make([]string, v.Length())
+	for i := range texts {
+		texts[i] = text(v.Index(i), name)
 	}
 	return texts
 }
 
-// ecdh is a P-256 key of WebCrypto's.
-type ecdh struct {
+// ecdhKey is a P-256 key of WebCrypto's.
+type ecdhKey struct {
 	public     []byte
 	deriveBits func(ctx context.Context, peer []byte) js.Value
 }
 
-func (k *ecdh) Public() []byte { return k.public }
+func (k *ecdhKey) Public() []byte { return k.public }
 
-func (k *ecdh) Agree(ctx context.Context, peer []byte) ([]byte, error) {
+func (k *ecdhKey) Agree(ctx context.Context, peer []byte) ([]byte, error) {
 	return take(k.deriveBits(ctx, peer)), nil
 }
 
 // ecdhOption reads {publicKey, deriveBits}.
-func ecdhOption(o object) *ecdh {
+func ecdhOption(o object) *ecdhKey {
 	public, err := hex.DecodeString(o.text("publicKey"))
 	if err != nil || len(public) != 65 || public[0] != 4 {
 		panic(invalid("publicKey must be uncompressed: 04 and 128 more hex digits"))
@@ -90,7 +90,7 @@ func ecdhOption(o object) *ecdh {
 	if f.IsUndefined() {
 		panic(invalid("deriveBits must be a function"))
 	}
-	return &ecdh{public, func(ctx context.Context, peer []byte) js.Value {
+	return &ecdhKey{public, func(ctx context.Context, peer []byte) js.Value {
 		failed := &signer.Error{Kind: signer.ErrInternal, Msg: "the function deriveBits of the key failed"}
 		return must(callback(ctx, failed, f, toUint8Array(peer)))
 	}}
@@ -100,18 +100,18 @@ func ecdhOption(o object) *ecdh {
 // through package signer, which erases its secrets on the way.
 type webCrypto struct{}
 
-// subtle calls a function of crypto.subtle's. Whatever it rejects with becomes otherwise. Its promises settle by
-// themselves, and soon.
-func subtle(ctx context.Context, otherwise error, name string, args ...any) (js.Value, error) {
+// subtle calls a function of crypto.subtle's, whose promises settle by themselves, and soon. Whatever they reject with
+// becomes otherwise.
+func subtle(ctx context.Context, otherwise error, name string, args ...any) js.Value {
 	s := js.Global().Get("crypto").Get("subtle")
 	if s.IsUndefined() {
-		return s, &signer.Error{Kind: signer.ErrLoadFailed, Msg: "a secure context is needed: https, or a loopback address"}
+		panic(&signer.Error{Kind: signer.ErrLoadFailed, Msg: "a secure context is needed: https, or a loopback address"})
 	}
-	return callback(ctx, otherwise, reflectApply, s.Get(name), s, args)
+	return must(callback(ctx, otherwise, reflectApply, s.Get(name), s, args))
 }
 
-// algorithm makes the parameters of a call, which inherit nothing: from a page that shares this realm, a length of the
-// tag might be inherited.
+// algorithm makes the parameters of a call, which inherit nothing: from a page that shares this realm, the length of a
+// tag might be inherited. Node's look further all the same, so none is left out.
 func algorithm(name string, pairs ...any) js.Value {
 	v := objectOf.Call("create", nil)
 	v.Set("name", name)
@@ -129,16 +129,16 @@ func take(v js.Value) []byte {
 }
 
 func (*webCrypto) GenerateECDH(ctx context.Context) (signer.ECDH, error) {
-	pair := must(subtle(ctx, internal(), "generateKey", algorithm("ECDH", "namedCurve", "P-256"), false, []any{"deriveBits"}))
-	return &ecdh{exportPoint(ctx, pair.Get("publicKey")), func(ctx context.Context, peer []byte) js.Value {
-		public := must(importPoint(ctx, "ECDH", peer))
-		return must(subtle(ctx, internal(), "deriveBits", algorithm("ECDH", "public", public), pair.Get("privateKey"), 256))
+	pair := subtle(ctx, internal(), "generateKey", algorithm("ECDH", "namedCurve", "P-256"), false, []any{"deriveBits"})
+	return &ecdhKey{exportPoint(ctx, pair.Get("publicKey")), func(ctx context.Context, peer []byte) js.Value {
+		public := importPoint(ctx, "ECDH", peer)
+		return subtle(ctx, internal(), "deriveBits", algorithm("ECDH", "public", public), pair.Get("privateKey"), 256)
 	}}, nil
 }
 
 // exportPoint returns 04 x y.
 func exportPoint(ctx context.Context, key js.Value) []byte {
-	return take(must(subtle(ctx, internal(), "exportKey", "raw", key)))
+	return take(subtle(ctx, internal(), "exportKey", "raw", key))
 }
 
 var errNoPoint = &signer.Error{Kind: signer.ErrKeyMalformed, Msg: "not a point of P-256"}
@@ -149,26 +149,25 @@ var errNoPoint = &signer.Error{Kind: signer.ErrKeyMalformed, Msg: "not a point o
 //	  03 (42|22) 00 (point)
 //
 // As "raw", WebKitGTK takes what is not on the curve, and derives bits with it: an attacker who sees what comes of
-// that learns of the private half. This way every engine looks. The error is errNoPoint.
-func importPoint(ctx context.Context, name string, point []byte, usages ...any) (js.Value, error) {
+// that learns of the private half. This way every engine looks. It refuses with errNoPoint.
+func importPoint(ctx context.Context, name string, point []byte, usages ...any) js.Value {
 	n := byte(len(point))
 	spki := append([]byte{0x30, 24 + n}, "\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03"...)
 	spki = append(append(spki, 1+n, 0), point...)
 	return subtle(ctx, errNoPoint, "importKey", "spki", toUint8Array(spki), algorithm(name, "namedCurve", "P-256"), true, usages)
 }
 
-func (*webCrypto) Point(ctx context.Context, sec1 []byte) ([]byte, error) {
-	key, err := importPoint(ctx, "ECDH", sec1)
+func (*webCrypto) Point(ctx context.Context, sec1 []byte) (point []byte, err error) {
+	err = caught(func() { point = exportPoint(ctx, importPoint(ctx, "ECDH", sec1)) })
 	if err == errNoPoint {
-		return nil, nil
+		err = nil
 	}
-	refuse(err)
-	return exportPoint(ctx, key), nil
+	return point, err
 }
 
 func (*webCrypto) Verify(ctx context.Context, point, message, rs []byte) (bool, error) {
-	key := must(importPoint(ctx, "ECDSA", point, "verify"))
-	ok := must(subtle(ctx, internal(), "verify", algorithm("ECDSA", "hash", "SHA-256"), key, toUint8Array(rs), toUint8Array(message)))
+	key := importPoint(ctx, "ECDSA", point, "verify")
+	ok := subtle(ctx, internal(), "verify", algorithm("ECDSA", "hash", "SHA-256"), key, toUint8Array(rs), toUint8Array(message))
 	return ok.Bool(), nil
 }
 
@@ -176,8 +175,8 @@ func (*webCrypto) Verify(ctx context.Context, point, message, rs []byte) (bool, 
 func withSecret(ctx context.Context, otherwise error, secret []byte, use string, parameters js.Value, on any) []byte {
 	bytes := toUint8Array(secret)
 	defer zero(bytes)
-	key := must(subtle(ctx, internal(), "importKey", "raw", bytes, parameters, false, []any{use}))
-	return take(must(subtle(ctx, otherwise, use, parameters, key, on)))
+	key := subtle(ctx, internal(), "importKey", "raw", bytes, parameters, false, []any{use})
+	return take(subtle(ctx, otherwise, use, parameters, key, on))
 }
 
 func (*webCrypto) HKDF(ctx context.Context, secret, salt, info []byte, size int) ([]byte, error) {
@@ -199,6 +198,6 @@ func (*webCrypto) Decrypt(ctx context.Context, key, nonce, additional, ciphertex
 func aesGCM(ctx context.Context, otherwise error, use string, key, nonce, additional, text []byte) []byte {
 	bytes := toUint8Array(text)
 	defer zero(bytes)
-	parameters := algorithm("AES-GCM", "iv", toUint8Array(nonce), "additionalData", toUint8Array(additional))
+	parameters := algorithm("AES-GCM", "iv", toUint8Array(nonce), "additionalData", toUint8Array(additional), "tagLength", 128)
 	return withSecret(ctx, otherwise, key, use, parameters, bytes)
 }
