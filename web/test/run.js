@@ -17,6 +17,7 @@ const inEveryEngine = {
   "test/lifetime.test.js": "how a worker dies, and who is told",
   "test/signatures.test.js": "WebCrypto's signatures, and the module's",
   "test/vectors.test.js": "the corpus",
+  "test/sealed.test.js": "which points WebCrypto takes, and what it opens",
   "test/custody.test.js": "what WebCrypto and IndexedDB give away, and keep",
   "test/keys.test.js": "which keys an engine takes over, and what it does to those it has",
   "test/storage.test.js": "the contract of the storage port",
