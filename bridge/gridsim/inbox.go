@@ -15,7 +15,7 @@ type Message struct {
 	Code         string `json:"code"`
 }
 
-// send sends a code: it is what a person would find in their mail.
+// send sends a code.
 func (s *Sim) send(m Message) {
 	s.inbox = append(s.inbox, m)
 	s.inbox = slices.Delete(s.inbox, 0, max(0, len(s.inbox)-maxInbox))
@@ -24,7 +24,18 @@ func (s *Sim) send(m Message) {
 	}
 }
 
-// readInbox serves GET /_sim/inbox: the codes that were sent last, oldest first.
+// Inbox returns the codes that were sent last, oldest first: what a person would
+// find in their mail.
+func (s *Sim) Inbox() []Message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.messages()
+}
+
+// messages is Inbox for callers that hold the lock. It is never nil.
+func (s *Sim) messages() []Message { return append([]Message{}, s.inbox...) }
+
+// readInbox serves GET /_sim/inbox.
 func (s *Sim) readInbox(request) (reply, error) {
-	return reply{http.StatusOK, map[string]any{"data": append([]Message{}, s.inbox...)}}, nil // never null
+	return reply{http.StatusOK, map[string]any{"data": s.messages()}}, nil
 }
