@@ -85,7 +85,7 @@ func demo(ctx context.Context, sys system, args []string) error {
 	if err := sys.print(ready{URL: upstream, Seed: seed, Page: page}, d.json); err != nil {
 		return err
 	}
-	return serveAll(ctx, log, nil, simListener, listener{ln, demoHandler(api, idp, files)})
+	return serveAll(ctx, log, nil, simListener, listener{ln, demoHandler(api, idp, pageData(sim), files)})
 }
 
 // pageOrigin is the origin of the demo page: by name, since passkeys are made for
@@ -110,12 +110,13 @@ func listenDemo(address string) (net.Listener, error) {
 	return ln, err
 }
 
-// demoHandler lays out the demo: the bridge, the login and the site.
+// demoHandler lays out the demo: the bridge, the login, what the page has to know,
+// and the site.
 //
 // A page of another site can have its own name resolve to 127.0.0.1 (DNS
 // rebinding) and would then share an origin with the demo. It cannot change the
 // Host that the browser sends, so only names of this machine are served.
-func demoHandler(api, login, site http.Handler) http.Handler {
+func demoHandler(api, login, data, site http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch (&url.URL{Host: r.Host}).Hostname() {
 		case "localhost", "127.0.0.1", "::1":
@@ -128,6 +129,8 @@ func demoHandler(api, login, site http.Handler) http.Handler {
 			api.ServeHTTP(w, r)
 		case path == "/demo/login":
 			login.ServeHTTP(w, r)
+		case path == configPath || path == inboxPath:
+			data.ServeHTTP(w, r)
 		default:
 			site.ServeHTTP(w, r)
 		}

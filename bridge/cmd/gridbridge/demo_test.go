@@ -149,6 +149,10 @@ func TestDemoSite(t *testing.T) {
 		{"IPv6", "GET", "/demo/", map[string]string{"Host": "[::1]:" + port}, 200, "", nil},
 		{"rebound name", "GET", "/demo/", map[string]string{"Host": "evil.example:" + port}, 421, "", nil},
 		{"rebound name at the bridge", "GET", "/api/grid/auth/sessions", map[string]string{"Host": "evil.example"}, 421, "", nil},
+		{"inbox", "GET", "/demo/inbox", nil, 200, `{"data":[]}` + "\n", map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store"}},
+		{"config", "GET", "/demo/config", nil, 200, "", map[string]string{"Content-Type": "application/json"}},
+		{"POST to the inbox", "POST", "/demo/inbox", nil, 405, "", map[string]string{"Allow": "GET"}},
+		{"rebound name at the inbox", "GET", "/demo/inbox", map[string]string{"Host": "evil.example"}, 421, "", nil},
 		{"rebound look-alike", "POST", "/demo/login", map[string]string{"Host": "localhost.evil.example"}, 421, "", nil},
 	}
 	for _, v := range tests {
@@ -184,7 +188,10 @@ func TestDemoLoginRefuses(t *testing.T) {
 		{"good", "POST", `{"publicKey":"` + key + `"}`, json, 200},
 		{"GET", "GET", "", nil, 405},
 		{"form", "POST", `{"publicKey":"` + key + `"}`, map[string]string{"Content-Type": "text/plain"}, 415},
-		{"no key", "POST", `{}`, json, 400},
+		{"nonce", "POST", `{"nonce":"` + strings.Repeat("0a", 32) + `"}`, json, 200},
+		{"no key", "POST", `{}`, json, 200},
+		{"nonce in upper case", "POST", `{"nonce":"` + strings.Repeat("0A", 32) + `"}`, json, 400},
+		{"key and nonce", "POST", `{"publicKey":"` + key + `","nonce":"` + strings.Repeat("0a", 32) + `"}`, json, 400},
 		{"not hex", "POST", `{"publicKey":"` + key[1:] + `g"}`, json, 400},
 		{"not JSON", "POST", `publicKey`, json, 400},
 		{"too large", "POST", `{"publicKey":"` + key + `"` + strings.Repeat(" ", maxLogin) + `}`, json, 400},

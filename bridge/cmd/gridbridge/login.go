@@ -25,8 +25,24 @@ const (
 	maxLogin      = 4 << 10
 )
 
-// clientKey is the grammar of clientPublicKey (contract 2.3).
-var clientKey = regexp.MustCompile(`^(0[23][0-9a-fA-F]{64}|04[0-9a-fA-F]{128})$`)
+// What the page asks for beside the login.
+const (
+	configPath = "/demo/config"
+	inboxPath  = "/demo/inbox"
+)
+
+// The simulator's customer, as an app knows its own.
+const (
+	demoEmail = "ada@example.com"
+	demoPhone = "+12025550123"
+)
+
+// clientKey is the grammar of clientPublicKey (contract 2.3), and keyHash that of
+// a nonce, which is the hash of one (contract 4.2).
+var (
+	clientKey = regexp.MustCompile(`^(0[23][0-9a-fA-F]{64}|04[0-9a-fA-F]{128})$`)
+	keyHash   = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
 
 // identityProvider stands in for the two parties that know a user in the real
 // world: the OpenID provider that Grid trusts, and the app's own login, whose
@@ -92,14 +108,23 @@ type session struct {
 // bound to the key by its nonce: the hash of the key's hex text, not of its
 // bytes (contract 4.2).
 func (p *identityProvider) login(publicKey string) (session, error) {
+	nonce := sha256.Sum256([]byte(publicKey))
+	return p.loginWith(hex.EncodeToString(nonce[:]))
+}
+
+// loginWith is login for who has the nonce, as providers are given it. Without
+// one the first token signs no key in.
+func (p *identityProvider) loginWith(nonce string) (session, error) {
 	now, gridNow := time.Now(), p.gridNow()
 	expires := now.Add(demoTokenLife).UTC().Truncate(time.Second)
-	nonce := sha256.Sum256([]byte(publicKey))
-	oidcToken, err := p.token(map[string]any{
+	claims := map[string]any{
 		"iss": p.seed.OIDC.Issuer, "aud": p.seed.OIDC.Audience, "sub": p.seed.OIDC.Subject,
-		"nonce": hex.EncodeToString(nonce[:]), "iat": gridNow.Unix(), "exp": gridNow.Add(5 * time.Minute).Unix(),
-		"email": "demo@example.com",
-	})
+		"iat": gridNow.Unix(), "exp": gridNow.Add(5 * time.Minute).Unix(), "email": demoEmail,
+	}
+	if nonce != "" {
+		claims["nonce"] = nonce
+	}
+	oidcToken, err := p.token(claims)
 	if err != nil {
 		return session{}, err
 	}
@@ -110,8 +135,8 @@ func (p *identityProvider) login(publicKey string) (session, error) {
 	return session{p.seed.AccountID, p.seed.CredentialID, oidcToken, accessToken, expires}, err
 }
 
-// ServeHTTP answers POST {"publicKey"} with a [session]. It wants JSON, which a
-// page of another site cannot send without a CORS preflight.
+// ServeHTTP answers POST {"nonce"}, or {"publicKey"}, or {} with a [session]. It
+// wants JSON, which a page of another site cannot send without a CORS preflight.
 func (p *identityProvider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	if r.Method != http.MethodPost {
@@ -123,18 +148,49 @@ func (p *identityProvider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "application/json only", http.StatusUnsupportedMediaType)
 		return
 	}
-	var input struct{ PublicKey string }
+	var input struct{ PublicKey, Nonce string }
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxLogin))
-	if err != nil || json.Unmarshal(body, &input) != nil || !clientKey.MatchString(input.PublicKey) {
-		http.Error(w, `want {"publicKey":"<hex>"}`, http.StatusBadRequest)
+	isJSON := err == nil && json.Unmarshal(body, &input) == nil
+	var s session
+	switch {
+	case isJSON && clientKey.MatchString(input.PublicKey) && input.Nonce == "":
+		s, err = p.login(input.PublicKey)
+	case isJSON && input.PublicKey == "" && (input.Nonce == "" || keyHash.MatchString(input.Nonce)):
+		s, err = p.loginWith(input.Nonce)
+	default:
+		http.Error(w, `want {"nonce":"<64 hex digits>"} or {"publicKey":"<hex>"}`, http.StatusBadRequest)
 		return
 	}
-	s, err := p.login(input.PublicKey)
 	if err != nil {
 		http.Error(w, "login failed", http.StatusInternalServerError)
 		return
 	}
+	writeJSON(w, s)
+}
+
+// pageData serves what the demo page has to know: the keys to pin, where codes
+// go, and the simulated inbox, which in the real world is a person's own.
+func pageData(sim *gridsim.Sim) http.Handler {
+	seed := sim.Seed()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		switch {
+		case r.Method != http.MethodGet:
+			w.Header().Set("Allow", http.MethodGet)
+			http.Error(w, "GET only", http.StatusMethodNotAllowed)
+		case r.URL.Path == inboxPath:
+			writeJSON(w, map[string]any{"data": sim.Inbox()})
+		default:
+			writeJSON(w, map[string]any{
+				"otpSigners": []string{seed.OTPSigner}, "exportSigners": []string{seed.ExportSigner},
+				"email": demoEmail, "phoneNumber": demoPhone,
+			})
+		}
+	})
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	json.NewEncoder(w).Encode(s) // the page may be gone: nothing to do about it
+	json.NewEncoder(w).Encode(v) // the page may be gone: nothing to do about it
 }
