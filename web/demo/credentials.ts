@@ -1,15 +1,19 @@
 // The ways to sign in: the list, the form that adds one, and the question, in place, before one is removed.
-import { type AuthMethod, type CredentialType, type Signer } from "gridsigner";
+import { type AuthMethod, createPasskey, type CredentialType, type NewAuthMethod, type Signer } from "gridsigner";
 import { deeds } from "./deeds.ts";
+import { type Device } from "./device.ts";
 import { el, since } from "./dom.ts";
 import { clearFailure, explain, showFailure } from "./failure.ts";
-import { type Device, freshToken } from "./login.ts";
+import { type Config, freshToken } from "./login.ts";
 import { atWays, page } from "./page.ts";
 import { type Task } from "./stage.ts";
 
 /** What the list needs of the page around it. */
 export interface Host {
   readonly signer: Signer;
+  readonly config: Config;
+  /** Draws the page anew. */
+  show(): void;
   acting(): Device | undefined;
   /** How the acting session names the way to sign in that it came from. */
   cameFrom(): { readonly type: string; readonly nickname: string } | undefined;
@@ -27,6 +31,14 @@ export function kind(type: string): string {
 
 const people = ["work@example.com", "home@example.com", "spare@example.com"];
 
+/** What the form that adds one says, by type. */
+const additions: Readonly<Record<string, { readonly label: string; readonly hint: string }>> = {
+  OAUTH: { label: "Account at the identity provider", hint: "In real life the provider's own page opens and vouches for you. The sandbox takes any name." },
+  EMAIL_OTP: { label: "Address", hint: "Where codes go is in Grid's customer record. This browser signs for the address that you see, and for no other." },
+  SMS_OTP: { label: "Number", hint: "Where codes go is in Grid's customer record. This browser signs for the number that you see, and for no other." },
+  PASSKEY: { label: "Name", hint: "Your browser makes a real passkey, for this site. The name is for you to know it by." },
+};
+
 interface Row {
   readonly item: HTMLLIElement;
   readonly facts: HTMLElement;
@@ -39,6 +51,8 @@ export class Credentials {
   /** Kept between updates, so that focus, and a question that is open, survive. */
   readonly #rows = new Map<string, Row>();
   #methods: readonly AuthMethod[] = [];
+  #isKnown = false;
+  #isAdding = false;
   #busy: string | undefined;
   #accountId: string | undefined;
   #updates = 0;
@@ -47,9 +61,9 @@ export class Credentials {
     this.#host = host;
   }
 
-  /** The one that was chosen for signing in; undefined as long as none is known. */
-  get chosen(): AuthMethod | undefined {
-    return this.#methods.find(({ id }) => id === page.way.value);
+  /** Undefined as long as Grid has not said. */
+  get methods(): readonly AuthMethod[] | undefined {
+    return this.#isKnown ? this.#methods : undefined;
   }
 
   /** Asks Grid for the list. Where nobody looks at it, a failure is not worth a word: it is asked for again. */
@@ -61,7 +75,8 @@ export class Credentials {
       const methods = await this.#host.signer.listCredentials(accountId);
       if (turn !== this.#updates) return; // overtaken by a later one
       this.#methods = methods;
-      this.show();
+      this.#isKnown = true;
+      this.#host.show();
     } catch (error) {
       if (turn !== this.#updates || !page.waysFold.open || page.ways.hidden) return;
       showFailure(page.waysError, "The ways to sign in could not be listed.", explain(error), [
@@ -97,45 +112,71 @@ export class Credentials {
       row.remove.textContent = this.#busy === method.id ? "Removing…" : "Remove";
       for (const button of [row.remove, row.confirm]) button.setAttribute("aria-disabled", String(running));
     }
-    this.#showChoice();
-    if (this.#methods.length > 0 && page.identity.value === "" && page.identity !== document.activeElement) page.identity.value = this.#nextPerson();
+    this.#suggest();
   }
 
-  /** Offers the choice of a way to sign in where there is one. */
-  #showChoice(): void {
-    const usable = this.#methods.filter(({ type }) => type === "OAUTH"); // this page has no other
-    const shown = Array.from(page.way.options, ({ value }) => value);
-    page.wayField.hidden = usable.length < 2;
-    if (shown.join() === usable.map(({ id }) => id).join()) return;
-    const { value } = page.way;
-    page.way.replaceChildren(...usable.map(({ id, nickname }) => el("option", { value: id }, nickname)));
-    page.way.value = usable.some(({ id }) => id === value) ? value : (usable[0]?.id ?? "");
+  /** Puts into the form what is likely. */
+  #suggest(): void {
+    const { email, phoneNumber } = this.#host.config;
+    const type = page.addType.value;
+    const { label, hint } = additions[type]!;
+    const isFixed = type === "EMAIL_OTP" || type === "SMS_OTP";
+    if (page.identity.dataset["type"] !== type) page.identity.value = "";
+    page.identity.dataset["type"] = type;
+    page.identityLabel.textContent = label;
+    page.identityHint.textContent = hint;
+    page.identity.readOnly = isFixed;
+    page.addWayButton.textContent = this.#isAdding ? "Adding…" : "Add";
+    if (page.identity.value !== "" || (this.#methods.length === 0 && !isFixed) || page.identity === document.activeElement) return;
+    page.identity.value = type === "EMAIL_OTP" ? email : type === "SMS_OTP" ? phoneNumber : type === "PASSKEY" ? this.#nextPasskey() : this.#nextPerson();
   }
 
-  async #add(person: string): Promise<void> {
-    if (person === "" || this.#host.isRunning()) return;
-    page.addWayButton.textContent = "Adding…";
+  /** Opens the form for one of this type. */
+  showAdding(type: string): void {
+    page.waysFold.open = page.addWay.open = true;
+    page.addType.value = type;
+    this.#suggest();
+    page.addType.focus();
+  }
+
+  async #add(type: string, name: string): Promise<void> {
+    if (name === "" || this.#host.isRunning()) return;
+    this.#isAdding = true;
     const done = await this.#host.perform({
       kind: "credentials",
       place: atWays,
       deed: deeds.addCredential(),
-      sentence: `adds ${person} as a way to sign in`,
+      sentence: `adds ${name} as a way to sign in`,
       failed: "Not added.",
       act: async (options) => {
-        const { nickname } = await this.#host.signer.addCredential({ type: "OAUTH", oidcToken: await freshToken(person) }, options);
-        return { outcome: { state: "over", title: "One more way to sign in.", text: `${nickname} opens this account now.` }, status: "added" };
+        const { nickname } = await this.#host.signer.addCredential(await this.#submission(type, name, options.signal), options);
+        return { outcome: { state: "over", title: "One more way to sign in.", text: `${kind(type)}: ${nickname} opens this account now.` }, status: "added" };
       },
-      again: () => void this.#add(person),
-      refusal: ({ status }) =>
-        status === 400 && this.#methods.some(({ nickname }) => nickname === person) ? `${person} is a way to sign in already.` : undefined,
+      again: () => void this.#add(type, name),
+      refusal: ({ status }) => {
+        const isThere = this.#methods.some((method) => method.type === type && method.nickname === name);
+        return status === 400 && isThere ? `${name} is a way to sign in already.` : undefined;
+      },
     });
-    page.addWayButton.textContent = "Add";
+    this.#isAdding = false;
+    this.#suggest();
     if (!done) return;
     const hadFocus = page.addWay.contains(document.activeElement);
     page.identity.value = "";
     page.addWay.open = false;
     if (hadFocus) page.addWaySummary.focus();
     await this.refresh();
+  }
+
+  /** What is to be added. A passkey the browser makes now, which wants a click. */
+  async #submission(type: string, name: string, signal: AbortSignal | undefined): Promise<NewAuthMethod> {
+    const { email, phoneNumber } = this.#host.config;
+    switch (type) {
+      case "EMAIL_OTP": return { type, email };
+      case "SMS_OTP": return { type, phoneNumber };
+      case "PASSKEY": return createPasskey({ nickname: name, userName: email, rpName: "gridsigner demo", exclude: this.#methods, signal });
+      default: return { type: "OAUTH", oidcToken: await freshToken(name) };
+    }
   }
 
   async #remove(method: AuthMethod): Promise<void> {
@@ -161,7 +202,7 @@ export class Credentials {
       },
     });
     this.#busy = undefined;
-    this.show();
+    this.#host.show();
     if (done) await this.refresh();
   }
 
@@ -202,12 +243,18 @@ export class Credentials {
     return people.find((person) => !this.#methods.some(({ nickname }) => nickname === person)) ?? "";
   }
 
+  #nextPasskey(): string {
+    const count = this.#methods.filter(({ type }) => type === "PASSKEY").length;
+    return count === 0 ? "My passkey" : `My passkey ${count + 1}`;
+  }
+
   /** Connects the section's controls. */
   connect(): void {
     page.addWayForm.addEventListener("submit", (event) => {
       event.preventDefault();
-      void this.#add(page.identity.value.trim());
+      void this.#add(page.addType.value, page.identity.value.trim());
     });
+    page.addType.addEventListener("change", () => this.#suggest());
     page.waysFold.addEventListener("toggle", () => {
       if (page.waysFold.open) void this.refresh();
     });

@@ -1,56 +1,57 @@
 // The demo page: the smallest real use of gridsigner, with every step shown.
-import { type AuthMethod, type AuthSession, type Curve, type SessionBinding, type SessionEvent, type Signer } from "gridsigner";
+import { type AuthSession, type SessionBinding, type SessionEvent, type SessionKey, type Signer } from "gridsigner";
 import { Credentials, type Host } from "./credentials.ts";
-import { chosenCurve, explainCurves } from "./curves.ts";
+import { explainCurves } from "./curves.ts";
 import { deeds } from "./deeds.ts";
+import { describe, type Device } from "./device.ts";
 import { el } from "./dom.ts";
-import { keepInView } from "./exchange.ts";
+import { Endings, type Room } from "./endings.ts";
+import { type Exchange, keepInView } from "./exchange.ts";
 import { clearFailure, explain, showFailure } from "./failure.ts";
 import { loadSigner } from "./loading.ts";
-import { describe, type Device, ownAccount, RequestError, signIn } from "./login.ts";
-import { endingOf, goneOn, inWords, type Outcome, outcomeOf, pending } from "./outcome.ts";
-import { announce, atSessions, atWays, page } from "./page.ts";
-import { actingKey, forgetName, keepNames, nameOf, rememberActing } from "./remembered.ts";
+import { type Config, ownAccount, readConfig } from "./login.ts";
+import { endingOf, goneOn, inWords, type Outcome, pending } from "./outcome.ts";
+import { announce, atSessions, atWallet, atWays, page } from "./page.ts";
+import { actingKey, forgetName, keepNames, nameOf, onNamed, rememberActing } from "./remembered.ts";
 import { describeKey, SessionList, showDevices } from "./sessions.ts";
+import { type Door, SignInCard } from "./signin.ts";
 import { SignOutList } from "./signouts.ts";
 import { Stage, type Task } from "./stage.ts";
+import { Wallet } from "./wallet.ts";
 
 const bridgeUrl = "/api/grid";
 const deviceNames = ["This laptop", "Phone", "Tablet", "Work laptop", "Old phone", "Library computer"];
 const unstored = "This browser refuses to store keys: a reload forgets them, while their sessions run on at Grid until they expire.";
-/** Shaped like an attempt to leave the sessions' path. The signer refuses it before anything is sent. */
-const malformedId = "Session:../../customers";
-
-/** How long a sign-out is waited for. It goes on after that, and the page shows it in any case. */
-const patienceMs = 5_000;
-
 /** What the page says of keys, unless this browser makes it untrue. */
 const stored = page.custody.textContent;
 
 /** The page once the signer is there. */
-class Demo implements Host {
+class Demo implements Host, Door, Room {
   readonly signer: Signer;
+  readonly config: Config;
   readonly #list = new SessionList(page.sessionList, {
-    revoke: (sessionId) => void this.revoke(sessionId),
+    revoke: (sessionId) => void this.#endings.revoke(sessionId),
     refresh: () => void this.refreshSession(),
   });
+  readonly #endings = new Endings(this);
+  readonly #entrance = new SignInCard(this);
   readonly #ways = new Credentials(this);
+  readonly #wallet = new Wallet(this);
   readonly #signOuts = new SignOutList(page.signOutList);
   /** What changes the devices waits for this: one thing at a time. */
   #turn: Promise<void> = Promise.resolve();
-  #devices: readonly Device[] = [];
+  devices: readonly Device[] = [];
   #sessions: readonly AuthSession[] = [];
   #acting: Device | undefined;
-  readonly #stage = new Stage(() => this.#show(), () => this.#follow());
-  #signingIn = false;
+  readonly stage = new Stage(() => this.show(), () => this.#follow());
   #refreshes = 0;
   #listFailure: HTMLElement | undefined;
-  #lastEnded = "";
   /** Sessions that were refreshed: each has gone on to another one, and is being ended. */
   readonly #replaced = new Set<string>();
 
-  constructor(signer: Signer) {
+  constructor(signer: Signer, config: Config) {
     this.signer = signer;
+    this.config = config;
   }
 
   acting(): Device | undefined {
@@ -58,7 +59,7 @@ class Demo implements Host {
   }
 
   isRunning(): boolean {
-    return this.#stage.running !== undefined;
+    return this.stage.running !== undefined;
   }
 
   cameFrom(): AuthSession | undefined {
@@ -71,34 +72,37 @@ class Demo implements Host {
     this.signer.on("session", (event) => this.#hear(event));
     await this.#follow();
     void this.refresh();
-    ownAccount().then((accountId) => this.#ways.refresh(accountId), () => {}); // signing in says what is wrong
-    page.deviceName.value = this.#nextName();
+    this.refreshWays();
+    page.deviceName.value = this.nextName();
     const unfinished = this.#signOuts.unfinished().map(({ name }) => name);
     const acting = this.#acting && ` You are still signed in as ${this.#acting.name}.`;
     const leaving = unfinished.length > 0 && ` Grid has not been told yet of the sign-out of ${unfinished.join(", ")}.`;
     announce(`The signer is ready.${acting || ""}${leaving || ""}`);
   }
 
-  async signIn(name: string, curve: Curve, way: AuthMethod | undefined): Promise<void> {
-    if (this.#signingIn) return;
-    this.#clearNews();
-    this.#setSigningIn(true);
-    try {
-      await this.#inTurn(async () => {
-        keepNames([...this.#devices.map(({ key }) => key.id), ...this.#signOuts.unfinished().map(({ keyId }) => keyId)]);
-        const device = await signIn(this.signer, bridgeUrl, name, curve, way);
-        this.#devices = [...this.#devices, device];
-        this.#act(device);
-      });
-      page.deviceName.value = this.#nextName();
-      announce(`Signed in as ${name}, with a key of its own.`);
-      await this.refresh();
-    } catch (error) {
-      showFailure(page.signInError, "Not signed in.", explain(error));
-      if (error instanceof RequestError && error.status === 404) void this.#ways.refresh(); // that way is gone
-    } finally {
-      this.#setSigningIn(false);
-    }
+  begin(name: string, sentence: string): Exchange | undefined {
+    this.clearNews();
+    keepNames([...this.devices.map(({ key }) => key.id), ...this.#signOuts.unfinished().map(({ keyId }) => keyId)]);
+    return this.stage.beginSignIn(name, sentence);
+  }
+
+  async welcome(key: SessionKey): Promise<void> {
+    await this.#inTurn(async () => {
+      const device = await describe(key, key.session!);
+      this.devices = [...this.devices.filter((other) => other.key.id !== key.id), device];
+      this.#act(device);
+    });
+    page.deviceName.value = this.nextName();
+    announce(`Signed in as ${nameOf(key.id)}, with a key of its own.`);
+    await this.refresh();
+  }
+
+  refreshWays(): void {
+    ownAccount().then((accountId) => this.#ways.refresh(accountId), () => {}); // signing in says what is wrong
+  }
+
+  showAdding(type: string): void {
+    this.#ways.showAdding(type);
   }
 
   /** Takes in what the signer tells of a session, whichever tab it comes from. */
@@ -106,16 +110,16 @@ class Demo implements Host {
     const { key, session } = event;
     if (event.type === "expiring") return; // it is being refreshed
     const name = nameOf(key);
-    const isNews = !this.#stage.isBringing(event); // what this tab itself is doing is told where it is done
+    const isNews = !this.stage.isBringing(event); // what this tab itself is doing is told where it is done
     if (event.type === "leaving") {
-      const outcome = pending(session.expiresAt, this.#devices.find((device) => device.key.id === key)?.key);
+      const outcome = pending(session.expiresAt, this.devices.find((device) => device.key.id === key)?.key);
       this.#signOuts.add(event, name, outcome);
-      if (isNews) this.#tell(session.id, name, outcome);
+      if (isNews) this.tell(session.id, name, outcome);
     } else if (event.type === "ended") {
       const outcome = endingOf(event);
       this.#signOuts.end(session.id, outcome);
-      this.#stage.exchange?.end(session.id, outcome);
-      if (isNews) this.#tell(session.id, name, outcome);
+      this.stage.exchange?.end(session.id, outcome);
+      if (isNews) this.tell(session.id, name, outcome);
       forgetName(key);
     } else if (event.type === "refreshed" && isNews) {
       announce(`${name}: ${goneOn(session).title}`);
@@ -128,13 +132,14 @@ class Demo implements Host {
   async #follow(): Promise<void> {
     try {
       await this.#inTurn(async () => {
-        const before = this.#devices;
+        const before = this.devices;
         const devices: Device[] = [];
         for (const key of await this.signer.keys()) {
           if (key.session === undefined) continue; // about to sign in, or another app's
-          devices.push(before.find(({ session }) => session.id === key.session?.id) ?? (await describe(key, key.session)));
+          const known = before.find(({ session, name }) => session.id === key.session?.id && name === nameOf(key.id));
+          devices.push(known ?? (await describe(key, key.session)));
         }
-        this.#devices = devices;
+        this.devices = devices;
         for (const { key, session } of devices) {
           const old = before.find((device) => device.key.id === key.id)?.session;
           if (old !== undefined && old.id !== session.id) this.#goOn(old.id, session);
@@ -162,7 +167,7 @@ class Demo implements Host {
   /** Asks Grid for the list. A device whose session is no longer on it has a key that opens nothing: it is signed out. */
   async refresh(): Promise<void> {
     const accountId = this.#acting?.session.accountId;
-    const asked = this.#devices.filter(({ session }) => session.accountId === accountId); // one that signs in while we ask is not on the list yet
+    const asked = this.devices.filter(({ session }) => session.accountId === accountId); // one that signs in while we ask is not on the list yet
     const turn = ++this.#refreshes;
     if (accountId === undefined) return;
     try {
@@ -177,7 +182,7 @@ class Demo implements Host {
       ]);
       return;
     }
-    this.#show();
+    this.show();
     if (this.isRunning()) return; // a key in use stays; the end of the exchange asks again
     for (const { key, session } of asked) {
       if (this.#sessions.some(({ id }) => id === session.id)) continue;
@@ -186,50 +191,16 @@ class Demo implements Host {
     }
   }
 
-  /** Ends a session with the acting device's key, and draws how. */
-  async revoke(sessionId: string): Promise<void> {
-    const actor = this.#acting;
-    if (actor === undefined || this.isRunning()) return;
-    const target = this.#devices.find(({ session }) => session.id === sessionId);
-    const own = target === actor;
-    const listed = this.#sessions.some(({ id }) => id === sessionId);
-    const [whose, deed] = own ? [actor.name, "signs out"]
-      : target !== undefined ? [target.name, `ends the session of ${target.name}`]
-      : listed ? ["Another browser", "ends the session of another browser"]
-      : ["The id that you gave", "ends the session with the id that you gave"];
-    const abort = new AbortController();
-    const running = { kind: "end", actor, sessionId, ...(own ? {} : { abort }) } as const;
-    this.#clearNews();
-    const exchange = this.#stage.begin(running, { sentence: deed, deed: deeds.endSession(sessionId) });
-    const onProgress = exchange.record.bind(exchange);
-    try {
-      const result = own
-        ? await this.signer.signOut(actor.key, { timeoutMs: patienceMs, unreachable: page.forget.checked ? "forget" : "keep-trying", onProgress })
-        : await this.signer.revokeSession(sessionId, { key: actor.key, signal: abort.signal, onProgress });
-      const outcome = outcomeOf(result);
-      const failure = "error" in result ? explain(result.error) : undefined;
-      exchange.finish(outcome, result.status, failure);
-      await this.#stage.end();
-      if (outcome.state === "over") {
-        this.#lastEnded = sessionId;
-        page.fillEnded.hidden = false;
-        this.#sessions = this.#sessions.filter(({ id }) => id !== sessionId);
-        this.#show();
-        void this.refresh();
-      }
-      this.#tell(sessionId, whose, outcome, own && this.#acting ? ` You act as ${this.#acting.name}.` : "");
-      // Trying on may not help: the person must know why.
-      if (failure?.retryable === false) showFailure(page.sessionsError, "Signed out here, and not at Grid.", failure);
-    } catch (error) {
-      await this.#stage.end();
-      this.#stage.fail(exchange, own ? "Not signed out." : "Not revoked.", error, () => void this.revoke(sessionId));
-    }
+  drop(sessionId: string): void {
+    this.#sessions = this.#sessions.filter(({ id }) => id !== sessionId);
+    this.show();
+    void this.refresh();
   }
 
   async perform(task: Task): Promise<boolean> {
     if (this.#acting === undefined || this.isRunning()) return false;
-    this.#clearNews();
-    const done = await this.#stage.perform(this.#acting, task);
+    this.clearNews();
+    const done = await this.stage.perform(this.#acting, task);
     if (done) void this.refresh();
     return done;
   }
@@ -252,38 +223,8 @@ class Demo implements Host {
     });
   }
 
-  /** Ends every session but the acting device's own, and says of each what became of it. */
-  async signOutOthers(): Promise<void> {
-    const actor = this.#acting;
-    if (actor === undefined || this.isRunning()) return;
-    const known = this.#devices;
-    const whose = (sessionId: string | undefined) => known.find(({ session }) => session.id === sessionId)?.name ?? "Another browser";
-    this.#clearNews();
-    const exchange = this.#stage.begin({ kind: "end-others", actor }, { sentence: "ends every other session, one after the other" });
-    try {
-      const outcomes = await this.signer.signOut(actor.key, { scope: "others" });
-      exchange.finishOthers(outcomes, whose);
-      await this.#stage.end();
-      const left = outcomes.filter(({ status }) => status === undefined).map(({ sessionId }) => whose(sessionId));
-      announce(`${outcomes.length - left.length} of ${outcomes.length} other sessions are over.${left.length > 0 ? ` Still signed in: ${left.join(", ")}.` : ""}`);
-      void this.refresh();
-    } catch (error) {
-      await this.#stage.end();
-      this.#stage.fail(exchange, "It is not certain that all others are signed out.", error, () => void this.signOutOthers());
-    }
-  }
-
-  /** Asks before {@link signOutOthers}: it cannot be taken back. */
-  #askForOthers(): void {
-    const acting = this.#acting;
-    if (acting === undefined || this.isRunning()) return;
-    const others = this.#listed().filter(({ id }) => id !== acting.session.id).length;
-    page.confirmText.textContent = `This ends ${others === 1 ? "1 session" : `${others} sessions`} at Grid. ${acting.name} stays signed in.`;
-    page.confirm.showModal();
-  }
-
   /** Says how it went, in short where a row of its own says more. */
-  #tell(sessionId: string, whose: string, outcome: Outcome, more = ""): void {
+  tell(sessionId: string, whose: string, outcome: Outcome, more = ""): void {
     announce(`${whose}: ${this.#signOuts.has(sessionId) ? outcome.title : inWords(outcome)}${more}`);
   }
 
@@ -296,9 +237,9 @@ class Demo implements Host {
     this.#acting = device;
     if (device !== undefined) rememberActing(device.key.id);
     page.keyLine.replaceChildren(...(device === undefined ? [] : describeKey(device)));
-    page.custody.textContent = this.#devices.some(({ key }) => key.persistence === "memory") ? unstored : stored;
+    page.custody.textContent = this.devices.some(({ key }) => key.persistence === "memory") ? unstored : stored;
     this.#showDevices();
-    this.#show();
+    this.show();
   }
 
   /** Runs this after what came before has ended, well or not. */
@@ -311,7 +252,7 @@ class Demo implements Host {
   #showDevices(): void {
     if (this.#acting === undefined) return;
     const hadFocus = page.deviceChoices.contains(document.activeElement);
-    showDevices(page.deviceChoices, this.#devices, this.#acting, (device) => {
+    showDevices(page.deviceChoices, this.devices, this.#acting, (device) => {
       this.#act(device);
       announce(`You act as ${device.name}.`);
     });
@@ -319,16 +260,15 @@ class Demo implements Host {
   }
 
   /** The sessions that count as signed in: one that is being signed out has a row of its own. */
-  #listed(): AuthSession[] {
+  listed(): AuthSession[] {
     return this.#acting === undefined ? [] : this.#sessions.filter(({ id }) => !this.#signOuts.has(id) && !this.#replaced.has(id));
   }
 
-  #show(): void {
+  show(): void {
     const acting = this.#acting;
-    const { running } = this.#stage;
-    const sessions = this.#listed();
+    const { running } = this.stage;
+    const sessions = this.listed();
     const focused = document.activeElement;
-    page.signInTitle.textContent = acting === undefined ? "Sign in" : "Sign in on another device";
     page.devices.hidden = acting === undefined;
     page.nobody.hidden = acting !== undefined;
     page.refresh.hidden = acting === undefined;
@@ -337,53 +277,40 @@ class Demo implements Host {
     page.signOutOthers.setAttribute("aria-disabled", String(running !== undefined));
     page.advanced.hidden = acting === undefined;
     const state = { busy: running?.sessionId, refreshing: running?.kind === "refresh", running: running !== undefined };
-    this.#list.update({ sessions, devices: this.#devices, acting, ...state });
+    this.#list.update({ sessions, devices: this.devices, acting, ...state });
     this.#list.tick(Date.now());
     this.#ways.show();
+    this.#wallet.show();
+    this.#entrance.show(this.#ways.methods, acting !== undefined);
     // Not to the next row's button: a second press of Enter would end another session.
     if (focused !== null && (!focused.isConnected || focused.closest("[hidden]") !== null)) {
-      (page.ways.contains(focused) ? atWays : atSessions).home.focus();
+      (page.ways.contains(focused) ? atWays : page.wallet.contains(focused) && acting ? atWallet : atSessions).home.focus();
     }
   }
 
-  #clearNews(): void {
+  clearNews(): void {
     clearFailure();
-    page.waysStatus.replaceChildren();
+    for (const { status } of [atWays, atWallet]) status.replaceChildren();
     page.status.after(page.toExchange, page.stop);
     this.#signOuts.clearEnded();
   }
 
-  #setSigningIn(on: boolean): void {
-    this.#signingIn = on;
-    page.signInButton.setAttribute("aria-disabled", String(on));
-    page.signInButton.textContent = on ? "Signing in…" : "Sign in";
-  }
-
-  #nextName(): string {
-    const taken = this.#devices.map((device) => device.name);
+  nextName(): string {
+    const taken = this.devices.map((device) => device.name);
     return deviceNames.find((name) => !taken.includes(name)) ?? `Device ${taken.length + 1}`;
   }
 
   /** Connects the page's controls. */
   connect(): void {
-    page.signInForm.addEventListener("submit", (event) => {
-      event.preventDefault();
-      void this.signIn(page.deviceName.value.trim() || this.#nextName(), chosenCurve(), this.#ways.chosen);
-    });
-    page.advancedForm.addEventListener("submit", (event) => {
-      event.preventDefault();
-      void this.revoke(page.advancedId.value.trim());
-    });
     page.refresh.addEventListener("click", () => {
-      this.#clearNews();
+      this.clearNews();
       void this.refresh();
     });
+    this.#endings.connect();
+    this.#entrance.connect();
     this.#ways.connect();
-    page.signOutOthers.addEventListener("click", () => this.#askForOthers());
-    page.confirmed.addEventListener("click", () => void this.signOutOthers());
-    page.stop.addEventListener("click", () => this.#stage.running?.abort?.abort());
-    page.fillEnded.addEventListener("click", () => { page.advancedId.value = this.#lastEnded; });
-    page.fillMalformed.addEventListener("click", () => { page.advancedId.value = malformedId; });
+    this.#wallet.connect();
+    onNamed(() => void this.#follow());
     setInterval(() => this.tick(), 500);
   }
 }
@@ -393,11 +320,12 @@ async function load(): Promise<void> {
   page.load.hidden = false;
   let signer: Signer | undefined;
   try {
-    signer = await loadSigner(bridgeUrl);
-    const demo = new Demo(signer);
+    const config = await readConfig();
+    signer = await loadSigner(bridgeUrl, config);
+    const demo = new Demo(signer, config);
     await demo.start();
     demo.connect();
-    page.signInForm.hidden = false;
+    page.entrance.hidden = false;
     document.documentElement.dataset["ready"] = "true";
   } catch (error) {
     signer?.close();

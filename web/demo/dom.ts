@@ -27,7 +27,7 @@ export function facts(list: ReadonlyArray<Fact>): HTMLDListElement {
 
 export type Fact = readonly [label: string, value: string];
 
-export type IconName = "key" | "lock" | "laptop" | "phone" | "tablet" | "unknown" | "check" | "alert" | "wait" | "copy";
+export type IconName = "key" | "lock" | "laptop" | "phone" | "tablet" | "unknown" | "check" | "alert" | "wait" | "copy" | "mail";
 
 const svg = "http://www.w3.org/2000/svg";
 

@@ -1,13 +1,27 @@
 // The exchange between browser, bridge and Grid, drawn while it happens.
 import { type CallEvent, type SessionOutcome } from "gridsigner";
 import { type Deed } from "./deeds.ts";
-import { clock, el, facts, icon, shorten } from "./dom.ts";
+import { clock, el, type Fact, facts, icon, type IconName, shorten } from "./dom.ts";
 import { explain, type Failure } from "./failure.ts";
 import { inWords, type Outcome, outcomeIcons, outcomeOf } from "./outcome.ts";
 import { announce, page } from "./page.ts";
 import { describePayload, openStamp } from "./payload.ts";
 
-type Step = CallEvent["step"] | "result";
+type Step = CallEvent["step"] | "note" | "result";
+
+/** What happens in the browser between two requests: what is sealed, what is checked. Never what is secret about it. */
+export interface Note {
+  readonly icon: IconName;
+  readonly title: string;
+  readonly sentence: string;
+  /** What that comes to. */
+  readonly meaning: string;
+  readonly facts: readonly Fact[];
+  /** More of them, folded. */
+  readonly more?: { readonly title: string; readonly facts: readonly Fact[] };
+  /** It is about the private key. */
+  readonly isKey?: boolean;
+}
 
 /** What an exchange is about. */
 export interface Subject {
@@ -39,19 +53,54 @@ export function keepInView(): void {
   window.addEventListener("resize", place);
 }
 
-/** One exchange in the page's drawing. Starting it clears the one before. */
+/** One exchange in the page's drawing. Starting it clears the one before, of which no more is drawn. */
 export class Exchange {
+  static #shown: Exchange;
   readonly #list = page.exchange;
   readonly #subject: Subject;
   readonly #legsSeen = new Set<number>();
+  #deed: Deed | undefined;
+  #isEnded = false;
   #request: HTMLLIElement | undefined;
   /** Says that Grid is still to be told, as long as that is so. */
   #unfinished: HTMLLIElement | undefined;
 
   constructor(subject: Subject) {
+    Exchange.#shown = this;
     this.#subject = subject;
+    this.#deed = subject.deed;
     this.#list.replaceChildren();
-    this.#list.setAttribute("aria-busy", "true");
+    this.#setBusy(true);
+  }
+
+  /** It goes on with another request. */
+  about(deed: Deed): void {
+    this.#deed = deed;
+    this.#legsSeen.clear();
+    this.#setBusy(true);
+  }
+
+  /** Whether it is still the one that is drawn, and has no end yet. */
+  get isOpen(): boolean {
+    return Exchange.#shown === this && !this.#isEnded;
+  }
+
+  /** It waits for the person. */
+  rest(): void {
+    this.#setBusy(false);
+  }
+
+  /** Draws what the browser does. Returns its undo. */
+  note({ icon: name, title, sentence, meaning, facts: list, more, isKey }: Note): () => void {
+    const item = this.#add(
+      "note",
+      `paper${isKey ? " is-key" : ""}`,
+      el("h3", {}, icon(name), title),
+      el("p", { class: "sentence" }, sentence, el("strong", {}, ` ${meaning}`)),
+      facts(list),
+      more && el("details", {}, el("summary", {}, more.title), facts(more.facts)),
+    );
+    return () => item.remove();
   }
 
   /** Draws one step. */
@@ -98,12 +147,13 @@ export class Exchange {
   #drawRequest(leg: 1 | 2): void {
     const again = this.#legsSeen.has(leg) ? " again" : "";
     this.#legsSeen.add(leg);
-    const { ask, request } = this.#subject.deed ?? { ask: "do it", request: "" };
+    const { ask, request, carries } = this.#deed ?? { ask: "do it", request: "", carries: undefined };
     this.#request = this.#add(
       "request",
       "hop to-grid",
       hop("a", "Browser to bridge", leg === 1 ? `Ask to ${ask}${again}` : `Ask${again}, signed`,
         el("span", { class: "mono" }, request),
+        carries === undefined ? undefined : el("span", {}, carries),
         leg === 2 ? el("span", { class: "mono is-key" }, "+ Grid-Wallet-Signature") : undefined,
         leg === 2 ? el("span", { class: "mono is-key" }, "+ Request-Id") : undefined),
     );
@@ -115,7 +165,7 @@ export class Exchange {
    */
   #drawResponse(status: number): void {
     const answer = `${status} ${statusWords[status] ?? ""}`.trim();
-    const meaning = this.#subject.deed?.answers[status];
+    const meaning = this.#deed?.answers[status];
     if (meaning === undefined) {
       this.#add("response", "hop to-browser is-bad", hop("a", "Bridge to browser", answer));
       return;
@@ -130,7 +180,7 @@ export class Exchange {
   }
 
   #drawChallenge(event: Extract<CallEvent, { step: "challenge" }>): void {
-    const words = describePayload(event.payload, event.kind);
+    const words = describePayload(event.payload, event.kind, this.#deed?.signsToken);
     const size = new TextEncoder().encode(event.payload).length;
     this.#add(
       "challenge",
@@ -176,13 +226,18 @@ export class Exchange {
   #conclude(state: Outcome["state"], title: string, text: string, failure?: Failure): HTMLLIElement {
     const code = failure && el("code", {}, failure.code);
     const item = this.#add("result", `outcome is-${state}`, icon(outcomeIcons[state]), el("p", {}, el("b", {}, title), ` ${text} `, failure && `${failure.message} `, code));
-    this.#list.setAttribute("aria-busy", "false");
+    this.#isEnded = true;
+    this.#setBusy(false);
     return item;
+  }
+
+  #setBusy(on: boolean): void {
+    if (Exchange.#shown === this) this.#list.setAttribute("aria-busy", String(on));
   }
 
   #add(step: Step, className: string, ...children: Array<Node | undefined>): HTMLLIElement {
     const item = el("li", { class: `step ${className}`, "data-step": step }, ...children);
-    this.#list.append(item);
+    if (Exchange.#shown === this) this.#list.append(item);
     return item;
   }
 }

@@ -5,15 +5,20 @@
  * with the same key alone.
  */
 export function tokenFor(oidcToken: string, person: string): string {
-  const claims: unknown = JSON.parse(decode(oidcToken.split(".")[1] ?? ""));
-  return [encode({ alg: "none", typ: "JWT" }), encode({ ...Object(claims), sub: person, email: person }), ""].join(".");
+  const claims = { ...claimsOf(oidcToken), sub: person, email: person };
+  return [encode({ alg: "none", typ: "JWT" }), encode(claims), ""].join(".");
 }
 
 /** What a token says of the person; undefined if it cannot be read. */
 export function personOf(oidcToken: string): string | undefined {
+  const { email, sub } = claimsOf(oidcToken) ?? {};
+  return [email, sub].find((name) => typeof name === "string");
+}
+
+/** What a JWT says; undefined if it cannot be read. */
+export function claimsOf(token: string): Readonly<Record<string, unknown>> | undefined {
   try {
-    const { email, sub } = JSON.parse(decode(oidcToken.split(".")[1] ?? ""));
-    return [email, sub].find((name) => typeof name === "string");
+    return Object(JSON.parse(decode(token.split(".")[1] ?? "")));
   } catch {
     return undefined;
   }

@@ -1,11 +1,11 @@
 // The signer, and how far it has been loaded.
 import { createSigner, type LoadProgress, type Signer } from "gridsigner";
-import { appHeaders } from "./login.ts";
+import { appHeaders, type Config } from "./login.ts";
 import { page } from "./page.ts";
 
 /** Sessions go on by themselves as long as this page is open. */
-export function loadSigner(bridgeUrl: string): Promise<Signer> {
-  return createSigner({ bridgeUrl, headers: appHeaders, autoRefresh: true, onProgress: show });
+export function loadSigner(bridgeUrl: string, { otpSigners, exportSigners }: Config): Promise<Signer> {
+  return createSigner({ bridgeUrl, headers: appHeaders, otpSigners, exportSigners, autoRefresh: true, onProgress: show });
 }
 
 function show({ phase, loaded, total }: LoadProgress): void {

@@ -1,17 +1,6 @@
-// Signing in: a new key, then a token bound to it, then a session at Grid, which the key is told of. And the app's own token.
-import { type AuthMethod, type Curve, type SessionBinding, type SessionKey, type Signer } from "gridsigner";
+// The demo's own server: the app's login, by which the bridge knows its user, the identity provider, and the inbox.
+import { type AuthMethod } from "gridsigner";
 import { tokenFor } from "./identity.ts";
-import { nameOf, rememberName } from "./remembered.ts";
-
-/** A device of this page: in real life each would be its own browser. */
-export interface Device {
-  readonly name: string;
-  readonly key: SessionKey;
-  /** The start of the public key's SHA-256, in groups: for comparing by eye. */
-  readonly fingerprint: string;
-  /** What the key is bound to. */
-  readonly session: SessionBinding;
-}
 
 /** An answer of the server other than success, outside of the signer's own calls. */
 export class RequestError extends Error {
@@ -26,36 +15,21 @@ export class RequestError extends Error {
   }
 }
 
-/**
- * Signs in as a new device, by the given way if there are several. The order matters: the token's nonce is the hash
- * of the public key, so a stolen token is of no use with any other key.
- *
- * @throws GridSignerError from the signer, {@link RequestError} from the
- * server, TypeError if the server cannot be reached. The new key is removed
- * again in all three cases.
- */
-export async function signIn(signer: Signer, bridgeUrl: string, name: string, curve: Curve, way?: AuthMethod): Promise<Device> {
-  const key = await signer.createKey({ curve });
-  try {
-    const login = await post("/demo/login", { publicKey: key.publicKey });
-    rememberName(key.id, name);
-    const [token, usual] = [text(login, "oidcToken"), text(login, "credentialId")];
-    const oidcToken = way === undefined || way.id === usual ? token : tokenFor(token, way.nickname);
-    const session = await post(
-      `${bridgeUrl}/auth/credentials/${encodeURIComponent(way?.id ?? usual)}/verify`,
-      { type: "OAUTH", oidcToken, clientPublicKey: key.publicKey },
-      { headers: bearer(login) },
-    );
-    const binding = { id: text(session, "id"), accountId: text(session, "accountId"), expiresAt: text(session, "expiresAt") };
-    return await describe(await signer.bindSession(key, binding), binding);
-  } catch (error) {
-    await signer.removeKey(key.id).catch(() => {}); // why it is removed counts for more
-    throw error;
-  }
+/** What this page knows before it talks to Grid. */
+export interface Config {
+  /** The enclave keys that may vouch for whom a code is sealed to, and for a wallet. Another's word is refused. */
+  readonly otpSigners: readonly string[];
+  readonly exportSigners: readonly string[];
+  /** Where codes go by Grid's customer record. */
+  readonly email: string;
+  readonly phoneNumber: string;
 }
 
-/** A key that nobody has: where no session is to be begun, no token for one is to be of use. */
-const nobodysKey = `02${"00".repeat(32)}`;
+export async function readConfig(): Promise<Config> {
+  const config = await ask("/demo/config");
+  const [email, phoneNumber] = [text(config, "email"), text(config, "phoneNumber")];
+  return { otpSigners: texts(config, "otpSigners"), exportSigners: texts(config, "exportSigners"), email, phoneNumber };
+}
 
 /**
  * What calls to the bridge carry: the token by which it knows this user, and
@@ -64,37 +38,43 @@ const nobodysKey = `02${"00".repeat(32)}`;
  * in any more. In real life this is the app's own login, by its cookie.
  */
 export async function appHeaders({ signal }: { signal: AbortSignal }): Promise<Record<string, string>> {
-  return bearer(await post("/demo/login", { publicKey: nobodysKey }, { signal }));
+  return { Authorization: `Bearer ${text(await login({}, signal), "accessToken")}` };
 }
 
 /** The account of whoever looks at this page. */
 export async function ownAccount(): Promise<string> {
-  return text(await post("/demo/login", { publicKey: nobodysKey }), "accountId");
+  return text(await login({}), "accountId");
 }
 
 /** A token which shows that somebody is this person, and begins no session. Grid takes it for a minute. */
 export async function freshToken(person: string): Promise<string> {
-  return tokenFor(text(await post("/demo/login", { publicKey: nobodysKey }), "oidcToken"), person);
+  return tokenFor(text(await login({}), "oidcToken"), person);
 }
 
-function bearer(login: Fields): Record<string, string> {
-  return { Authorization: `Bearer ${text(login, "accessToken")}` };
+/** A token to sign in with, by the given way if there are several. Its nonce makes it one key's: stolen, it is of no use with any other. */
+export async function signInToken(way: AuthMethod | undefined, nonce: string): Promise<{ credentialId: string; oidcToken: string }> {
+  const answer = await login({ nonce });
+  const [token, usual] = [text(answer, "oidcToken"), text(answer, "credentialId")];
+  const oidcToken = way === undefined || way.id === usual ? token : tokenFor(token, way.nickname);
+  return { credentialId: way?.id ?? usual, oidcToken };
 }
 
-/** A key and its session as a device, also of a key that was there before this page, or came from another tab. */
-export async function describe(key: SessionKey, session: SessionBinding): Promise<Device> {
-  return { name: nameOf(key.id), key, fingerprint: await fingerprint(key.publicKey), session };
+/** The code that was sent last for a credential: what a person would find in their mail. */
+export async function newestCode(credentialId: string): Promise<string | undefined> {
+  const { data } = await ask("/demo/inbox");
+  const mine = (Array.isArray(data) ? data : []).filter((message) => isFields(message) && message["credentialId"] === credentialId);
+  return mine.length > 0 ? text(mine.at(-1), "code") : undefined;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
 
-async function post(url: string, body: Fields, { headers = {}, signal }: { headers?: Record<string, string>; signal?: AbortSignal } = {}): Promise<Fields> {
-  const response = await fetch(url, {
-    method: "POST",
-    headers: { "Content-Type": "application/json", "X-Gridsigner": "1", ...headers },
-    body: JSON.stringify(body),
-    signal: signal ?? null,
-  });
+function login(body: Fields, signal?: AbortSignal): Promise<Fields> {
+  const headers = { "Content-Type": "application/json" };
+  return ask("/demo/login", { method: "POST", headers, body: JSON.stringify(body), signal: signal ?? null });
+}
+
+async function ask(url: string, init: RequestInit = {}): Promise<Fields> {
+  const response = await fetch(url, init);
   const answer: unknown = await response.json().catch(() => undefined);
   const fields = isFields(answer) ? answer : {};
   if (response.ok) return fields;
@@ -111,13 +91,16 @@ function isFields(value: unknown): value is Fields {
 
 function text(fields: Fields, name: string): string {
   const value = fields[name];
-  if (typeof value !== "string") throw new RequestError(200, "RESPONSE_MALFORMED", `The server's answer has no ${name}.`);
+  if (typeof value !== "string") throw malformed(name);
   return value;
 }
 
-async function fingerprint(publicKey: string): Promise<string> {
-  const bytes = Uint8Array.from(publicKey.match(/../g) ?? [], (byte) => parseInt(byte, 16));
-  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  const digits = Array.from(hash.subarray(0, 6), (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return digits.replace(/(.{4})(?=.)/g, "$1 ");
+function texts(fields: Fields, name: string): string[] {
+  const value = fields[name];
+  if (!Array.isArray(value) || !value.every((item) => typeof item === "string")) throw malformed(name);
+  return value;
+}
+
+function malformed(name: string): RequestError {
+  return new RequestError(200, "RESPONSE_MALFORMED", `The server's answer has no ${name}.`);
 }

@@ -36,6 +36,11 @@ export function outcomeOf(result: SignOutResult): Outcome {
   }
 }
 
+/** Of a sign-in. */
+export function begun({ expiresAt }: SessionBinding): Outcome {
+  return { state: "over", title: "The session has begun.", text: `It is for this key alone, until ${clock(expiresAt)}.` };
+}
+
 /** Of a session that has gone on to another one. */
 export function goneOn({ expiresAt }: SessionBinding): Outcome {
   return { state: "over", title: `The session goes on until ${clock(expiresAt)}.`, text: "It is refreshed: a new session, with a new key." };

@@ -8,9 +8,16 @@ const actingItem = "gridsigner-demo/acting";
 const known = new Map<string, string>();
 
 export function nameOf(keyId: string): string {
-  const name = known.get(keyId) ?? attempt(() => localStorage.getItem(prefix + keyId)) ?? "A device";
-  known.set(keyId, name);
-  return name;
+  const name = known.get(keyId) ?? attempt(() => localStorage.getItem(prefix + keyId)) ?? undefined;
+  if (name !== undefined) known.set(keyId, name);
+  return name ?? "A device";
+}
+
+/** Calls when another tab has named a key: one that it signed in by a code it names last. */
+export function onNamed(listener: () => void): void {
+  addEventListener("storage", ({ key, newValue }) => {
+    if (key?.startsWith(prefix) && newValue !== null) listener();
+  });
 }
 
 export function rememberName(keyId: string, name: string): void {

@@ -1,8 +1,8 @@
 // The devices of this page and the list of sessions at Grid.
 import { type AuthSession, type SessionBinding, type SessionKey } from "gridsigner";
 import { kind } from "./credentials.ts";
+import { type Device } from "./device.ts";
 import { clock, el, icon, type IconName, ring, setRing } from "./dom.ts";
-import { type Device } from "./login.ts";
 
 /** What the list shows at one moment. */
 export interface SessionsModel {

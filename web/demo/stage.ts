@@ -1,15 +1,15 @@
 // One exchange at a time, from the button to what comes of it: the page has room to draw one.
 import { GridSignerError, type SessionEvent, type SignedCallOptions } from "gridsigner";
 import { type Deed } from "./deeds.ts";
-import { Exchange } from "./exchange.ts";
+import { type Device } from "./device.ts";
+import { Exchange, type Note, type Subject } from "./exchange.ts";
 import { explain, showFailure } from "./failure.ts";
-import { type Device } from "./login.ts";
 import { inWords, type Outcome } from "./outcome.ts";
 import { announce, atSessions, page, type Place } from "./page.ts";
 
 /** The exchange under way. */
 export interface Running {
-  readonly kind: "end" | "end-others" | "refresh" | "credentials";
+  readonly kind: "end" | "end-others" | "refresh" | "credentials" | "wallet";
   readonly actor: Device;
   /** The session that is ended or refreshed, if it is one. */
   readonly sessionId?: string;
@@ -28,11 +28,11 @@ interface Telling {
 
 /** Something that the acting device is to sign. */
 export interface Task extends Telling {
-  readonly kind: "refresh" | "credentials";
+  readonly kind: "refresh" | "credentials" | "wallet";
   readonly place: Place;
   /** The title of a failure. */
   readonly failed: string;
-  act(options: SignedCallOptions): Promise<{ readonly outcome: Outcome; readonly status: string }>;
+  act(options: SignedCallOptions): Promise<{ readonly outcome: Outcome; readonly status: string; readonly note?: Note }>;
   again(): void;
   /** What a refusal means here; undefined where that is nothing special. */
   refusal?(error: GridSignerError): string | undefined;
@@ -64,15 +64,26 @@ export class Stage {
   /** Clears the drawing for an exchange, and says what it is. */
   begin(running: Running, { place = atSessions, sentence, deed }: Telling): Exchange {
     const { actor, sessionId, kind } = running;
-    page.exchangeIntro.textContent = `${actor.name} ${sentence}.`;
-    page.toExchange.hidden = false;
-    page.preview.hidden = true;
     place.status.after(page.toExchange, page.stop);
     announce(`${actor.name} ${sentence}.`, place);
     const own = kind === "end" && sessionId === actor.session.id;
-    this.exchange = new Exchange({ sessionId, own, signer: actor.name, deed });
+    const exchange = this.#draw(sentence, { sessionId, own, signer: actor.name, deed });
     this.running = running;
     this.#show();
+    return exchange;
+  }
+
+  /** Clears the drawing for a sign-in, which waits for nothing else: beside an exchange it is not drawn. */
+  beginSignIn(name: string, sentence: string): Exchange | undefined {
+    if (this.running !== undefined) return undefined;
+    return this.#draw(sentence, { sessionId: undefined, own: false, signer: name, deed: undefined });
+  }
+
+  #draw(sentence: string, subject: Subject): Exchange {
+    page.exchangeIntro.textContent = `${subject.signer} ${sentence}.`;
+    page.toExchange.hidden = false;
+    page.preview.hidden = true;
+    this.exchange = new Exchange(subject);
     return this.exchange;
   }
 
@@ -98,7 +109,8 @@ export class Stage {
     const abort = new AbortController();
     const exchange = this.begin({ kind, actor, abort }, task);
     try {
-      const { outcome, status } = await task.act({ key: actor.key, signal: abort.signal, onProgress: exchange.record.bind(exchange) });
+      const { outcome, status, note } = await task.act({ key: actor.key, signal: abort.signal, onProgress: exchange.record.bind(exchange) });
+      if (note !== undefined) exchange.note(note);
       exchange.finish(outcome, status);
       await this.end(place);
       announce(inWords(outcome), place);
