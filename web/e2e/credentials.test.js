@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { visitDemo } from "./visit.js";
 
 /** Each signed request is answered with PROCESSING first. Refusals are provoked below. */
-const options = { flags: ["--processing-replies", "1"], tolerates: /^Failed to load resource/ };
+const options = { flags: ["--processing-replies", "1", "--seed-email-otp=false"], tolerates: /^Failed to load resource/ };
 
 const asked = ["request", "response", "challenge", "signed", "request", "response"];
 const done = [...asked, "wait", "request", "response", "result"];
@@ -70,7 +70,7 @@ test("a session goes on, and the way that it came from is removed", { concurrenc
       assert.deepEqual(await left(), [laptop]);
 
       const [, second] = await guest.ways();
-      await page.select('[data-testid="way"]', second.id);
+      await guest.chooseWay("oauth", second.id);
       const phone = await guest.signIn(curve);
       assert.match((await guest.rows()).find(({ own }) => own).text, /OAuth · work@example\.com/);
       const removed = await guest.removeWay(first.id);

@@ -112,14 +112,18 @@ export class Visit {
     await this.ready();
   }
 
-  /** Signs in as one more device, and returns the id of its session. */
+  /** Signs in as one more device, by the way that is chosen, and returns the id of its session. */
   async signIn(curve) {
-    const { page } = this;
     await this.ready();
     const known = await this.ids();
-    await page.click(`[data-testid="curve-${curve}"]`);
-    await page.click('[data-testid="sign-in"]');
-    const session = await page.waitForFunction(
+    await this.page.click(`[data-testid="curve-${curve}"]`);
+    await this.page.click('[data-testid="sign-in"]');
+    return this.entered(known);
+  }
+
+  /** Waits until there is another session than the known ones, and returns the id. */
+  async entered(known) {
+    const session = await this.page.waitForFunction(
       (known) => {
         const own = document.querySelector('[data-testid="session"][data-own="true"]')?.dataset.sessionId;
         const done = document.querySelector('[data-testid="sign-in"]').getAttribute("aria-disabled") === "false";
@@ -129,6 +133,45 @@ export class Visit {
       known,
     );
     return session.jsonValue();
+  }
+
+  /** Chooses how to sign in, and with which of several, as soon as there is one. */
+  async chooseWay(by, id) {
+    await this.page.click(`[data-testid="by-${by}"]`);
+    await this.page.waitForSelector('[data-testid="sign-in"][aria-disabled="false"]');
+    if (id !== undefined) await this.select("way", id);
+  }
+
+  /** Has a code sent, and returns what the inbox shows. */
+  async sendCode(curve = "P-256") {
+    await this.page.click(`[data-testid="curve-${curve}"]`);
+    await this.page.click('[data-testid="sign-in"]');
+    return this.arrived();
+  }
+
+  /** Waits for a code to come, and returns it. */
+  async arrived(before = "") {
+    const isThere = (before) => document.querySelector("#code-form:not([hidden]) #inbox-code")?.value.replace(before, "");
+    return (await this.page.waitForFunction(isThere, { polling: 50 }, before)).jsonValue();
+  }
+
+  /** Presses the keys of a text, into what has the focus. */
+  async type(text) {
+    for (const key of text) await this.page.keyboard.press(key);
+  }
+
+  /** What has the focus, by its test id or id. */
+  focused() {
+    return this.page.evaluate(() => document.activeElement.dataset.testid ?? document.activeElement.id);
+  }
+
+  /** Chooses from a list. */
+  async select(name, value) {
+    const choose = (list, value) => {
+      list.value = value;
+      list.dispatchEvent(new Event("change", { bubbles: true }));
+    };
+    await this.page.$eval(`[data-testid="${name}"]`, choose, value);
   }
 
   /** The sessions that are shown, from the top. */
@@ -263,11 +306,12 @@ export class Visit {
     return this.page.$$eval('[data-testid="way-row"]', (rows) => rows.map((row) => ({ id: row.dataset.wayId, text: row.innerText })));
   }
 
-  /** Adds a person of the identity provider's. */
-  async addWay(person) {
+  /** Adds a way to sign in: a person of the identity provider's, or what the page suggests for another type. */
+  async addWay(name, type = "OAUTH") {
     await this.ways();
     await this.page.$eval('[data-testid="add-way"]', (summary) => (summary.parentElement.open = true));
-    await this.page.$eval('[data-testid="identity"]', (input, person) => (input.value = person), person);
+    await this.select("add-type", type);
+    if (name !== undefined) await this.page.$eval('[data-testid="identity"]', (input, name) => (input.value = name), name);
     await this.page.click('[data-testid="add-way-button"]');
     return this.outcome();
   }

@@ -23,6 +23,7 @@ const inEveryEngine = {
   "test/storage.test.js": "the contract of the storage port",
   "test/tabs.test.js": "transactions and channels between tabs, and sign-outs that outlive one",
   "e2e/journey.test.js": "the whole of it, once for each curve",
+  "e2e/signin.test.js": "codes and tokens; passkeys and the export in Chromium",
 };
 
 /** What is ours: a state machine, a fault, a picture. It is the same everywhere, so Chromium's word is enough, but for --all. */

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 const patience = 30_000; // ms that a condition is waited for, as in Puppeteer
 
-/** The keys that the tests press, as WebDriver writes them (section 17.4.2). */
+/** The keys that the tests press, as WebDriver writes them (section 17.4.2). Those of characters are written as these. */
 const keys = { Tab: "\uE004", Enter: "\uE007", " ": " ", ArrowLeft: "\uE012", ArrowRight: "\uE014" };
 
 /**
@@ -262,7 +262,7 @@ class Page {
 
   keyboard = {
     press: async (name) => {
-      const value = keys[name];
+      const value = keys[name] ?? name;
       const actions = [{ type: "keyDown", value }, { type: "keyUp", value }];
       await this.#command("POST", "/actions", { actions: [{ type: "key", id: "keyboard", actions }] });
     },
