@@ -213,8 +213,8 @@ export class Browser {
 
   /** What Grid has: who signs for each session. */
   get live() {
-    const sessions = [...this.grid.sessions.values()].filter(({ expiresAt }) => this.server < Date.parse(expiresAt));
-    return sessions.map(({ id, publicKey }) => ({ id, publicKey }));
+    this.grid.answer({ method: "GET", path: "/auth/sessions", headers: {} }); // what is settled by now is, and what is over is gone
+    return [...this.grid.sessions.values()].map(({ id, publicKey }) => ({ id, publicKey }));
   }
 
   /** How many refreshes were asked for, or signed. */

@@ -152,7 +152,7 @@ test("who may not look at Grid's list any more does not ask for it for ever", as
   const next = await browser.open({ autoRefresh: false });
   await browser.pass(17 * minute, 5 * second);
   const [{ state, secret }] = await browser.storage.all();
-  assert.deepEqual([state, secret], ["ended", undefined]);
+  assert.deepEqual([state, secret, browser.live], ["ended", undefined, []], "what it was for is over by itself");
   browser.requests = [];
   await browser.pass(5 * minute, 5 * second);
   assert.deepEqual([asked(), await keys(next)], [[], []]);

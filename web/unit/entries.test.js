@@ -243,6 +243,16 @@ for (const type of ["OAUTH", "EMAIL_OTP", "PASSKEY"]) {
   }
 }
 
+for (const type of ["OAUTH", "EMAIL_OTP", "PASSKEY"]) {
+  test(`${type}: the caller gives up when the session has begun, and has not been bound: it is ended`, async () => {
+    await begin();
+    const aborter = new AbortController();
+    const onProgress = ({ step, status, leg }) => step === "response" && status === 200 && (leg === 2 || type !== "EMAIL_OTP") && count("/verify") > 0 && aborter.abort();
+    assert.equal((await enter(type, { signal: aborter.signal, onProgress })).code, "ABORTED");
+    await assertNothing();
+  });
+}
+
 for (const type of ["EMAIL_OTP", "PASSKEY"]) {
   test(`${type}: a key in the memory of its tab signs in, and leaves nothing where that fails`, async () => {
     await begin({ persistence: "memory" });

@@ -15,9 +15,9 @@ export class Person {
   }
 
   /** Signs in. `key`: the id of one that is there. */
-  async enter(tab, type, { key, curve, sealed, timeoutMs = minute, signal } = {}) {
+  async enter(tab, type, { key, curve, sealed, timeoutMs = minute, signal, onProgress } = {}) {
     const { id } = this.ways[type];
-    const patience = { timeoutMs, ...(signal && { signal }) };
+    const patience = { timeoutMs, ...(signal && { signal }), ...(onProgress && { onProgress }) };
     if (type === "OAUTH") {
       const made = key ?? (await tab.createKey({ curve, sealed }, {})).id;
       const { publicKey } = (await tab.keys()).find(({ id }) => id === made);
