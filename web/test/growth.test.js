@@ -52,8 +52,8 @@ const start = (persistence) =>
     globalThis.keys = [await signer.createKey(), await signer.createKey({ curve: "secp256k1" })];
   }, persistence);
 
-/** Signs this many times with each curve, many at once. */
-const sign = (count, batch = 500) =>
+/** Signs this many times with each curve, many at once; but each asks storage three times, and waits five seconds for it at most. */
+const sign = (count, batch = 100) =>
   page.evaluate(
     async (count, batch) => {
       for (const key of keys) {
