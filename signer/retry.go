@@ -37,8 +37,9 @@ const (
 //
 // It never repeats a signed request whose outcome it does not know: it asks for
 // a new challenge instead. Of what is to go, the answer then tells whether it is
-// still there; what is to come may have come twice, and a list tells. The one
-// exception is Grid's own "still processing", from which on the identical request
+// still there; what is to come may have come twice, and a list tells. What signs in
+// with one request is not repeated at all then: each would start a session, of one
+// key. The one exception is Grid's own "still processing", from which on the identical request
 // goes again (contract 2.16), also where none is signed. What it signs again says
 // the same as before: one Retry is for one thing.
 type Retry struct {
@@ -239,7 +240,18 @@ func (r *Retry) Failed(now time.Time, err error) {
 	if _, ok := r.next.(Send); !ok {
 		return
 	}
-	r.retry(now, "network", &Error{Kind: ErrNetworkFailed, Msg: "no answer from the bridge", Err: err, RequestID: r.sent.RequestID})
+	e := &Error{Kind: ErrNetworkFailed, Msg: "no answer from the bridge", Err: err, RequestID: r.sent.RequestID}
+	if r.isSpent() {
+		r.end(e)
+		return
+	}
+	r.retry(now, "network", e)
+}
+
+// isSpent reports whether what was sent may have started a session that another
+// request would not continue.
+func (r *Retry) isSpent() bool {
+	return r.op.name == OpVerifyCredential && r.asked.intent.Name == "" && !r.processing
 }
 
 // Answered reports the answer to a [Send].
@@ -298,7 +310,7 @@ func (r *Retry) Answered(now time.Time, res Response) {
 		r.restarts++
 		r.send(Send{})
 
-	case failure.Kind == ErrUpstreamUnavailable && (res.Status == 429 || 502 <= res.Status && res.Status <= 504):
+	case failure.Kind == ErrUpstreamUnavailable && (res.Status == 429 || res.Status == 503 || (res.Status == 502 || res.Status == 504) && !r.isSpent()):
 		r.retry(now, "HTTP "+strconv.Itoa(res.Status), failure)
 
 	default:

@@ -580,8 +580,8 @@ export interface Signer {
   /**
    * Signs in, by a token or a passkey, and binds the session to the key. Where it fails there is no such key any more, also
    * none that was given. A session that Grid has made all the same, though its answer was lost or the tab closed, is ended
-   * by itself after a minute where Grid's list leaves no doubt which it is, and else is over when its time is up. So is the
-   * one too many where the answer to a token was lost and the token was sent again. Other keys and their sessions stay.
+   * by itself after a minute where Grid's list leaves no doubt which it is, and else is over when its time is up. So the proof
+   * is not sent twice where its answer was lost. Other keys and their sessions stay.
    *
    * A passkey takes up to 2 minutes by default. Call it from a click, which browsers want to be recent: after a slow answer of
    * the bridge's they may say no, which is `PASSKEY_CANCELLED`. What it vouches for is a hash, so that it is a new session
