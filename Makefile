@@ -88,7 +88,7 @@ test-go: ## Go tests with the race detector, which need not sleep a second befor
 # With the flags of the module itself, whose build then finds the standard library compiled.
 .PHONY: test-wasm
 test-wasm: $(WASM_MOD) ## The Go tests of signer and wasm, compiled to WebAssembly as the module is, in Node
-	$(BESIDE) $(WASM_ENV) go test -modfile=$(CURDIR)/$(WASM_MOD) $(WASM_FLAGS) -timeout 120s -exec "node $$(go env GOROOT)/lib/wasm/wasm_exec_node.js" ./signer ./wasm
+	$(BESIDE) $(WASM_ENV) go test -modfile=$(CURDIR)/$(WASM_MOD) $(WASM_FLAGS) -timeout 300s -exec "node $$(go env GOROOT)/lib/wasm/wasm_exec_node.js" ./signer ./wasm
 
 .PHONY: test-web
 test-web: web .build/gridbridge web/node_modules ## The package's and the demo's tests; ENGINES="node firefox" runs some
