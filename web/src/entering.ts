@@ -158,6 +158,7 @@ export class Entering {
       session = started;
       if (await this.#grid.isPast(started.expiresAt, "the session")) throw new GridSignerError("RESPONSE_MALFORMED", "the session is over");
       const made = isSealing(record) ? await this.#open(record, value.encryptedSessionSigningKey) : undefined;
+      if (options.signal?.aborted) throw aborted();
       const bound = usable(await this.#keyring.move(id, { type: "bind", session, attempt, now: this.#grid.clock.now(), ...(made && { made }) }));
       if (bound.session?.id !== session.id) throw lost("its time to sign in is over");
       if (options.signal?.aborted) throw aborted();
