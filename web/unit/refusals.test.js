@@ -230,7 +230,7 @@ test("what only the module can judge reaches it as it came", async () => {
   await signer.removeCredential("Session:../../customers", { key, type: "" });
   assert.deepEqual(page.calls.at(-1).args[0], "Session:../../customers");
   await signer.createKey({ curve: "P-521" });
-  assert.deepEqual(page.calls.at(-1).args, [{ curve: "P-521" }, {}]);
+  assert.deepEqual(page.calls.at(-1).args, [{ curve: "P-521", sealed: false }, {}]);
   await signer.signChallenge(Object.create(challenge()), { key });
   assert.deepEqual(page.calls.at(-1).args[0], {}, "what is inherited is not there");
 });
