@@ -11,7 +11,7 @@ import { type Stage } from "./stage.ts";
 const malformedId = "Session:../../customers";
 
 /** How long a sign-out is waited for. It goes on after that, and the page shows it in any case. */
-const patienceMs = 5_000;
+const patienceMs = 8_000;
 
 /** What it needs of the page around it. */
 export interface Room {

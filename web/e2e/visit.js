@@ -247,7 +247,7 @@ export class Visit {
     return this.outcome();
   }
 
-  /** The same where Grid cannot be told: the page would wait five seconds for it, and waits this long. */
+  /** The same where Grid cannot be told: the page would wait eight seconds for it, and waits this long. */
   async revokeInVain(sessionId, patienceMs = 500) {
     await this.page.evaluate((timeoutMs) => {
       const { postMessage } = Worker.prototype;
