@@ -28,14 +28,6 @@ func hostKey(t testing.TB, scalar string) (ECDH, *ecdh.PrivateKey) {
 	return key, private
 }
 
-// fixedKey is the one ECDH key that GenerateECDH makes.
-type fixedKey struct {
-	Primitives
-	key ECDH
-}
-
-func (p fixedKey) GenerateECDH(context.Context) (ECDH, error) { return p.key, nil }
-
 func TestHPKEVectors(t *testing.T) {
 	for _, v := range readVectors[struct {
 		Name, Info, PrivateKey, PublicKey, EphemeralKey, Enc, SharedSecret, Context, Key, Nonce, AAD, Plaintext, Ciphertext string
