@@ -88,6 +88,21 @@ type clientKey struct {
 	unmatched bool // of a session's key: see Config.ProdStrict
 }
 
+// submittedKey reads the body {clientPublicKey}: the key, and its text as it came,
+// which is what payloads repeat.
+func (s *Sim) submittedKey(req request) (text string, key clientKey, err error) {
+	body, err := req.jsonBody()
+	if err != nil {
+		return "", clientKey{}, err
+	}
+	text, ok := stringField(body, "clientPublicKey")
+	if !ok {
+		return "", clientKey{}, clientKeyMissing
+	}
+	key, err = s.parseClientKey(text)
+	return text, key, err
+}
+
 // parseClientKey reads a clientPublicKey. Grid allows upper-case hex in it.
 func (s *Sim) parseClientKey(text string) (key clientKey, err error) {
 	raw, err := hex.DecodeString(text)

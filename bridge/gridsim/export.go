@@ -18,15 +18,7 @@ var mnemonics = []string{
 // mnemonic, sealed to the client's key. Any active session of the account may
 // sign. Whatever else a lost answer may be asked for again, this is given once.
 func (s *Sim) exportWallet(req request) (operation, error) {
-	body, err := req.jsonBody()
-	if err != nil {
-		return operation{}, err
-	}
-	text, ok := stringField(body, "clientPublicKey")
-	if !ok {
-		return operation{}, clientKeyMissing
-	}
-	key, err := s.parseClientKey(text)
+	text, key, err := s.submittedKey(req)
 	switch {
 	case err != nil:
 		return operation{}, err

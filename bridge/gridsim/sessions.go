@@ -189,15 +189,7 @@ func (s *Sim) revokeSession(req request) (operation, error) {
 // same credential, for a key of the client's. The key of the session itself must
 // sign. The session lives on until its own expiry.
 func (s *Sim) refreshSession(req request) (operation, error) {
-	body, err := req.jsonBody()
-	if err != nil {
-		return operation{}, err
-	}
-	text, ok := stringField(body, "clientPublicKey")
-	if !ok {
-		return operation{}, clientKeyMissing
-	}
-	key, err := s.parseClientKey(text)
+	text, key, err := s.submittedKey(req)
 	if err != nil {
 		return operation{}, err
 	}
