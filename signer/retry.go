@@ -37,11 +37,11 @@ const (
 //
 // It never repeats a signed request whose outcome it does not know: it asks for
 // a new challenge instead. Of what is to go, the answer then tells whether it is
-// still there; what is to come may have come twice, and a list tells. What signs in
-// with one request is not repeated at all then: each would start a session, of one
-// key. The one exception is Grid's own "still processing", from which on the identical request
-// goes again (contract 2.16), also where none is signed. What it signs again says
-// the same as before: one Retry is for one thing.
+// still there; what is to come may have come twice, and a list tells. What signs
+// in with one request is not repeated at all then: each would start a session, of
+// one key. The one exception is Grid's own "still processing", from which on the
+// identical request goes again (contract 2.16), also where none is signed. What it
+// signs again says the same as before: one Retry is for one thing.
 type Retry struct {
 	op       *operation
 	path     string

@@ -587,7 +587,8 @@ export interface Signer {
    * the bridge's they may say no, which is `PASSKEY_CANCELLED`. What it vouches for is a hash, so that it is a new session
    * for this key is Grid's word alone.
    *
-   * After `ABORTED` or `TIMEOUT` it may still have succeeded, as the `started` event of {@link on} says.
+   * After `ABORTED` or `TIMEOUT` it may still have succeeded, as the `started` event of {@link on} says. After
+   * `STORAGE_FAILED` a key that was given may be there as it was, if nothing was sent.
    * @throws every code of {@link listSessions}; `KEY_NOT_FOUND`, `KEY_LOST`, `STORAGE_FAILED`; `ARGUMENT_INVALID`, also for
    * a key that has a session; `PASSKEY_CANCELLED`, `PASSKEY_UNSUPPORTED`; `UNSEAL_FAILED`; `UPSTREAM_REFUSED` with `status`
    * 401 where Grid takes the proof for none

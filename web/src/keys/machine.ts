@@ -106,7 +106,7 @@ export const unseenMs = 60_000;
 
 /**
  * What can happen to a key. `session`: that of which somebody says that it is over, or, of a sign-in that is given up, the
- * one that it has started. `attempt`: the sign-in that binds, or that is given up, if not whichever it is.
+ * one that it has started. `attempt`: the sign-in that binds; none where an app binds by itself.
  */
 export type Move =
   | { type: "bind"; session: SessionBinding; now: number; attempt?: string; made?: Pick<KeyRecord, "publicKey"> & { secret: Secret } }
