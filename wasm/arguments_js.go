@@ -13,7 +13,7 @@ func invalid(msg string) *signer.Error {
 	return &signer.Error{Kind: signer.ErrArgumentInvalid, Msg: msg}
 }
 
-// at returns argument i. What is checked of it is what is used: a property is read once, as a getter may change.
+// at returns argument i.
 func (c *call) at(i int) js.Value {
 	if i < len(c.args) {
 		return c.args[i]
@@ -22,13 +22,14 @@ func (c *call) at(i int) js.Value {
 }
 
 // options returns argument i: an object, or undefined if nothing in it is required. It takes signal and timeoutMs out.
-func (c *call) options(i int) object {
-	o := asObject(c.at(i), "options")
-	if signal := o.property("signal"); !absent(signal) {
-		if signal.Type() != js.TypeObject || (object{signal}).inherited("addEventListener").Type() != js.TypeFunction {
+func (c *call) options(i int) fields {
+	o := fieldsOf(c.at(i), "options")
+	if v := o.property("signal"); !absent(v) {
+		signal := object{v}
+		if v.Type() != js.TypeObject || signal.property("addEventListener").Type() != js.TypeFunction {
 			panic(invalid("signal must be an AbortSignal"))
 		}
-		c.signal = object{signal}
+		c.signal = signal
 	}
 	if ms := o.property("timeoutMs"); !absent(ms) {
 		if ms.Type() != js.TypeNumber || !(ms.Float() >= 1 && ms.Float() <= float64(maxTimeout/time.Millisecond)) { // so that NaN fails
@@ -38,6 +39,18 @@ func (c *call) options(i int) object {
 	}
 	return o
 }
+
+// reflectGet and reflectApply read a property and call a method from inside a call of a function of the browser's.
+// An exception in there becomes a Go panic; one in js.Value's own Get, Length, Index, InstanceOf, or Call, which
+// may Get, would pass through the frames of the module instead and leave it broken.
+var (
+	reflectGet   = js.Global().Get("Reflect").Get("get")
+	reflectApply = js.Global().Get("Reflect").Get("apply")
+	objectOf     = js.Global().Get("Object")
+	hasOwn       = objectOf.Get("hasOwn")
+	assign       = objectOf.Get("assign")
+	create       = objectOf.Get("create")
+)
 
 // object is a JavaScript object or undefined, read and called by these methods alone: it may be a proxy, or have getters.
 type object struct{ v js.Value }
@@ -49,37 +62,38 @@ func asObject(v js.Value, name string) object {
 	return object{v}
 }
 
-// reflectGet and reflectApply read a property and call a method from inside a call of a function of the browser's.
-// An exception in there becomes a Go panic; one in js.Value's own Get, Length, Index, InstanceOf, or Call, which
-// may Get, would pass through the frames of the module instead and leave it broken.
-var (
-	reflectGet   = js.Global().Get("Reflect").Get("get")
-	reflectApply = js.Global().Get("Reflect").Get("apply")
-	objectOf     = js.Global().Get("Object")
-	hasOwn       = objectOf.Get("hasOwn")
-)
+// property returns a property of the object or of what it is made after.
+func (o object) property(name string) js.Value { return reflectGet.Invoke(o.v, name) }
 
-// property returns an own property or undefined, also of undefined: a polluted Object.prototype sets no option.
-func (o object) property(name string) js.Value {
-	if o.v.IsUndefined() || !hasOwn.Invoke(o.v, name).Bool() {
+// own returns an own property or undefined.
+func (o object) own(name string) js.Value {
+	if o.v.Type() != js.TypeObject || !hasOwn.Invoke(o.v, name).Bool() {
 		return js.Undefined()
 	}
-	return o.inherited(name)
+	return o.property(name)
 }
-
-// inherited returns a property of the object or of what it is made after.
-func (o object) inherited(name string) js.Value { return reflectGet.Invoke(o.v, name) }
 
 // invoke calls a method.
 func (o object) invoke(name string, args ...any) js.Value {
-	return reflectApply.Invoke(o.inherited(name), o.v, args)
+	return reflectApply.Invoke(o.property(name), o.v, args)
 }
 
+// fields are the enumerable own properties of an object, or of undefined, copied at once: what is checked is what is
+// used, whatever its getters say later, and a polluted Object.prototype sets no option. Reading the copy runs no code.
+type fields struct{ v js.Value }
+
+func fieldsOf(v js.Value, name string) fields {
+	return fields{assign.Invoke(create.Invoke(js.Null()), asObject(v, name).v)}
+}
+
+// property returns undefined for what there is not.
+func (o fields) property(name string) js.Value { return o.v.Get(name) }
+
 // text returns a property that must be a string.
-func (o object) text(name string) string { return text(o.property(name), name) }
+func (o fields) text(name string) string { return text(o.property(name), name) }
 
 // optionalText returns "" for an absent property.
-func (o object) optionalText(name string) string {
+func (o fields) optionalText(name string) string {
 	if v := o.property(name); !absent(v) {
 		return text(v, name)
 	}
@@ -87,7 +101,7 @@ func (o object) optionalText(name string) string {
 }
 
 // function returns a property that must be a function, or undefined.
-func (o object) function(name string) js.Value {
+func (o fields) function(name string) js.Value {
 	v := o.property(name)
 	if absent(v) {
 		return js.Undefined()
@@ -119,10 +133,10 @@ func text(v js.Value, name string) string {
 
 // challenge reads {payloadToSign, requestId, expiresAt, type?}.
 func challenge(v js.Value) signer.Challenge {
-	if v.Type() != js.TypeObject {
-		panic(invalid("challenge must be an object"))
+	if v.IsUndefined() {
+		v = js.Null() // it is required
 	}
-	o := object{v}
+	o := fieldsOf(v, "challenge")
 	return must(signer.NewChallenge(o.text("payloadToSign"), o.text("requestId"), o.text("expiresAt"), o.optionalText("type")))
 }
 
@@ -134,7 +148,7 @@ func intent(v js.Value) signer.Intent {
 	if v.Type() == js.TypeString {
 		return signer.Intent{Name: signer.IntentName(text(v, "intent"))}
 	}
-	o := asObject(v, "intent")
+	o := fieldsOf(v, "intent")
 	in := signer.Intent{
 		Name:            signer.IntentName(o.text("name")),
 		TargetPublicKey: o.optionalText("targetPublicKey"),

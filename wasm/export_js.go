@@ -209,7 +209,7 @@ func (c *call) context() context.Context {
 		listener.Release()
 	}
 	c.signal.invoke("addEventListener", "abort", listener)
-	if c.signal.inherited("aborted").Truthy() {
+	if c.signal.property("aborted").Truthy() {
 		listener.Invoke()
 	}
 	return ctx

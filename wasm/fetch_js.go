@@ -25,7 +25,7 @@ const headerOwn = "X-Gridsigner"
 const maxAnswer = 1 << 20
 
 // bridgeOptions reads {bridgeUrl, headers?, credentials?, clock?}.
-func bridgeOptions(o object) *bridge {
+func bridgeOptions(o fields) *bridge {
 	// new URL throws on what is not an absolute URL.
 	u := js.Global().Get("URL").New(o.text("bridgeUrl"))
 	part := func(name string) string { return u.Get(name).String() }

@@ -31,27 +31,24 @@ func (k keyring) hold(key *signer.Key) any {
 	return map[string]any{"id": id, "curve": string(signer.Secp256k1), "publicKey": key.Public().String()}
 }
 
-// held finds a key by its id, or by what createKey returned.
-func (k keyring) held(v js.Value) *signer.Key {
-	if v.Type() == js.TypeObject {
-		v = object{v}.property("id")
-	}
-	if key := k[text(v, "key")]; key != nil {
+// held finds a key by its id.
+func (k keyring) held(id js.Value) *signer.Key {
+	if key := k[text(id, "key")]; key != nil {
 		return key
 	}
 	panic(&signer.Error{Kind: signer.ErrKeyNotFound, Msg: "no key of this id: it was removed, or never made here"})
 }
 
-// key reads the key of a call that signs: one that is held here, or a P-256 key with a function that signs and
+// key reads the key of a call that signs: one that is held here, by its id or as createKey returned it, or a P-256 key with a function that signs and
 // returns r||s, as WebCrypto's does.
 func (k keyring) key(v js.Value) *signer.Key {
-	var o object
-	if v.Type() == js.TypeObject {
-		o = object{v}
+	if v.Type() != js.TypeObject {
+		return k.held(v)
 	}
+	o := fieldsOf(v, "key")
 	sign := o.function("sign")
 	if sign.IsUndefined() {
-		return k.held(v)
+		return k.held(o.property("id"))
 	}
 	if signer.Curve(o.text("curve")) != signer.P256 {
 		panic(errCurve)
@@ -67,7 +64,7 @@ func (k keyring) key(v js.Value) *signer.Key {
 }
 
 // compressedKey reads publicKey, of which only the form is checked.
-func compressedKey(o object) signer.PublicKey {
+func compressedKey(o fields) signer.PublicKey {
 	compressed, err := hex.DecodeString(o.text("publicKey"))
 	if err != nil {
 		compressed = nil // what was decoded before the fault is no key
@@ -82,7 +79,7 @@ func (k keyring) create(call *call) work {
 
 // importKey zeroes the caller's bytes, also where it refuses them.
 func (k keyring) importKey(call *call) work {
-	bytes := object{call.at(0)}.property("privateKey")
+	bytes := object{call.at(0)}.own("privateKey")
 	if !isUint8Array(bytes) {
 		panic(invalid("privateKey must be a Uint8Array"))
 	}
@@ -97,7 +94,7 @@ func (k keyring) importKey(call *call) work {
 	return func(context.Context) any { return k.hold(key) }
 }
 
-func ofSecp256k1(o object) {
+func ofSecp256k1(o fields) {
 	if signer.Curve(o.text("curve")) != signer.Secp256k1 {
 		panic(errCurve)
 	}

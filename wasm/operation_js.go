@@ -31,7 +31,7 @@ func (k keyring) revokeSession(call *call) work {
 }
 
 // operation reads what an operation needs besides its parameters: the bridge and, where something is signed, a key.
-func (k keyring) operation(op signer.Operation, p signer.Params, o object) work {
+func (k keyring) operation(op signer.Operation, p signer.Params, o fields) work {
 	b := bridgeOptions(o)
 	b.onProgress = o.function("onProgress")
 	var s signing

@@ -55,7 +55,7 @@ func openSessionKey(call *call) work {
 }
 
 // texts returns a property that must be an array of strings, nil for an absent one.
-func (o object) texts(name string) (texts []string) {
+func (o fields) texts(name string) (texts []string) {
 	v := o.property(name)
 	if absent(v) {
 		return nil
@@ -81,7 +81,7 @@ func (k *ecdhKey) Agree(ctx context.Context, peer []byte) ([]byte, error) {
 }
 
 // ecdhOption reads {publicKey, deriveBits}.
-func ecdhOption(o object) *ecdhKey {
+func ecdhOption(o fields) *ecdhKey {
 	public, err := hex.DecodeString(o.text("publicKey"))
 	if err != nil || len(public) != 65 || public[0] != 4 {
 		panic(invalid("publicKey must be uncompressed: 04 and 128 more hex digits"))

@@ -16,7 +16,7 @@ type signing struct {
 }
 
 // signing reads {key, payloads?, organizationId?, allow?, clock?}. allow has the last word: the key may have ended since.
-func (k keyring) signing(o object) signing {
+func (k keyring) signing(o fields) signing {
 	s := signing{key: k.key(o.property("key")), clock: clockOption(o)}
 	s.options.Payloads = signer.Payloads(o.optionalText("payloads"))
 	s.options.Organization = o.optionalText("organizationId")
@@ -53,7 +53,7 @@ func (k keyring) signChallenge(call *call) work {
 // clock is what the worker knows of the server's time, see web/src/clock.ts; without one it is this device's own.
 type clock struct{ object }
 
-func clockOption(o object) clock { return clock{asObject(o.property("clock"), "clock")} }
+func clockOption(o fields) clock { return clock{asObject(o.property("clock"), "clock")} }
 
 func (c clock) now() time.Time {
 	if c.v.IsUndefined() {

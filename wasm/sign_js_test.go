@@ -233,7 +233,7 @@ func TestPropertiesAreReadOnce(t *testing.T) {
 		const object = { reads }
 		for (const name of Object.keys(values)) {
 			reads[name] = 0
-			Object.defineProperty(object, name, { get: () => (reads[name]++, values[name]) })
+			Object.defineProperty(object, name, { enumerable: true, get: () => (reads[name]++, values[name]) })
 		}
 		return object
 	}`)

@@ -4,12 +4,13 @@
  */
 import { GridSignerError, toWire, type WireError } from "./errors.ts";
 import { type AskedPasskey, Entering, type SentOtp } from "./entering.ts";
-import { Grid, type Patience, usable, words } from "./grid.ts";
+import { Grid, type Patience, stopwatch, usable, words } from "./grid.ts";
 import { isSameId, Keyring, lost } from "./keys/keyring.ts";
 import { described, forgottenMs, isSealing, type KeyRecord, maySign } from "./keys/machine.ts";
-import { type Given, hexOf, importKey, makeKey, makeSealedKey, makeSealingKey, type Made, type RawModule, seal } from "./keys/secrets.ts";
+import { type Given, hexOf, importKey, makeKey, makeSealedKey, makeSealingKey, type Made, seal } from "./keys/secrets.ts";
 import { IndexedDB, type Storage } from "./keys/storage.ts";
 import { Leaving } from "./leaving.ts";
+import type { RawModule } from "./module.ts";
 import { Refreshing } from "./refreshing.ts";
 import type {
   AuthMethod, AuthSession, Challenge, EndReason, NewAuthMethod, RemoveCredentialResult, RevokeResult, SessionBinding, SessionEvent, SessionKey,
@@ -190,12 +191,25 @@ export class Custody {
     return described(await this.#refreshing.refresh(key, { ...options, timeoutMs: left() }));
   }
 
-  async signChallenge(challenge: Challenge, options: Options & { intent?: string | { name: string } }): Promise<unknown> {
+  async signChallenge(challenge: Challenge, options: Options & { intent?: string | { name: string }; format?: string }): Promise<unknown> {
     const left = stopwatch(options);
-    const { intent = "revoke-session" } = options;
-    const record = await this.#use(options.key, typeof intent === "string" ? intent : intent.name);
+    const { intent: named = "revoke-session" } = options;
+    const intent = typeof named === "string" ? named : named.name;
+    await this.#module.ready?.(left());
     await this.#grid.isPast(challenge.expiresAt, "the challenge"); // that it is over the module says
-    return this.#grid.withKey(record, (conditions) => this.#module.signChallenge(challenge, { ...options, ...conditions, timeoutMs: left() }));
+    // Storage is asked beside the signing, not before it: until it has answered, no signature leaves this worker.
+    const asked = this.#use(options.key, intent);
+    const known = this.#keyring.known(options.key);
+    const record = known && maySign(known, intent) && !isSealing(known) ? known : await asked;
+    const { format } = options; // and no signal: it is over before one could matter
+    const sign = (record: KeyRecord) =>
+      this.#grid.withKey(record, (conditions) => this.#module.signChallenge(challenge, { intent: named, format, ...conditions, timeoutMs: left() }));
+    const signing = sign(record);
+    signing.catch(() => {}); // storage's word comes first
+    const now = await asked;
+    const signed = await (now.rev === record.rev ? signing : sign(now)); // refreshed or bound meanwhile, by whichever tab
+    usable(this.#keyring.known(options.key) ?? (await this.#keyring.find(options.key))); // or ended, by this one
+    return signed;
   }
 
   /** Without a session id, the key's own session. */
@@ -402,12 +416,6 @@ const unbound = () => new GridSignerError("ARGUMENT_INVALID", "the key is not bo
 function signedIn(record: KeyRecord): KeyRecord {
   if (!record.session) throw unbound();
   return record;
-}
-
-/** What is left of a call's time from now on: storage and clocks take theirs of it. */
-function stopwatch({ timeoutMs }: { timeoutMs: number }): () => number {
-  const deadline = performance.now() + timeoutMs;
-  return () => Math.max(1, deadline - performance.now());
 }
 
 /** Undefined where the browser denies the page whatever tabs could share. */

@@ -9,8 +9,9 @@ import { fromWire, GridSignerError, toWire } from "./errors.ts";
 import { type Grid, isRefusal, type Params, type Patience, usable } from "./grid.ts";
 import { type Keyring, lost } from "./keys/keyring.ts";
 import { isSealing, type KeyRecord, type Move } from "./keys/machine.ts";
-import { importSealedKey, makeKey, type Made, type RawModule, seal, sealingKey } from "./keys/secrets.ts";
+import { importSealedKey, makeKey, type Made, seal, sealingKey } from "./keys/secrets.ts";
 import type { Leaving } from "./leaving.ts";
+import type { RawModule } from "./module.ts";
 import type { CallEvent, SessionBinding } from "./types.ts";
 
 /** How long after its time a sign-in may still say so itself. */

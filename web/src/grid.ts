@@ -8,7 +8,8 @@ import { GridSignerError, toWire } from "./errors.ts";
 import type { Keyring } from "./keys/keyring.ts";
 import { lost } from "./keys/keyring.ts";
 import type { KeyRecord } from "./keys/machine.ts";
-import { type RawModule, withKey } from "./keys/secrets.ts";
+import { withKey } from "./keys/secrets.ts";
+import type { RawModule } from "./module.ts";
 import type { CallEvent, EndReason } from "./types.ts";
 
 /** How long a request may take, and who listens. */
@@ -58,7 +59,9 @@ export class Grid {
   /** Carries out an operation, which `record` signs for, if it is signed. `allow` is asked last before that. */
   async perform(operation: string, parameters: Params, options: Patience, record?: KeyRecord, allow?: Allow): Promise<Performed> {
     const { bridgeUrl, credentials } = this.#settings;
-    const { timeoutMs, signal } = options;
+    const { signal } = options;
+    const left = stopwatch(options);
+    await this.#module.ready?.(left());
     let ends = NaN;
     const onProgress = (event: CallEvent) => {
       if (event.step === "challenge") ends = Date.parse(event.expiresAt);
@@ -66,10 +69,10 @@ export class Grid {
     };
     const body = parameters.body && JSON.stringify(parameters.body);
     const headers = ({ signal }: { signal: AbortSignal }) => this.#page.headers(signal);
-    const request = { ...parameters, body, bridgeUrl, credentials, headers, clock: this.clock, timeoutMs, signal, onProgress };
+    const request = { ...parameters, body, bridgeUrl, credentials, headers, clock: this.clock, timeoutMs: left(), signal, onProgress };
     const perform = (conditions: object) => this.#module.perform(operation, { ...request, ...conditions });
     try {
-      const answer = await (record ? this.withKey(record, perform, allow) : perform({}));
+      const answer = await (record ? this.withKey(record, (key) => perform({ ...key, allow: () => this.#allow(record, allow) })) : perform({}));
       // Grid has accepted it: from now on the key is held to that organization.
       const { status, organizationId } = answer;
       if (organizationId !== undefined) await this.#keyring.move(record!.id, { type: "accept", organizationId }).catch(() => {});
@@ -90,20 +93,17 @@ export class Grid {
     return value.data;
   }
 
-  /** Lets `work` sign with a key, under the conditions that hold for it. */
-  async withKey<T>(record: KeyRecord, work: (conditions: object) => Promise<T>, allow?: Allow): Promise<T> {
-    const { id, state, organizationId } = record;
-    const conditions = {
-      payloads: this.#settings.payloads,
-      clock: this.clock,
-      ...(organizationId !== undefined && { organizationId }),
-      // Asked when nothing but the signature is missing: the call may have taken long.
-      allow: async () => {
-        const now = await this.#keyring.find(id);
-        if (now.state !== state) throw lost(words[now.reason ?? "leaving"]);
-        await allow?.();
-      },
-    };
+  /** Asked when nothing but the signature is missing: the call may have taken long. */
+  async #allow({ id, state }: KeyRecord, allow?: Allow): Promise<void> {
+    const now = await this.#keyring.find(id);
+    if (now.state !== state) throw lost(words[now.reason ?? "leaving"]);
+    await allow?.();
+  }
+
+  /** Lets `work` sign with a key, under the conditions that hold for it. That it has not ended is for the caller to see to. */
+  async withKey<T>(record: KeyRecord, work: (conditions: object) => Promise<T>): Promise<T> {
+    const { id, organizationId } = record;
+    const conditions = { payloads: this.#settings.payloads, clock: this.clock, ...(organizationId !== undefined && { organizationId }) };
     try {
       return await withKey(this.#module, this.#keyring.storage, record, (key) => work({ ...conditions, key }));
     } catch (error) {
@@ -124,6 +124,12 @@ export class Grid {
     const message = `whether ${what} is over, this device's clock and the server's do not agree`;
     throw new GridSignerError("CLOCK_SKEW", message, { skewMs: this.clock.ahead(instant) });
   }
+}
+
+/** What is left of a call's time from now on: storage, clocks and the module take theirs of it. */
+export function stopwatch({ timeoutMs }: { timeoutMs: number }): () => number {
+  const deadline = performance.now() + timeoutMs;
+  return () => Math.max(1, deadline - performance.now());
 }
 
 /** Whether Grid has surely done nothing: a 401 may be of a challenge that was used. */

@@ -11,8 +11,9 @@ import { type Grid, isRefusal, type Patience, words } from "./grid.ts";
 import { type Job, Jobs } from "./keys/jobs.ts";
 import { isSameId, type Keyring, lost } from "./keys/keyring.ts";
 import { due, type KeyRecord, type Strays } from "./keys/machine.ts";
-import { makeKey, type RawModule, seal } from "./keys/secrets.ts";
+import { makeKey, seal } from "./keys/secrets.ts";
 import type { Leaving } from "./leaving.ts";
+import type { RawModule } from "./module.ts";
 import { endStrays, holding, settleMs, slackMs } from "./strays.ts";
 import type { CallEvent, SessionBinding } from "./types.ts";
 

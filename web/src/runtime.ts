@@ -4,10 +4,8 @@
  * This script and the module are one unit: it was built with the SHA-256 of the one module that it will run.
  */
 import { GridSignerError } from "./errors.ts";
-import type { RawModule } from "./keys/secrets.ts";
+import type { RawModule, Started } from "./module.ts";
 import type { ErrorCode, ErrorDetails, LoadProgress } from "./types.ts";
-
-type Started = { module: RawModule; stopped: Promise<void> };
 
 /** Tells how far loading is; the module is all there unless told otherwise. */
 type Report = (phase: LoadProgress["phase"], loaded?: number) => void;

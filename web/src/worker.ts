@@ -2,13 +2,14 @@
 import "wasm_exec.js";
 import { Custody } from "./custody.ts";
 import { type Port, workerName } from "./rpc.ts";
+import { late } from "./module.ts";
 import { load } from "./runtime.ts";
 import { serve as serveWith } from "./serve.ts";
 
-/** Loads the module and answers calls over `port`. */
+/** Answers calls over `port`, from before the module is loaded. */
 export function serve(port: Port): void {
   serveWith(port, async ({ wasmUrl, custody: settings }, page, onProgress) => {
-    const { module, stopped } = await load(wasmUrl, onProgress);
+    const { module, stopped } = late(() => load(wasmUrl, onProgress));
     const custody = new Custody(module, settings, page);
     return { methods: custody, close: () => custody.close(), stopped };
   });

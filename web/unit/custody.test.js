@@ -39,7 +39,7 @@ const challenge = () => ({ payloadToSign: "b3BhcXVl", requestId: "Request:1", ex
 function open({ lost, storage, ...methods } = {}) {
   const module = performing({
     given: [],
-    signChallenge: async (_, options) => (module.given.push(options), await options.allow(), {}),
+    signChallenge: async (_, options) => (module.given.push(options), {}),
     revokeSession: async (sessionId, options) => (module.given.push(options), await options.allow(), { status: "revoked", sessionId }),
     listSessions: async () => [],
     ...methods,
@@ -175,16 +175,47 @@ test("a key that was removed before it had a session is KEY_LOST for every use, 
   }
 });
 
-test("a key that goes while the module works is KEY_LOST before it signs", async () => {
-  let goOn;
-  const working = new Promise((resolve) => (goOn = resolve));
-  const { custody, id } = await openBound({ signChallenge: async (_, { allow }) => (await working, await allow(), "signed") });
-  const signing = outcome(custody.signChallenge(challenge(), { key: id, timeoutMs }));
-  await idle();
-  await custody.removeKey(id);
-  goOn();
-  const { code, retryable } = await signing;
-  assert.deepEqual([code, retryable], ["KEY_LOST", false]);
+for (const [name, use] of Object.entries({ signChallenge: "signChallenge", revokeSession: "revokeSession of another" })) {
+  test(`a key that goes while the module works is KEY_LOST, and nothing that it signs leaves the worker: ${name}`, async () => {
+    let goOn;
+    const working = new Promise((resolve) => (goOn = resolve));
+    const { custody, id } = await openBound({ [name]: async (_, { allow }) => (await working, await allow?.(), "signed") });
+    const signing = outcome(uses[use](custody, id));
+    await idle();
+    await custody.removeKey(id);
+    goOn();
+    const { code, retryable } = await signing;
+    assert.deepEqual([code, retryable], ["KEY_LOST", false]);
+  });
+}
+
+test("storage is asked beside the signing: until it has answered no signature leaves the worker, and none of a key that it says has ended", async () => {
+  const storage = new Memory();
+  const { custody, module, id } = await openBound({ storage, signChallenge: async (_, options) => (module.given.push(options), "signed") });
+  const { get } = storage;
+  for (const end of [undefined, { state: "ended", reason: "removed", secret: undefined }]) {
+    let answer, got;
+    storage.get = (id) => new Promise((resolve) => (answer = () => resolve(get.call(storage, id))));
+    module.given = [];
+    const signing = outcome(custody.signChallenge(challenge(), { key: id, timeoutMs })).then((it) => (got = it));
+    await idle();
+    assert.deepEqual([module.given.length, got], [1, undefined]);
+    storage.get = get;
+    if (end) await storage.update(id, (record) => ({ ...record, ...end, rev: record.rev + 1 })); // by another tab
+    answer();
+    await signing;
+    assert.equal(end ? got.code : got.value, end ? "KEY_LOST" : "signed");
+  }
+});
+
+test("a key that another tab has refreshed since this one looked signs with the half that it has by now", async () => {
+  const storage = new Memory();
+  const { custody, module, id } = await openBound({ storage, signChallenge: async (_, { key }) => (module.given.push(key.publicKey), key.publicKey) });
+  const [{ publicKey: before }] = await custody.keys();
+  const publicKey = "03".padEnd(66, "5");
+  await storage.update(id, (record) => ({ ...record, publicKey, rev: record.rev + 1 }));
+  assert.equal(await custody.signChallenge(challenge(), { key: id, timeoutMs }), publicKey);
+  assert.deepEqual(module.given, [before, publicKey]);
 });
 
 test("a challenge that came just now and is over shows a clock that is wrong, and not an end", async () => {

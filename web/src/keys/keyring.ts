@@ -89,6 +89,11 @@ export class Keyring {
     return this.#changed(after![1]);
   }
 
+  /** What this worker last knew of a key. Whoever goes by it asks storage all the same. */
+  known(id: string): KeyRecord | undefined {
+    return this.#lost.has(id) ? undefined : this.#known.get(id);
+  }
+
   /** The record of an id, whatever its state. Rejects with `KEY_NOT_FOUND`, `KEY_LOST`, or `STORAGE_FAILED`. */
   async find(id: string): Promise<KeyRecord> {
     let found: KeyRecord | undefined;

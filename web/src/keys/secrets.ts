@@ -7,31 +7,15 @@
  * reads the browser's profile on the disk finds it there: types.ts says so to users.
  */
 import { GridSignerError } from "../errors.ts";
+import type { HeldKey, RawModule } from "../module.ts";
 import type { KeyRecord, Secret } from "./machine.ts";
 import { type Storage, storageFailed } from "./storage.ts";
-
-/** The module's own surface, see wasm/main_js.go. */
-export interface RawModule {
-  createKey(options: unknown): Promise<HeldKey>;
-  importKey(options: unknown): Promise<HeldKey>;
-  removeKey(id: string): Promise<boolean>;
-  /** Calls encrypt with the private half, and zeroes that when encrypt returns. */
-  lendKey(id: string, encrypt: (privateKey: Uint8Array<ArrayBuffer>) => Promise<ArrayBuffer>): Promise<ArrayBuffer>;
-  signChallenge(challenge: unknown, options: unknown): Promise<unknown>;
-  checkOtpTarget(bundle: string, options: unknown): Promise<void>;
-  sealOtp(bundle: string, options: unknown): Promise<string>;
-  openExport(envelope: string, options: unknown): Promise<string>;
-  openSessionKey(sealed: string, options: unknown): Promise<Uint8Array<ArrayBuffer>>;
-  perform(operation: string, options: unknown): Promise<{ status: string; body?: string; organizationId?: string }>;
-}
 
 /** A key that Grid seals something to: its public half uncompressed, and what HPKE needs of the other. */
 export interface SealingKey {
   publicKey: string;
   deriveBits(peer: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer>;
 }
-
-type HeldKey = { id: string; publicKey: string };
 
 /** A key that is nowhere but in this worker yet. */
 export type Made = Pick<KeyRecord, "curve" | "publicKey"> & { secret: Secret };
