@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -11,7 +12,7 @@ import (
 	"github.com/evanw/esbuild/pkg/api"
 )
 
-// wasmExecNotice goes on top of worker.js: wasm_exec.js states its licence in a
+// wasmExecNotice goes on top of runtime.js: wasm_exec.js states its licence in a
 // comment that a bundler does not take for one.
 const wasmExecNotice = `/*! Contains wasm_exec.js of Go: Copyright 2018 The Go Authors, BSD-style licence, see NOTICE. */`
 
@@ -19,23 +20,23 @@ const wasmExecNotice = `/*! Contains wasm_exec.js of Go: Copyright 2018 The Go A
 type script struct {
 	entry     string            // its source, below web
 	constants map[string]string // identifiers to replace, and by what expression
+	first     []string          // scripts that run before it
 	banner    string            // goes on top
-	readable  bool              // not minified
 }
 
-// The package's own entries are not minified. The apps' bundlers do that, and they
-// need the comments in it that keep them from rewriting an import; whoever
-// debugs or audits an app meets readable code.
 var (
-	packageEntry = script{entry: "src/index.ts", readable: true}
-	reactEntry   = script{entry: "src/react/index.ts", readable: true}
+	packageEntry = script{entry: "src/index.ts"}
+	workerEntry  = script{entry: "src/worker.ts"}
+	reactEntry   = script{entry: "src/react/index.ts"}
 	demoEntry    = script{entry: "demo/demo.ts"}
 )
 
-// workerEntry is the script that runs module and knows it by size and hash.
-func workerEntry(module []byte) script {
+// runtimeEntry is the script that runs module and knows it by size and hash.
+// wasm_exec.js is of the Go that compiled the module: the two must match.
+func runtimeEntry(tools toolchain, module []byte) script {
 	return script{
-		entry:  "src/worker.ts",
+		entry:  "src/runtime.ts",
+		first:  []string{filepath.Join(tools.goroot, "lib", "wasm", "wasm_exec.js")},
 		banner: wasmExecNotice,
 		constants: map[string]string{
 			"WASM_SIZE":   strconv.Itoa(len(module)),
@@ -45,8 +46,8 @@ func workerEntry(module []byte) script {
 }
 
 // bundle makes one ES module of a script and all that it imports. There is no
-// source map: it would be the largest text of the package and is not needed
-// where the code is readable or in the repository.
+// source map: it would be the largest text of the package, and the code is in
+// the repository, which makes the same bytes.
 func bundle(tools toolchain, s script) ([]byte, error) {
 	result := api.Build(api.BuildOptions{
 		AbsWorkingDir:     tools.web,
@@ -56,13 +57,14 @@ func bundle(tools toolchain, s script) ([]byte, error) {
 		Format:            api.FormatESModule,
 		Target:            api.ES2022,
 		Charset:           api.CharsetUTF8,
-		MinifyWhitespace:  !s.readable,
-		MinifyIdentifiers: !s.readable,
-		MinifySyntax:      !s.readable,
+		MinifyWhitespace:  true,
+		MinifyIdentifiers: true,
+		MinifySyntax:      true,
 		LegalComments:     api.LegalCommentsInline,
 		Define:            s.constants,
 		Banner:            map[string]string{"js": s.banner},
-		Plugins:           []api.Plugin{imports(tools)},
+		Inject:            s.first,
+		Plugins:           []api.Plugin{imports},
 		LogLevel:          api.LogLevelSilent, // the messages are in the result
 	})
 	messages := append(result.Errors, result.Warnings...) // a warning is a mistake nobody has made yet
@@ -70,22 +72,21 @@ func bundle(tools toolchain, s script) ([]byte, error) {
 		text := api.FormatMessages(messages, api.FormatMessagesOptions{})
 		return nil, errors.New("bundling " + s.entry + ":\n" + strings.Join(text, ""))
 	}
-	return result.OutputFiles[0].Contents, nil
+	return bytes.ReplaceAll(result.OutputFiles[0].Contents, []byte("import("), []byte(foreignImport)), nil
 }
 
+// foreignImport tells the bundlers of apps that an import is of a URL that is known when it runs, and not theirs to
+// rewrite. Minifying drops such comments, so they go in afterwards.
+const foreignImport = "import(/* webpackIgnore: true *//* @vite-ignore */"
+
 // imports resolves the names that are no files of ours.
-func imports(tools toolchain) api.Plugin {
-	return api.Plugin{Name: "imports", Setup: func(build api.PluginBuild) {
-		build.OnResolve(api.OnResolveOptions{Filter: `^wasm_exec\.js$`}, func(api.OnResolveArgs) (api.OnResolveResult, error) {
-			return api.OnResolveResult{Path: filepath.Join(tools.goroot, "lib", "wasm", "wasm_exec.js")}, nil
-		})
-		// The demo uses the package that users get, and shares it with other pages.
-		build.OnResolve(api.OnResolveOptions{Filter: `^gridsigner$`}, func(api.OnResolveArgs) (api.OnResolveResult, error) {
-			return api.OnResolveResult{Path: "../gridsigner.js", External: true}, nil
-		})
-		// A second React in an app would be one without a renderer: the hook has to use the app's.
-		build.OnResolve(api.OnResolveOptions{Filter: `^react$`}, func(api.OnResolveArgs) (api.OnResolveResult, error) {
-			return api.OnResolveResult{Path: "react", External: true}, nil
-		})
-	}}
-}
+var imports = api.Plugin{Name: "imports", Setup: func(build api.PluginBuild) {
+	// The demo uses the package that users get, and shares it with other pages.
+	build.OnResolve(api.OnResolveOptions{Filter: `^gridsigner$`}, func(api.OnResolveArgs) (api.OnResolveResult, error) {
+		return api.OnResolveResult{Path: "../gridsigner.js", External: true}, nil
+	})
+	// A second React in an app would be one without a renderer: the hook has to use the app's.
+	build.OnResolve(api.OnResolveOptions{Filter: `^react$`}, func(api.OnResolveArgs) (api.OnResolveResult, error) {
+		return api.OnResolveResult{Path: "react", External: true}, nil
+	})
+}}

@@ -69,7 +69,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	if err := os.WriteFile(filepath.Join(*out, "build-info.json"), append(text, '\n'), 0o644); err != nil {
 		return err
 	}
-	for _, name := range []string{"gridsigner.js", "react.js", "worker.js", "signer.wasm"} {
+	for _, name := range []string{"gridsigner.js", "react.js", "worker.js", "runtime.js", "signer.wasm"} {
 		f := info.Files[name]
 		fmt.Fprintf(stdout, "%-14s %9d bytes, %8d with brotli, sha256 %s\n", name, f.Size, f.Brotli, f.SHA256)
 	}
@@ -84,8 +84,7 @@ type toolchain struct {
 	curve   string // version of curveModule
 }
 
-// findToolchain asks the go command, so that wasm_exec.js comes from the Go
-// that compiled the module: the two must match.
+// findToolchain asks the go command.
 func findToolchain() (toolchain, error) {
 	out, err := goCommand("env", "GOROOT", "GOVERSION", "GOMOD")
 	if err != nil {
@@ -121,7 +120,10 @@ func assemble(tools toolchain, module []byte) (map[string][]byte, error) {
 	if files["react.js"], err = bundle(tools, reactEntry); err != nil {
 		return nil, err
 	}
-	if files["worker.js"], err = bundle(tools, workerEntry(module)); err != nil {
+	if files["worker.js"], err = bundle(tools, workerEntry); err != nil {
+		return nil, err
+	}
+	if files["runtime.js"], err = bundle(tools, runtimeEntry(tools, module)); err != nil {
 		return nil, err
 	}
 	// Declarations and nothing else, so they need no compiler to become a .d.ts.

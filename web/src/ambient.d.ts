@@ -1,12 +1,10 @@
-// What worker.js gets from elsewhere: constants that web/build fills in, and the Go class of wasm_exec.js.
+// What runtime.js gets from elsewhere: constants that web/build fills in, and the Go class of wasm_exec.js, which goes before it.
 
 /** The size of signer.wasm in bytes, uncompressed. */
 declare const WASM_SIZE: number;
 
 /** The SHA-256 of signer.wasm, in hex. */
 declare const WASM_SHA256: string;
-
-declare module "wasm_exec.js" {}
 
 declare class Go {
   readonly importObject: WebAssembly.Imports;

@@ -45,6 +45,8 @@ function readOptions(value: unknown) {
     bridgeUrl: args.bridgeUrl(options.bridgeUrl, base),
     wasmUrl: args.url("wasmUrl", () => options.wasmUrl ?? new URL("./signer.wasm", import.meta.url), base),
     workerUrl: args.url("workerUrl", () => options.workerUrl ?? new URL("./worker.js", import.meta.url), base),
+    // Whoever serves worker.js elsewhere has the other beside it. Each is named as bundlers look for it.
+    runtimeUrl: options.workerUrl === undefined ? new URL("./runtime.js", import.meta.url) : "./runtime.js",
     worker: args.boolean("worker", worker),
     autoRefresh: args.boolean("autoRefresh", options.autoRefresh),
     otpSigners: args.signers("otpSigners", options.otpSigners),
@@ -62,7 +64,7 @@ function readOptions(value: unknown) {
 
 /** Starts a module. `lost`: the keys that were only in the memory of earlier ones; `leave`: those whose sign-out is noted. */
 function connect(config: Config, keys: { lost: string[]; leave: string[] }, servant: Servant): Client {
-  const { workerUrl, wasmUrl, bridgeUrl, credentials, payloads, persistence, namespace, autoRefresh, otpSigners, exportSigners, timeoutMs } = config;
+  const { workerUrl, runtimeUrl, wasmUrl, bridgeUrl, credentials, payloads, persistence, namespace, autoRefresh, otpSigners, exportSigners, timeoutMs } = config;
   if (!globalThis.isSecureContext) {
     throw new GridSignerError("LOAD_FAILED", "a secure context is needed: https, or a loopback address");
   }
@@ -71,7 +73,7 @@ function connect(config: Config, keys: { lost: string[]; leave: string[] }, serv
     throw new GridSignerError("LOAD_FAILED", `workerUrl must be of this page's origin, ${location.origin}: ${workerUrl}`);
   }
   const custody = { bridgeUrl, credentials, payloads, persistence, namespace, autoRefresh, otpSigners, exportSigners, ...keys };
-  const start = { wasmUrl: wasmUrl.href, progress: servant.onLoad !== undefined, alive: undefined, custody };
+  const start = { runtimeUrl: new URL(runtimeUrl, workerUrl).href, wasmUrl: wasmUrl.href, progress: servant.onLoad !== undefined, alive: undefined, custody };
   const client = (config.worker ? inWorker : onThisThread)(workerUrl, start, servant);
   const timer = setTimeout(() => client.fail(`not ready within ${timeoutMs} ms`), timeoutMs);
   client.ready.finally(() => clearTimeout(timer)).catch(() => {});
@@ -123,7 +125,7 @@ function trusted(url: URL): unknown {
 function onThisThread(url: URL, start: Start, servant: Servant): Client {
   const { port1, port2 } = new MessageChannel();
   const client = new Client(port1, () => port1.close(), start, servant);
-  const loaded = import(/* webpackIgnore: true */ /* @vite-ignore */ url.href) as Promise<typeof import("./worker.ts")>;
+  const loaded = import(url.href) as Promise<typeof import("./worker.ts")>;
   loaded.then(({ serve }) => serve(port2)).catch((cause) => client.fail(`${url} could not be loaded: ${cause}`));
   return client;
 }

@@ -31,6 +31,8 @@ export type Method = (typeof methods)[number];
 
 /** How the page wants the module to be started. */
 export interface Start {
+  /** The scripts that start the module, of the worker's own origin, and the module. */
+  runtimeUrl: string;
   wasmUrl: string;
   /** Whether somebody wants to hear how loading goes. */
   progress: boolean;

@@ -1,5 +1,6 @@
 /**
- * Loads signer.wasm and starts it: in the worker, or on the page's own thread where the caller asked for that.
+ * The entry of runtime.js, which worker.js imports: loads signer.wasm and starts it, in the worker, or on the page's own
+ * thread where the caller asked for that.
  *
  * This script and the module are one unit: it was built with the SHA-256 of the one module that it will run.
  */
@@ -56,7 +57,7 @@ async function verifiedHere(url: string, report: Report): Promise<Response> {
   if (found !== WASM_SHA256) {
     throw failed(
       `${url} (${headers.get("Content-Type") ?? "no Content-Type"}) is another build, or no build at all: ` +
-        `${bytes.length} bytes, SHA-256 ${found}; this worker.js goes with ${WASM_SIZE} bytes, SHA-256 ${WASM_SHA256}`,
+        `${bytes.length} bytes, SHA-256 ${found}; this runtime.js goes with ${WASM_SIZE} bytes, SHA-256 ${WASM_SHA256}`,
     );
   }
   report("compile");

@@ -1,15 +1,22 @@
 /** The entry of worker.js. In a worker of ours it serves the page at once; on the page's own thread index.ts hands it a port. */
-import "wasm_exec.js";
 import { Custody } from "./custody.ts";
-import { type Port, workerName } from "./rpc.ts";
+import { GridSignerError } from "./errors.ts";
 import { late } from "./module.ts";
-import { load } from "./runtime.ts";
+import { type Port, workerName } from "./rpc.ts";
 import { serve as serveWith } from "./serve.ts";
 
 /** Answers calls over `port`, from before the module is loaded. */
 export function serve(port: Port): void {
-  serveWith(port, async ({ wasmUrl, custody: settings }, page, onProgress) => {
-    const { module, stopped } = late(() => load(wasmUrl, onProgress));
+  serveWith(port, async ({ runtimeUrl, wasmUrl, custody: settings }, page, onProgress) => {
+    let tries = 0;
+    const { module, stopped } = late(async () => {
+      // What could not be imported once is not asked for again, except by another URL.
+      const runtime = import(`${runtimeUrl}#${tries++}`) as Promise<typeof import("./runtime.ts")>;
+      const { load } = await runtime.catch((cause) => {
+        throw new GridSignerError("LOAD_FAILED", `${runtimeUrl} could not be loaded: ${cause}`, { cause, retryable: true });
+      });
+      return load(wasmUrl, onProgress);
+    });
     const custody = new Custody(module, settings, page);
     return { methods: custody, close: () => custody.close(), stopped };
   });

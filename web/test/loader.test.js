@@ -9,6 +9,8 @@ import { dist, send, sendWorker, serve } from "./server.js";
 const wasm = await readFile(new URL("signer.wasm", dist));
 
 let server, page;
+/** Lets late.wasm come. */
+let comes;
 
 before(async () => {
   server = serve({
@@ -24,6 +26,11 @@ before(async () => {
     },
     "/no-streaming.js": (_, response) =>
       sendWorker(response, { before: "delete WebAssembly.instantiateStreaming; delete WebAssembly.compileStreaming;" }),
+    async "/late.wasm"(_, response) {
+      await new Promise((resolve) => (comes = resolve));
+      send(response, wasm, "application/wasm");
+    },
+    "/alone/worker.js": (_, response) => sendWorker(response),
     "/throws.js": (_, response) => send(response, "throw new Error('broken worker')", "text/javascript"),
   });
   page = await open(server); // one for all of them: what fails to load must not keep the next try from loading
@@ -69,8 +76,32 @@ fails("a connection that breaks", { wasmUrl: "/cut-off.wasm" }, /cut-off\.wasm c
 // WebKit does not tell a worker that its policy is why a request fails.
 const refusal = engine === "webkit" ? [/connect-src may forbid/, true] : [/connect-src does not allow/, false, "CSP_BLOCKED"];
 fails("a policy without the module's host", { wasmUrl: "http://127.0.0.1:9/signer.wasm" }, ...refusal);
+fails("a worker with nothing beside it", { workerUrl: "/alone/worker.js" }, /alone\/runtime\.js\S* could not be loaded/, true);
 fails("no worker there", { workerUrl: "/missing.js" }, /missing\.js could not be loaded/, true);
 fails("a worker that throws", { workerUrl: "/throws.js" }, /broken worker/, true);
+
+test("before the module is there, and where it never is, a signer makes keys that need none; what needs it waits", async () => {
+  const early = await page.evaluate(async () => {
+    globalThis.signer = await createSigner({ bridgeUrl: "/api/grid", wasmUrl: "/late.wasm", persistence: "memory" });
+    globalThis.key = await signer.createKey();
+    globalThis.signed = outcome(signer.signChallenge(challenge(), { key }));
+    const impatient = await outcome(signer.signChallenge(challenge(), { key, timeoutMs: 50 }));
+    return [(await signer.keys()).length, impatient.code, impatient.message];
+  });
+  assert.deepEqual(early, [1, "TIMEOUT", "the module is still being loaded"]);
+  comes();
+  assert.equal((await page.evaluate(() => signed)).value.format, "der");
+  const never = await page.evaluate(async () => {
+    signer.close();
+    const other = await createSigner({ bridgeUrl: "/api/grid", wasmUrl: "/missing.wasm", persistence: "memory" });
+    const key = await other.createKey();
+    const tries = [await outcome(other.signChallenge(challenge(), { key })), await outcome(other.signChallenge(challenge(), { key }))];
+    const listed = (await other.keys()).map(({ id }) => id === key.id);
+    other.close();
+    return [...tries.map(({ code, message }) => `${code}: ${message.replace(location.origin, "")}`), listed];
+  });
+  assert.deepEqual(never, ["LOAD_FAILED: /missing.wasm answered 404", "LOAD_FAILED: /missing.wasm answered 404", [true]]);
+});
 
 test("after all that, a try with the right options loads", async () => {
   assert.deepEqual(await load({}), { value: "wasm-memory" });
@@ -117,8 +148,9 @@ test("worker: false runs on the page's own thread and leaves the global alone", 
 test("progress rises to the size of the module", async () => {
   const events = await page.evaluate(async () => {
     const events = [];
-    const signer = await createSigner({ bridgeUrl: "/api/grid", onProgress: (event) => events.push(event) });
-    signer.close();
+    await new Promise((ready) => {
+      createSigner({ bridgeUrl: "/api/grid", onProgress: (event) => events.push(event) && event.phase === "ready" && ready() });
+    });
     return events;
   });
   assert.deepEqual([...new Set(events.map((event) => event.phase))], ["download", "compile", "ready"]);

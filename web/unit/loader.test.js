@@ -117,7 +117,7 @@ test("a policy that forbids compiling: CSP_BLOCKED, and nothing is fetched", asy
 
 const flipped = wasm.map((byte, i) => (i === 500 ? byte ^ 1 : byte));
 const another = "is another build, or no build at all: ";
-const wanted = `; this worker.js goes with ${wasm.length} bytes, SHA-256 ${hash}`;
+const wanted = `; this runtime.js goes with ${wasm.length} bytes, SHA-256 ${hash}`;
 for (const [name, answer, found] of [
   ["one with a bit flipped", () => answerWith(flipped), `${wasm.length} bytes`],
   ["a truncated one", () => answerWith(wasm.slice(0, 500)), "500 bytes"],

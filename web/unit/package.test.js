@@ -45,7 +45,7 @@ test("the declarations are the sources' own", async () => {
 
 test("build-info.json tells the truth", async () => {
   const { files } = JSON.parse(await read("dist/build-info.json"));
-  for (const name of ["gridsigner.js", "react.js", "worker.js", "signer.wasm"]) {
+  for (const name of ["gridsigner.js", "react.js", "runtime.js", "worker.js", "signer.wasm"]) {
     const content = await read(`dist/${name}`);
     assert.equal(files[name].sha256, createHash("sha256").update(content).digest("hex"), name);
     assert.ok(brotliDecompressSync(await read(`dist/${name}.br`)).equals(content), `${name}.br`);
@@ -53,17 +53,23 @@ test("build-info.json tells the truth", async () => {
   }
 });
 
-test("worker.js was built for this signer.wasm, and says whose code it contains", async () => {
-  const [worker, wasm] = [String(await read("dist/worker.js")), await read("dist/signer.wasm")];
-  assert.ok(worker.includes(createHash("sha256").update(wasm).digest("hex")));
-  assert.match(worker, /The Go Authors/);
+test("runtime.js was built for this signer.wasm, and says whose code it contains", async () => {
+  const [runtime, wasm] = [String(await read("dist/runtime.js")), await read("dist/signer.wasm")];
+  assert.ok(runtime.includes(createHash("sha256").update(wasm).digest("hex")));
+  assert.match(runtime, /The Go Authors/);
   assert.match(String(await read("NOTICE")), /Copyright 2009 The Go Authors[^]*Copyright \(c\) [\d-]+ The Decred developers/);
 });
 
+test("minified as they are, bundlers are told which imports are not theirs, and find the files that go along", async () => {
+  const script = String(await read("dist/gridsigner.js"));
+  assert.match(script, /import\(\/\* webpackIgnore: true \*\/\/\* @vite-ignore \*\/\w+\.href\)/);
+  for (const name of ["worker.js", "runtime.js", "signer.wasm"]) assert.ok(script.includes(`new URL("./${name}",import.meta.url)`), name);
+});
+
 test("React is imported by the hook alone, which imports nothing else and is a client's", async () => {
-  const imports = async (name) => [...String(await read(`dist/${name}`)).matchAll(/^(?:import|export)\b[^;]*?from "(.*)";$/gm)].map(([, from]) => from);
+  const imports = async (name) => [...String(await read(`dist/${name}`)).matchAll(/\b(?:import|export)\b[^;]*?from"(.*?)"/g)].map(([, from]) => from);
   assert.deepEqual([await imports("react.js"), await imports("gridsigner.js")], [["react"], []]);
-  assert.match(String(await read("dist/react.js")), /^"use client";\n/); // frameworks with server components want it on top
+  assert.match(String(await read("dist/react.js")), /^"use client";/); // frameworks with server components want it on top
   assert.deepEqual(Object.keys(await import("gridsigner/react")), ["useSession"]);
 });
 

@@ -41,6 +41,7 @@ test("a worker is started as a module of our name, and told where its parts are"
   const { alive, ...start } = posted[0].args[0];
   assert.match(alive, /^gridsigner\/[0-9a-f-]{36}$/);
   assert.deepEqual(start, {
+    runtimeUrl: "https://app.example/runtime.js",
     wasmUrl: "https://app.example/account/signer.wasm",
     progress: false,
     custody: {
