@@ -8,7 +8,7 @@ import { el } from "./dom.ts";
 import { Endings, type Room } from "./endings.ts";
 import { type Exchange, keepInView } from "./exchange.ts";
 import { clearFailure, explain, showFailure } from "./failure.ts";
-import { loadSigner } from "./loading.ts";
+import { loadSigner, showNotLoaded } from "./loading.ts";
 import { type Config, ownAccount, readConfig } from "./login.ts";
 import { endingOf, goneOn, inWords, type Outcome, pending } from "./outcome.ts";
 import { announce, atSessions, atWallet, atWays, page } from "./page.ts";
@@ -317,7 +317,7 @@ class Demo implements Host, Door, Room {
 
 async function load(): Promise<void> {
   clearFailure();
-  page.load.hidden = false;
+  page.load.hidden = false; // until the module is there
   let signer: Signer | undefined;
   try {
     const config = await readConfig();
@@ -329,9 +329,7 @@ async function load(): Promise<void> {
     document.documentElement.dataset["ready"] = "true";
   } catch (error) {
     signer?.close();
-    showFailure(page.signInError, "The signer could not be loaded.", explain(error), [{ label: "Try again", run: () => void load() }]);
-  } finally {
-    page.load.hidden = true;
+    showNotLoaded(error, () => void load());
   }
 }
 

@@ -1,5 +1,6 @@
-// The signer, and how far it has been loaded.
+// The signer, which is there at once, and how far its module has been loaded.
 import { createSigner, type LoadProgress, type Signer } from "gridsigner";
+import { explain, showFailure } from "./failure.ts";
 import { appHeaders, type Config } from "./login.ts";
 import { page } from "./page.ts";
 
@@ -8,10 +9,17 @@ export function loadSigner(bridgeUrl: string, { otpSigners, exportSigners }: Con
   return createSigner({ bridgeUrl, headers: appHeaders, otpSigners, exportSigners, autoRefresh: true, onProgress: show });
 }
 
-function show({ phase, loaded, total }: LoadProgress): void {
+function show({ phase, loaded, total, error }: LoadProgress): void {
+  if (error) return showNotLoaded(error, () => location.reload());
+  page.load.hidden = phase === "ready";
   page.loadProgress.max = total;
   page.loadProgress.value = loaded;
-  page.loadAmount.textContent = phase === "download" ? `${megabytes(loaded)} of ${megabytes(total)} MB` : "Starting…";
+  page.loadAmount.textContent = phase === "download" ? `${megabytes(loaded)} of ${megabytes(total)} MB` : "";
+}
+
+export function showNotLoaded(error: unknown, again: () => void): void {
+  page.load.hidden = true;
+  showFailure(page.signInError, "The signer could not be loaded.", explain(error), [{ label: "Try again", run: again }]);
 }
 
 function megabytes(bytes: number): string {

@@ -82,7 +82,7 @@ export class Client {
     port.addEventListener("messageerror", () => this.fail("an answer could not be read"));
 
     const hear = (told: Told) => {
-      if (told.type === "load") report(onLoad, told.progress);
+      if (told.type === "load") report(onLoad, told.progress.error ? { ...told.progress, error: fromWire(told.progress.error) } : told.progress);
       else if (told.type === "session") onSession(told.event);
       else {
         this.isReady = true;

@@ -16,7 +16,7 @@ createPasskey satisfies typeof api.createPasskey;
 /** How soon another worker takes the place of one that died in the middle of a sign-out; later each time, up to the second. */
 const [reviveMs, reviveMostMs] = [1000, 30_000];
 
-/** Resolves only once the module is ready, so that no call has to wait for it. On failure nothing is left running. */
+/** Resolves once the worker is ready, which makes keys before its module is there. On failure nothing is left running. */
 export async function createSigner(options: api.CreateSignerOptions): Promise<api.Signer> {
   if (!("location" in globalThis)) {
     throw new GridSignerError("LOAD_FAILED", "a browser is needed: there is no page here");

@@ -41,9 +41,12 @@ export interface Start {
   custody: CustodySettings;
 }
 
+/** How loading goes, as it crosses to the page. */
+export type Loading = Omit<LoadProgress, "error"> & { error?: WireError };
+
 /** What the module tells while it lives. */
 export type Told =
-  | { type: "load"; progress: LoadProgress }
+  | { type: "load"; progress: Loading }
   /** Calls may follow. */
   | { type: "ready" }
   /** A session began, is left, or ended, in whatever tab. */

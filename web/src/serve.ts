@@ -1,8 +1,7 @@
 /** The module's side of the protocol: loads the module when told to, then answers calls. See rpc.ts. */
 import type { Page } from "./custody.ts";
 import { GridSignerError, toWire } from "./errors.ts";
-import { type Call, closed, type Method, methods, Peer, type Port, type Start, type Told } from "./rpc.ts";
-import type { LoadProgress } from "./types.ts";
+import { type Call, closed, type Loading, type Method, methods, Peer, type Port, type Start, type Told } from "./rpc.ts";
 
 /** What answers the calls, and how it ends. */
 export interface Service {
@@ -14,7 +13,7 @@ export interface Service {
 }
 
 /** What loads the module. */
-export type Load = (start: Start, page: Page, onProgress?: (progress: LoadProgress) => void) => Promise<Service>;
+export type Load = (start: Start, page: Page, onProgress?: (progress: Loading) => void) => Promise<Service>;
 
 export function serve(port: Port, load: Load): void {
   let service: Service | undefined;

@@ -119,14 +119,16 @@ export declare class GridSignerError extends Error {
 }
 export interface GridSignerError extends Readonly<Omit<ErrorDetails, "retryable" | "cause">> {}
 
-/** How far {@link createSigner} has come. */
+/** How far the module has been loaded. */
 export interface LoadProgress {
-  /** `"download"`, then `"compile"`, then `"ready"`; each is reported at least once. */
-  phase: "download" | "compile" | "ready";
+  /** `"download"`, then `"compile"`, then `"ready"`; each is reported at least once. Or, at any moment, `"failed"`. */
+  phase: "download" | "compile" | "ready" | "failed";
   /** Bytes of the module so far, after decompression. */
   loaded: number;
-  /** Bytes of the whole module. Equals `loaded` once the download is over. */
+  /** Bytes of the whole module. Equals `loaded` once the download is over. Of `"failed"` both are 0. */
   total: number;
+  /** Of `"failed"`: what calls that need the module reject with. Where it is `retryable`, the next one loads it anew. */
+  error?: GridSignerError;
 }
 
 /** Request headers, as a plain object or a `Headers`. */
@@ -138,7 +140,7 @@ export interface CreateSignerOptions {
   bridgeUrl: string | URL;
   /** Where signer.wasm is. Default: beside gridsigner.js. */
   wasmUrl?: string | URL | undefined;
-  /** Where worker.js is. Default: beside gridsigner.js. Must be http or https, of the page's own origin. */
+  /** Where worker.js is, and runtime.js beside it. Default: beside gridsigner.js. Must be http or https, of the page's own origin. */
   workerUrl?: string | URL | undefined;
   /**
    * Whether the module runs in a dedicated worker. Default `true`. With `false` it runs on the page's own thread: page
@@ -154,7 +156,7 @@ export interface CreateSignerOptions {
   headers?: BridgeHeaders | ((options: { signal: AbortSignal }) => BridgeHeaders | Promise<BridgeHeaders>) | undefined;
   /** Whether cookies go to the bridge. Default `"same-origin"`. */
   credentials?: "omit" | "same-origin" | "include" | undefined;
-  /** How long loading may take, and each call without a `timeoutMs` or default of its own, in ms. Default 30000. */
+  /** How long the worker may take to start, and each call without a `timeoutMs` or default of its own, in ms. Default 30000. */
   timeoutMs?: number | undefined;
   /**
    * Where keys are kept. Default `"indexeddb"`: they survive a reload and are shared by all tabs of the origin. Where
@@ -182,7 +184,7 @@ export interface CreateSignerOptions {
   exportSigners?: readonly string[] | undefined;
   /** Called while the module is loaded. Leave it out if nobody looks: only then may browsers cache compiled code. */
   onProgress?: ((progress: LoadProgress) => void) | undefined;
-  /** Stops the loading: `ABORTED`. */
+  /** Stops it, as long as there is no signer yet: `ABORTED`. */
   signal?: AbortSignal | undefined;
 }
 
@@ -694,8 +696,9 @@ export interface Signer {
 }
 
 /**
- * Loads the module and starts it in a worker. Resolves once the signer is ready to sign. A signer that failed to load
- * leaves nothing behind: call again to try again.
+ * Starts a worker, and resolves as soon as it makes and lists keys. The module, which signs and asks Grid, is loaded
+ * meanwhile: a call that needs it waits for it. Where it cannot be had, such calls reject with `LOAD_FAILED` or `CSP_BLOCKED`;
+ * those that are `retryable` load it anew. A worker that did not start leaves nothing behind: call again to try again.
  * @throws `LOAD_FAILED`, whose `retryable` says whether trying again may help; `CSP_BLOCKED`
  */
 export declare function createSigner(options: CreateSignerOptions): Promise<Signer>;

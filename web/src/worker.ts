@@ -1,6 +1,6 @@
 /** The entry of worker.js. In a worker of ours it serves the page at once; on the page's own thread index.ts hands it a port. */
 import { Custody } from "./custody.ts";
-import { GridSignerError } from "./errors.ts";
+import { GridSignerError, toWire } from "./errors.ts";
 import { late } from "./module.ts";
 import { type Port, workerName } from "./rpc.ts";
 import { serve as serveWith } from "./serve.ts";
@@ -12,10 +12,15 @@ export function serve(port: Port): void {
     const { module, stopped } = late(async () => {
       // What could not be imported once is not asked for again, except by another URL.
       const runtime = import(`${runtimeUrl}#${tries++}`) as Promise<typeof import("./runtime.ts")>;
-      const { load } = await runtime.catch((cause) => {
-        throw new GridSignerError("LOAD_FAILED", `${runtimeUrl} could not be loaded: ${cause}`, { cause, retryable: true });
-      });
-      return load(wasmUrl, onProgress);
+      try {
+        const { load } = await runtime.catch((cause) => {
+          throw new GridSignerError("LOAD_FAILED", `${runtimeUrl} could not be loaded: ${cause}`, { cause, retryable: true });
+        });
+        return await load(wasmUrl, onProgress);
+      } catch (error) {
+        onProgress?.({ phase: "failed", loaded: 0, total: 0, error: toWire(error) });
+        throw error;
+      }
     });
     const custody = new Custody(module, settings, page);
     return { methods: custody, close: () => custody.close(), stopped };
