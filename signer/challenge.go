@@ -116,7 +116,3 @@ func validUUID(s string) bool {
 	}
 	return true
 }
-
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
-}

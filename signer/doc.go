@@ -42,8 +42,13 @@
 // signatures may have either: half of WebCrypto's have the upper one, Grid
 // accepts both, and so does [PublicKey.Verify].
 //
+// Whoever judges signatures is a Go program on a host: ParsePublicKey, Verify,
+// ParseStamp, ParseDERHeader and keys of P-256 are not there in WebAssembly, where
+// the arithmetic of P-256 would add 100 kB to a module that calls none of them.
+//
 // Signing on secp256k1 takes a time that varies a little with the nonce: the
-// library's multiplication by the base point is not constant-time. That matters
+// library's multiplication by the base point is not constant-time. Everything after
+// it is, the inverse of the nonce above all. What is left matters
 // to an attacker who can time single signatures closely; P-256 has no such gap.
 //
 // # Memory

@@ -350,11 +350,3 @@ func (p *jsonParser) digits() bool {
 	}
 	return p.i > start
 }
-
-// unhex returns the value of a hex digit.
-func unhex(c byte) byte {
-	if c <= '9' {
-		return c - '0'
-	}
-	return (c | 0x20) - 'a' + 10
-}

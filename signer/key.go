@@ -3,9 +3,6 @@ package signer
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"strings"
 )
 
 // Curve is an elliptic curve, named as WebCrypto and the SEC standards do.
@@ -59,30 +56,17 @@ func (k PublicKey) Curve() Curve { return k.curve }
 
 // String returns k in compressed form as 66 lower-case hex digits: the form of
 // clientPublicKey and of a stamp.
-func (k PublicKey) String() string { return hex.EncodeToString(k.sec1[:]) }
+func (k PublicKey) String() string { return EncodeHex(k.sec1[:]) }
 
 // isHex reports whether s is k, compressed or uncompressed, in hex of either
 // case. Only x and the parity of y are compared: a point of the curve has no
 // other y of that parity.
 func (k PublicKey) isHex(s string) bool {
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		return false
-	}
-	if len(b) == 65 && b[0] == 4 {
+	b, ok := DecodeHex(s)
+	if ok && len(b) == 65 && b[0] == 4 {
 		return compress(b) == k.sec1
 	}
 	return bytes.Equal(b, k.sec1[:])
-}
-
-// ParsePublicKey reads a compressed public key of 33 bytes (SEC 1 section
-// 2.3.4). The error is [ErrKeyMalformed] unless it is a point of the curve.
-func ParsePublicKey(curve Curve, compressed []byte) (PublicKey, error) {
-	onCurve := curve == P256 && onP256(compressed) || curve == Secp256k1 && onSecp256k1(compressed)
-	if !onCurve {
-		return PublicKey{}, fail(ErrKeyMalformed, "not a compressed public key of the curve")
-	}
-	return PublicKey{curve, [33]byte(compressed)}, nil
 }
 
 // P256PublicKey is [ParsePublicKey] for P-256 without the arithmetic of the
@@ -95,22 +79,6 @@ func P256PublicKey(compressed []byte) (PublicKey, error) {
 		return PublicKey{}, fail(ErrKeyMalformed, "a compressed P-256 public key is 33 bytes that begin with 2 or 3")
 	}
 	return PublicKey{P256, [33]byte(compressed)}, nil
-}
-
-// Verify reports whether der is a strict DER signature by k, ECDSA over
-// SHA-256, of message. s may be in either half of the order.
-func (k PublicKey) Verify(message, der []byte) bool {
-	if _, err := decodeDER(k.curve, der); err != nil {
-		return false
-	}
-	digest := sha256.Sum256(message)
-	switch k.curve {
-	case P256:
-		return verifyP256(k, digest[:], der)
-	case Secp256k1:
-		return verifySecp256k1(k, digest[:], der)
-	}
-	return false
 }
 
 // compress turns 04 x y into 02|03 x.
@@ -197,10 +165,4 @@ func (k *Key) signDER(ctx context.Context, message []byte) ([]byte, error) {
 		return nil, err
 	}
 	return encodeDER(k.public.curve, rs)
-}
-
-// lowerHex decodes hex that must be lower-case, so that a text has one form.
-func lowerHex(s string) ([]byte, bool) {
-	b, err := hex.DecodeString(s)
-	return b, err == nil && strings.ToLower(s) == s
 }

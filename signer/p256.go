@@ -1,3 +1,5 @@
+//go:build !js
+
 package signer
 
 import (
@@ -9,9 +11,9 @@ import (
 	"crypto/sha256"
 )
 
-// What is here is for Go programs. The WASM module must call none of it: there
-// WebCrypto makes P-256 keys and keeps them from everybody, and crypto/ecdsa
-// would add 100 kB. It names them by [P256PublicKey].
+// What is here is for Go programs on a host. In the WASM module WebCrypto makes P-256
+// keys and keeps them from everybody; crypto/ecdsa would add 100 kB. It names them by
+// [P256PublicKey].
 
 // GenerateP256 makes a P-256 key from crypto/rand.
 func GenerateP256() (*Key, error) {
@@ -50,24 +52,4 @@ func newP256(private *ecdsa.PrivateKey) (*Key, error) {
 		return rs[:], err
 	}
 	return NewKey(PublicKey{P256, compress(uncompressed)}, sign, nil), nil
-}
-
-// uncompressP256 returns the 65-byte form, or nil for what is not a point.
-func uncompressP256(compressed []byte) []byte {
-	x, y := elliptic.UnmarshalCompressed(elliptic.P256(), compressed)
-	if x == nil {
-		return nil
-	}
-	uncompressed := make([]byte, 65)
-	uncompressed[0] = 4
-	x.FillBytes(uncompressed[1:33])
-	y.FillBytes(uncompressed[33:])
-	return uncompressed
-}
-
-func onP256(compressed []byte) bool { return uncompressP256(compressed) != nil }
-
-func verifyP256(public PublicKey, digest, der []byte) bool {
-	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), uncompressP256(public.sec1[:]))
-	return err == nil && ecdsa.VerifyASN1(key, digest, der)
 }

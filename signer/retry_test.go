@@ -476,7 +476,7 @@ func TestRetryKeepsTheRequestIDExactly(t *testing.T) {
 	bare := "019542F5-b3e7-1d02-0000-00000000000A"
 	r.Answered(noon, Response{Status: 202, Body: []byte(strings.Replace(string(okChallenge.Body), requestID, bare, 1))})
 	s := r.Next().(Sign)
-	r.Signed(SignChallenge(t.Context(), parseKey(t, P256, secretHex), s.Challenge, SignOptions{Intent: s.Intent}, noon))
+	r.Signed(SignChallenge(t.Context(), parseKey(t, Secp256k1, secretHex), s.Challenge, SignOptions{Intent: s.Intent}, noon))
 	if got := r.Next().(Send).RequestID; got != bare {
 		t.Errorf("Request-Id = %q, want %q", got, bare)
 	}

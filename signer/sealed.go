@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"strings"
 	"unicode/utf8"
 )
@@ -65,7 +64,7 @@ func SealOTP(ctx context.Context, p Primitives, bundle, code string, key PublicK
 	if err != nil {
 		return "", err
 	}
-	return `{"encappedPublic":"` + hex.EncodeToString(enc) + `","ciphertext":"` + hex.EncodeToString(ciphertext) + `"}`, nil
+	return `{"encappedPublic":"` + EncodeHex(enc) + `","ciphertext":"` + EncodeHex(ciphertext) + `"}`, nil
 }
 
 func isOTP(s string) bool {
@@ -109,8 +108,8 @@ func OpenExport(ctx context.Context, p Primitives, envelope string, key ECDH, e 
 		return nil, fail(ErrEnclaveUntrusted, "the export is of another organization")
 	}
 	text, _ := data.text("ciphertext")
-	ciphertext, err := hex.DecodeString(text)
-	if err != nil {
+	ciphertext, ok := DecodeHex(text)
+	if !ok {
 		return nil, fail(ErrEnclaveUntrusted, "ciphertext is not hex")
 	}
 	enc, err := enclavePoint(ctx, p, data, "encappedPublic")
@@ -139,8 +138,8 @@ func signedData(ctx context.Context, p Primitives, bundle string, signers []stri
 	text, ok1 := v.text("data")
 	signature, ok2 := v.text("dataSignature")
 	quorum, ok3 := v.text("enclaveQuorumPublic")
-	data, err := hex.DecodeString(text)
-	if version != "v1.0.0" || !ok1 || !ok2 || !ok3 || len(v.members) != 4 || err != nil {
+	data, ok4 := DecodeHex(text)
+	if version != "v1.0.0" || !ok1 || !ok2 || !ok3 || !ok4 || len(v.members) != 4 {
 		return nil, fail(ErrEnclaveUntrusted, "the bundle is not strict JSON of version v1.0.0, data in hex, dataSignature and enclaveQuorumPublic")
 	}
 	if !allowUnsigned || signature != "" || quorum != "" {
@@ -171,12 +170,11 @@ func verifyData(ctx context.Context, p Primitives, data []byte, signature, quoru
 		return fail(ErrEnclaveUntrusted, "the bundle is signed by a key that is not pinned")
 	}
 	ok := false
-	if der, err := hex.DecodeString(signature); err == nil {
-		// s may be in either half: Turnkey's own example has it in the upper.
-		if rs, err := decodeDER(P256, der); err == nil {
-			if ok, err = p.Verify(ctx, key, data, rs[:]); err != nil {
-				return err
-			}
+	der, _ := DecodeHex(signature) // of what is no hex, nothing: that is no DER
+	// s may be in either half: Turnkey's own example has it in the upper.
+	if rs, err := decodeDER(P256, der); err == nil {
+		if ok, err = p.Verify(ctx, key, data, rs[:]); err != nil {
+			return err
 		}
 	}
 	if !ok {
@@ -201,8 +199,8 @@ func enclavePoint(ctx context.Context, p Primitives, data *jsonValue, name strin
 
 // uncompressedHex returns the 65 bytes of 04 x y, or nil.
 func uncompressedHex(s string) []byte {
-	b, err := hex.DecodeString(s)
-	if err != nil || len(b) != 65 || b[0] != 4 {
+	b, _ := DecodeHex(s)
+	if len(b) != 65 || b[0] != 4 {
 		return nil
 	}
 	return b

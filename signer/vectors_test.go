@@ -44,10 +44,13 @@ func wantKind(t *testing.T, err error, want Kind) {
 	}
 }
 
+// parsers make the keys that this process can hold. On a host it has one of P-256
+// too, see verify_test.go.
+var parsers = map[Curve]func([]byte) (*Key, error){Secp256k1: ParseSecp256k1}
+
 func parseKey(t testing.TB, curve Curve, scalar string) *Key {
 	t.Helper()
-	parse := map[Curve]func([]byte) (*Key, error){P256: ParseP256, Secp256k1: ParseSecp256k1}[curve]
-	key, err := parse(unhexText(t, scalar))
+	key, err := parsers[curve](unhexText(t, scalar))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +62,9 @@ func TestSignVectors(t *testing.T) {
 		Name, PrivateKey, PublicKey, Payload, DER string
 		Curve                                     Curve
 	}](t, "sign.json") {
+		if parsers[v.Curve] == nil {
+			continue
+		}
 		t.Run(v.Name, func(t *testing.T) {
 			key := parseKey(t, v.Curve, v.PrivateKey)
 			if got := key.Public().String(); got != v.PublicKey {
@@ -70,31 +76,6 @@ func TestSignVectors(t *testing.T) {
 			}
 			if got := hex.EncodeToString(der); got != v.DER {
 				t.Errorf("signature = %s\nwant        %s", got, v.DER)
-			}
-		})
-	}
-}
-
-func TestVerifyVectors(t *testing.T) {
-	for _, v := range readVectors[struct {
-		Name, PublicKey, Payload, RS, DER string
-		Curve                             Curve
-		Valid                             bool
-	}](t, "verify.json") {
-		t.Run(v.Name, func(t *testing.T) {
-			key, err := ParsePublicKey(v.Curve, unhexText(t, v.PublicKey))
-			if err != nil {
-				t.Fatal(err)
-			}
-			der, err := encodeDER(v.Curve, unhexText(t, v.RS))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := hex.EncodeToString(der); got != v.DER {
-				t.Errorf("DER = %s\nwant  %s", got, v.DER)
-			}
-			if got := key.Verify([]byte(v.Payload), der); got != v.Valid {
-				t.Errorf("Verify = %v, want %v", got, v.Valid)
 			}
 		})
 	}
@@ -116,61 +97,19 @@ func TestDERVectors(t *testing.T) {
 	}
 }
 
-func TestStampVectors(t *testing.T) {
+func TestStampVectorsEncode(t *testing.T) {
 	for _, v := range readVectors[struct {
-		Name, Header, PublicKey, Scheme, Signature, Payload string
-		Canonical                                           bool
-		Fail                                                Kind
+		Name, Header, PublicKey, Scheme, Signature string
+		Canonical                                  bool
 	}](t, "stamp.json") {
+		if !v.Canonical {
+			continue
+		}
 		t.Run(v.Name, func(t *testing.T) {
-			stamp, err := ParseStamp(v.Header)
-			wantKind(t, err, v.Fail)
-			if v.Fail != "" {
-				return
-			}
-			if got := stamp.PublicKey.String(); got != v.PublicKey {
-				t.Errorf("public key = %s, want %s", got, v.PublicKey)
-			}
-			if got := stamp.PublicKey.Curve().Scheme(); got != v.Scheme {
-				t.Errorf("scheme = %s, want %s", got, v.Scheme)
-			}
-			if got := hex.EncodeToString(stamp.Signature); got != v.Signature {
-				t.Errorf("signature = %s, want %s", got, v.Signature)
-			}
-			if !stamp.PublicKey.Verify([]byte(v.Payload), stamp.Signature) {
-				t.Error("signature does not verify over the payload")
-			}
-			if v.Canonical && stamp.encode() != v.Header {
-				t.Errorf("encoded again = %s\nwant            %s", stamp.encode(), v.Header)
-			}
-		})
-	}
-}
-
-func TestDERHeaderVectors(t *testing.T) {
-	for _, v := range readVectors[struct {
-		Name, Header, DER, PublicKey, Payload string
-		Curve                                 Curve
-		Fail                                  Kind
-	}](t, "der_header.json") {
-		t.Run(v.Name, func(t *testing.T) {
-			der, err := ParseDERHeader(v.Curve, v.Header)
-			wantKind(t, err, v.Fail)
-			if v.Fail != "" {
-				return
-			}
-			if got := hex.EncodeToString(der); got != v.DER {
-				t.Errorf("DER = %s, want %s", got, v.DER)
-			}
-			if got := encodeDERHeader(der); got != v.Header {
-				t.Errorf("encoded again = %s, want %s", got, v.Header)
-			}
-			key, err := ParsePublicKey(v.Curve, unhexText(t, v.PublicKey))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !key.Verify([]byte(v.Payload), der) {
-				t.Error("signature does not verify over the payload")
+			curve := map[string]Curve{P256.Scheme(): P256, Secp256k1.Scheme(): Secp256k1}[v.Scheme]
+			stamp := Stamp{PublicKey{curve, [33]byte(unhexText(t, v.PublicKey))}, unhexText(t, v.Signature)}
+			if got := stamp.encode(); got != v.Header {
+				t.Errorf("encoded = %s\nwant      %s", got, v.Header)
 			}
 		})
 	}
@@ -238,7 +177,7 @@ func TestIntentVectors(t *testing.T) {
 		Fail Kind
 	}](t, "intent.json") {
 		t.Run(v.Name, func(t *testing.T) {
-			key, err := ParsePublicKey(P256, unhexText(t, v.PublicKey))
+			key, err := P256PublicKey(unhexText(t, v.PublicKey))
 			if err != nil {
 				t.Fatal(err)
 			}

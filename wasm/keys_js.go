@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"syscall/js"
 
 	"gridsigner/signer"
@@ -26,7 +25,7 @@ func (k keyring) hold(key *signer.Key) any {
 	}
 	var random [16]byte
 	randomBytes{}.Read(random[:])
-	id := hex.EncodeToString(random[:])
+	id := signer.EncodeHex(random[:])
 	k[id] = key
 	return map[string]any{"id": id, "curve": string(signer.Secp256k1), "publicKey": key.Public().String()}
 }
@@ -65,10 +64,7 @@ func (k keyring) key(v js.Value) *signer.Key {
 
 // compressedKey reads publicKey, of which only the form is checked.
 func compressedKey(o fields) signer.PublicKey {
-	compressed, err := hex.DecodeString(o.text("publicKey"))
-	if err != nil {
-		compressed = nil // what was decoded before the fault is no key
-	}
+	compressed, _ := signer.DecodeHex(o.text("publicKey"))
 	return must(signer.P256PublicKey(compressed))
 }
 

@@ -220,13 +220,7 @@ func TestPerformWithACode(t *testing.T) {
 	ours := token(`{"public_key":"` + public + `"}`)
 	requests := fakeFetch(t, challengeAnswer(ours), answerWith("200", sessionBy("EMAIL_OTP")))
 	resolve(t, "perform", "verify-credential", options)
-	stamp, err := signer.ParseStamp(header(requests.Index(1), "Grid-Wallet-Signature").String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if stamp.PublicKey.String() != public || !stamp.PublicKey.Verify([]byte(ours), stamp.Signature) {
-		t.Error("the token was not signed by the key it names")
-	}
+	verifyStamp(t, header(requests.Index(1), "Grid-Wallet-Signature").String(), public, ours)
 	before := key.Get("signed").Length()
 	for _, test := range []struct {
 		answer string

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"syscall/js"
 
 	"gridsigner/signer"
@@ -82,8 +81,8 @@ func (k *ecdhKey) Agree(ctx context.Context, peer []byte) ([]byte, error) {
 
 // ecdhOption reads {publicKey, deriveBits}.
 func ecdhOption(o fields) *ecdhKey {
-	public, err := hex.DecodeString(o.text("publicKey"))
-	if err != nil || len(public) != 65 || public[0] != 4 {
+	public, _ := signer.DecodeHex(o.text("publicKey"))
+	if len(public) != 65 || public[0] != 4 {
 		panic(invalid("publicKey must be uncompressed: 04 and 128 more hex digits"))
 	}
 	f := o.function("deriveBits")
