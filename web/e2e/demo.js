@@ -53,6 +53,15 @@ export async function startDemo(...flags) {
       return data.map(({ id }) => id).sort();
     },
 
+    /** Signs in at the simulator itself, where the bridge limits nobody, and returns the session's id. */
+    async signIn(publicKey) {
+      const login = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ publicKey }) };
+      const { credentialId, oidcToken } = await (await fetch(new URL("/demo/login", ready.page), login)).json();
+      const body = JSON.stringify({ type: "OAUTH", oidcToken, clientPublicKey: publicKey });
+      const path = `/auth/credentials/${encodeURIComponent(credentialId)}/verify`;
+      return (await (await ask(path, { method: "POST", body })).json()).id;
+    },
+
     /** The codes that the simulator has sent, the oldest first; takes the flag --control. */
     async inbox() {
       return (await (await ask("/_sim/inbox")).json()).data;
