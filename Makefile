@@ -143,12 +143,12 @@ fuzz-parsers:
 	@cd signer && for f in FuzzJSON FuzzStamp; do \
 		$(BESIDE) ../.build/fuzz.test -test.run '^$$' -test.fuzz "^$$f$$" -test.fuzztime 20000x -test.fuzzcachedir ../.build/fuzz || exit 1; done
 
+# The two halves judge what they measure. Both tables are printed, whichever fails.
 .PHONY: bench
-bench: tools build web/node_modules ## Print speed and size: signer, the public API in headless Chromium, the bridge beside nginx and Express
+bench: tools build web/node_modules ## Print speed and size, and fail where we fall behind: signer, the public API beside its peers, the bridge beside nginx and Express
 	go test -run '^$$' -bench . -benchmem ./signer ./bridge
-	cd web && npm run bench
 	npm ci --no-audit --no-fund --prefix web/bench
-	go run ./bridge/bench bin/gridbridge
+	@status=0; (cd web && npm run bench) || status=1; go run ./bridge/bench bin/gridbridge || status=1; exit $$status
 
 .PHONY: check
 check: ## What a reviewer runs: format, vet, staticcheck, tidy, tests, and a clean tree
