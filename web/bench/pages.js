@@ -8,7 +8,7 @@ import { createServer } from "node:http";
 import { extname, join } from "node:path";
 import { brotliCompressSync } from "node:zlib";
 
-/** Of our page, in its head. */
+/** Of our page, in its head: what web/README recommends, relative to the page. */
 const preload = "";
 
 const ours = (name, curve) => ({
