@@ -9,7 +9,8 @@ export async function longestBlock(page, load) {
   const { traceEvents } = JSON.parse(Buffer.from(await page.tracing.stop()));
   const mark = (name) => traceEvents.find((event) => event.name === name && event.cat === "blink.user_timing");
   const [begin, signed] = [mark("begin"), mark("signed")];
-  const tasks = traceEvents.filter(({ name, pid, tid }) => name === "RunTask" && pid === begin.pid && tid === begin.tid);
+  // One that has no duration had not ended with the trace, and so began after "signed".
+  const tasks = traceEvents.filter(({ name, pid, tid, dur }) => name === "RunTask" && pid === begin.pid && tid === begin.tid && dur >= 0);
   const within = ({ ts, dur }) => Math.min(ts + dur, signed.ts) - Math.max(ts, begin.ts);
   return Math.max(...tasks.map(within)) / 1000;
 }
