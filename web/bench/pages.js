@@ -14,7 +14,7 @@ const preload = "";
 const ours = (name, curve) => ({
   name,
   preload,
-  files: ["gridsigner.js", "worker.js", "signer.wasm"],
+  files: ["gridsigner.js", "worker.js", "runtime.js", "signer.wasm"],
   imports: `import { createSigner } from "./gridsigner.js";`,
   ready: `const signer = await createSigner({ bridgeUrl: "/api/grid" });`,
   // As apps do: they look for a key before they make one.

@@ -216,10 +216,11 @@ export class Custody {
   async revokeSession(sessionId: string | undefined, options: Options): Promise<Outcome> {
     const left = stopwatch(options);
     // Also by the id of a session that it was before a refresh: an app may not have heard yet.
-    const { session, formerly = [] } = await this.#keyring.find(options.key);
+    const record = await this.#keyring.find(options.key);
+    const { session, formerly = [] } = record;
     const own = session ? [session.id, ...formerly] : [];
     if (sessionId === undefined || own.some((id) => isSameId(id, sessionId))) return this.#signOut(options, left);
-    const result = await this.#revoke(await this.#use(options.key), sessionId, { ...options, timeoutMs: left() });
+    const result = await this.#revoke(await this.#judge(record), sessionId, { ...options, timeoutMs: left() });
     for (const { id, session, state } of this.#keyring.records()) {
       if (state === "active" && isSameId(session!.id, sessionId)) await this.#end(id, "revoked", session).catch(() => {});
     }
@@ -341,8 +342,14 @@ export class Custody {
   }
 
   /** The key, if it may sign for this and its session is not over. */
-  async #use(id: string, intent = "revoke-session"): Promise<KeyRecord> {
-    const record = able(usable(await this.#keyring.find(id)));
+  async #use(id: string, intent?: string): Promise<KeyRecord> {
+    return this.#judge(await this.#keyring.find(id), intent);
+  }
+
+  /** The same, of a record that storage has just told of. */
+  async #judge(found: KeyRecord, intent = "revoke-session"): Promise<KeyRecord> {
+    const record = able(usable(found));
+    const { id } = record;
     if (!maySign(record, intent)) throw new GridSignerError("INTENT_MISMATCH", "the key has its session: it signs nobody in");
     if (record.session && (await this.#grid.isPast(record.session.expiresAt, "the session"))) {
       usable(await this.#end(id, "expired", record.session));

@@ -63,7 +63,10 @@ export class Grid {
     const left = stopwatch(options);
     await this.#module.ready?.(left());
     let ends = NaN;
+    let asked: Promise<void> | undefined;
     const onProgress = (event: CallEvent) => {
+      // Whether the key may still sign is asked while the challenge is judged: to wait for the first answer took long.
+      if (record && event.step === "response" && event.leg === 1) (asked = this.#still(record)).catch(() => {});
       if (event.step === "challenge") ends = Date.parse(event.expiresAt);
       options.onProgress?.(event);
     };
@@ -72,7 +75,8 @@ export class Grid {
     const request = { ...parameters, body, bridgeUrl, credentials, headers, clock: this.clock, timeoutMs: left(), signal, onProgress };
     const perform = (conditions: object) => this.#module.perform(operation, { ...request, ...conditions });
     try {
-      const answer = await (record ? this.withKey(record, (key) => perform({ ...key, allow: () => this.#allow(record, allow) })) : perform({}));
+      const mayStill = async () => (await (asked ?? this.#still(record!)), allow?.());
+      const answer = await (record ? this.withKey(record, (key) => perform({ ...key, allow: mayStill })) : perform({}));
       // Grid has accepted it: from now on the key is held to that organization.
       const { status, organizationId } = answer;
       if (organizationId !== undefined) await this.#keyring.move(record!.id, { type: "accept", organizationId }).catch(() => {});
@@ -93,11 +97,10 @@ export class Grid {
     return value.data;
   }
 
-  /** Asked when nothing but the signature is missing: the call may have taken long. */
-  async #allow({ id, state }: KeyRecord, allow?: Allow): Promise<void> {
+  /** Rejects if the key has moved on. */
+  async #still({ id, state }: KeyRecord): Promise<void> {
     const now = await this.#keyring.find(id);
     if (now.state !== state) throw lost(words[now.reason ?? "leaving"]);
-    await allow?.();
   }
 
   /** Lets `work` sign with a key, under the conditions that hold for it. That it has not ended is for the caller to see to. */
