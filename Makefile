@@ -4,13 +4,15 @@ DCRD     := github.com/decred/dcrd/dcrec/secp256k1/v4
 WASM_MOD := .build/wasm.mod
 
 # Flags of signer.wasm, in one place. They are part of what makes two builds identical.
-#   -modfile, -tags tinygo  leave out dcrd's table of precomputed points, 700 kB that do not compress, and what would
-#                           decompress it, 29 kB after brotli (see WASM_MOD)
-#   -gcflags=all=-l         no inlining: 80 kB less after brotli; but within the packages of one-line functions it pays
+#   -overlay                crypto/sha256 without what it drags in: 53 kB less after brotli (see overlay.json)
+#   -modfile, -tags tinygo  dcrd's package without its table of precomputed points, 700 kB that do not compress, and without
+#                           what the module calls none of: 220 kB (see WASM_MOD)
+#   -gcflags=all=-l         no inlining: 80 kB less; but within the packages of one-line functions it pays, and dcrd's, which
+#                           it makes 5 kB larger, would sign at a third of the speed
 #   -s -w -buildid=         no symbols, no DWARF, no build id
-INLINED     := internal/abi internal/byteorder internal/runtime/atomic internal/runtime/sys internal/sync math/bits sync/atomic unicode/utf8 $(DCRD)
+INLINED     := internal/abi internal/runtime/atomic math/bits sync/atomic unicode/utf8 $(DCRD)
 WASM_FLAGS  := -overlay=$(CURDIR)/.build/overlay.json -trimpath -buildvcs=false -tags tinygo -gcflags=all=-l $(addprefix -gcflags=,$(addsuffix =,$(INLINED))) -ldflags='-s -w -buildid='
-WASM_BUDGET := 626000 # bytes of signer.wasm.br
+WASM_BUDGET := 606000 # bytes of signer.wasm.br
 REACT_BUDGET := 2000 # bytes of react.js.br
 
 # Go's js runtime stops when arguments and environment pass about 8 KiB, so tests in WebAssembly get a small environment.

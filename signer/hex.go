@@ -42,3 +42,18 @@ func unhex(c byte) byte {
 	}
 	return (c | 0x20) - 'a' + 10
 }
+
+// lower is [strings.ToLower] for ASCII, which is all that is compared so: the tables
+// of Unicode's cases would add 4 kB.
+func lower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c | 0x20
+		}
+	}
+	return string(b)
+}
+
+// equalFold compares ids and keys, whose hex may come in either case.
+func equalFold(a, b string) bool { return lower(a) == lower(b) }

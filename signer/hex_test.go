@@ -40,3 +40,21 @@ func TestHexIsEncodingHexs(t *testing.T) {
 		}
 	}
 }
+
+// Of ASCII, lower and equalFold say what package strings says. No other letter
+// becomes one of ASCII, as the sign of the Kelvin there becomes a k.
+func TestLower(t *testing.T) {
+	for i := range 256 {
+		s := string([]byte{'Q', byte(i), 'z'})
+		want := "q" + s[1:]
+		if i < 128 {
+			want = strings.ToLower(s)
+		}
+		if got := lower(s); got != want {
+			t.Errorf("lower(%q) = %q", s, got)
+		}
+	}
+	if !equalFold("02aF", "02Af") || equalFold("02af", "02ae") || equalFold("k", "\u212a") {
+		t.Error("equalFold is wrong about hex")
+	}
+}

@@ -258,7 +258,7 @@ func isListOf(kind string) func(*question, *jsonValue) bool {
 func (q *question) isOf(kind string, got *jsonValue) bool {
 	id, _ := got.text("id")
 	account, _ := got.text("accountId")
-	return ValidID(kind, id) && ValidID("InternalAccount", account) && (q.account == "" || strings.EqualFold(account, q.account))
+	return ValidID(kind, id) && ValidID("InternalAccount", account) && (q.account == "" || equalFold(account, q.account))
 }
 
 // isSession wants a session whose key is the one that was submitted, or, where
@@ -276,7 +276,7 @@ func isSession(q *question, got *jsonValue) bool {
 // isNewSession wants another session than the one that was refreshed.
 func isNewSession(q *question, got *jsonValue) bool {
 	id, _ := got.text("id")
-	return isSession(q, got) && !strings.EqualFold(id, q.id)
+	return isSession(q, got) && !equalFold(id, q.id)
 }
 
 // isIssued wants what was asked for of that very credential: a passkey of another
@@ -284,7 +284,7 @@ func isNewSession(q *question, got *jsonValue) bool {
 // elsewhere than they think.
 func isIssued(q *question, got *jsonValue) bool {
 	id, _ := got.text("id")
-	if !q.isOf("AuthMethod", got) || !strings.EqualFold(id, q.id) {
+	if !q.isOf("AuthMethod", got) || !equalFold(id, q.id) {
 		return false
 	}
 	if q.intent.TargetPublicKey == "" {
@@ -301,7 +301,7 @@ func isIssued(q *question, got *jsonValue) bool {
 // isExport wants the wallet of the account that was asked for.
 func isExport(q *question, got *jsonValue) bool {
 	id, _ := got.text("id")
-	return strings.EqualFold(id, q.id) && got.hasText("encryptedWalletCredentials")
+	return equalFold(id, q.id) && got.hasText("encryptedWalletCredentials")
 }
 
 func isNewCredential(q *question, got *jsonValue) bool {

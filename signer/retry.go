@@ -424,7 +424,7 @@ func otpRefusal(res Response) Kind {
 			reason, _ = v.text(name)
 		}
 	}
-	if reason = strings.ToLower(reason); strings.Contains(reason, "no pending otp") || strings.Contains(reason, "expired") {
+	if reason = lower(reason); strings.Contains(reason, "no pending otp") || strings.Contains(reason, "expired") {
 		return ErrOTPExpired
 	}
 	return ErrOTPIncorrect
@@ -466,6 +466,9 @@ func retryAfter(header string) time.Duration {
 	if !isDecimal(header) {
 		return 0
 	}
-	seconds, _ := strconv.ParseUint(header, 10, 31) // the most it can be if it is more
-	return time.Duration(seconds) * time.Second
+	seconds := uint64(0)
+	for _, c := range []byte(header) { // no more than a uint64 holds; strconv's errors, which quote, would add 6 kB
+		seconds = seconds*10 + uint64(c-'0')
+	}
+	return time.Duration(min(seconds, 1<<31-1)) * time.Second
 }

@@ -162,7 +162,7 @@ func verifyData(ctx context.Context, p Primitives, data []byte, signature, quoru
 		if pinned == nil {
 			return fail(ErrArgumentInvalid, "a pinned key is uncompressed hex: 04 and 128 more digits")
 		}
-		if strings.EqualFold(s, quorum) {
+		if equalFold(s, quorum) {
 			key = pinned
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"encoding/base64"
-	"strings"
 
 	"github.com/decred/dcrd/dcrec/secp256k1/v4"
 	secp256k1ecdsa "github.com/decred/dcrd/dcrec/secp256k1/v4/ecdsa"
@@ -146,5 +145,5 @@ func ParseDERHeader(curve Curve, header string) (der []byte, err error) {
 // lowerHex decodes hex that must be lower-case, so that a text has one form.
 func lowerHex(s string) ([]byte, bool) {
 	b, ok := DecodeHex(s)
-	return b, ok && strings.ToLower(s) == s
+	return b, ok && lower(s) == s
 }

@@ -41,14 +41,14 @@ func export(f function) js.Func {
 			defer call.end()
 			var v any
 			err := caught(func() {
-				refuse(context.Cause(ctx)) // aborted before it began
+				refuse(ctx.Err()) // aborted before it began
 				v = do(ctx)
 			})
 			if err == nil {
 				resolve.Invoke(v)
 				return
 			}
-			if cause := context.Cause(ctx); cause != nil {
+			if cause := ctx.Err(); cause != nil {
 				err = cause // whatever failed, failed because time or patience ran out
 			}
 			reject.Invoke(jsError(err, internal()))
@@ -158,7 +158,7 @@ func await(ctx context.Context, v js.Value) (js.Value, error) {
 	case reason := <-rejected:
 		return js.Undefined(), js.Error{Value: reason}
 	case <-ctx.Done():
-		return js.Undefined(), context.Cause(ctx)
+		return js.Undefined(), ctx.Err()
 	}
 }
 
@@ -192,15 +192,20 @@ type call struct {
 
 // context ends with the deadline or the signal.
 func (c *call) context() context.Context {
-	ctx, stop := context.WithTimeoutCause(context.Background(), c.timeout,
-		&signer.Error{Kind: signer.ErrTimeout, Msg: "the call took longer than its timeoutMs"})
+	ctx := &lifetime{deadline: time.Now().Add(c.timeout), done: make(chan struct{})}
+	timer := time.AfterFunc(c.timeout, func() {
+		ctx.stop(&signer.Error{Kind: signer.ErrTimeout, Msg: "the call took longer than its timeoutMs"})
+	})
+	stop := func() {
+		timer.Stop()
+		ctx.stop(context.Canceled)
+	}
 	c.end = stop
 	if c.signal.v.IsUndefined() {
 		return ctx
 	}
-	ctx, abort := context.WithCancelCause(ctx)
 	listener := js.FuncOf(func(js.Value, []js.Value) any {
-		abort(&signer.Error{Kind: signer.ErrAborted, Msg: "the call was aborted"})
+		ctx.stop(&signer.Error{Kind: signer.ErrAborted, Msg: "the call was aborted"})
 		return nil
 	})
 	c.end = func() {
@@ -214,3 +219,23 @@ func (c *call) context() context.Context {
 	}
 	return ctx
 }
+
+// lifetime is the context of a call. Its Err is the cause: what ended it first. Those of package context, with the texts that
+// they print, add 8 kB after brotli. As of a keyring, only one thing at a time is at it.
+type lifetime struct {
+	deadline time.Time
+	done     chan struct{}
+	err      error
+}
+
+func (l *lifetime) stop(err error) {
+	if l.err == nil {
+		l.err = err
+		close(l.done)
+	}
+}
+
+func (l *lifetime) Deadline() (time.Time, bool) { return l.deadline, true }
+func (l *lifetime) Done() <-chan struct{}       { return l.done }
+func (l *lifetime) Err() error                  { return l.err }
+func (l *lifetime) Value(any) any               { return nil }

@@ -69,7 +69,7 @@ func (b *bridge) drive(ctx context.Context, retry *signer.Retry, sign func(signe
 			refuse(done.Err)
 			return done
 		}
-		refuse(context.Cause(ctx))
+		refuse(ctx.Err())
 		switch s := step.(type) {
 		case signer.Send:
 			if s.Attempt == 1 || s.Reauthenticate {
