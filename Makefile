@@ -56,17 +56,17 @@ wasm: $(WASM_MOD) .build/overlay.json ## Build web/dist/signer.wasm, reproducibl
 web: wasm ## Build the browser files in web/dist
 	go run ./web/build
 
-# A copy of dcrd's module with what the module uses of it, and a go.mod that points at it. What goes are the table; the
-# loader, which keeps compress/zlib; the adaptor to crypto/elliptic, which keeps that and crypto/ecdsa; keys, whose files
-# import fmt and crypto/rand; the inverse of a scalar by math/big; and texts by encoding/hex. wasm/dcrd has what is called of it
-# all. What then still called any of the rest would not compile. A replace in go.mod itself would change every other build too.
+# A copy of what the module uses of dcrd's, and a go.mod that points at it. Not in it are the table and its loader, which keeps
+# compress/zlib; the adaptor to crypto/elliptic; keys, whose files import fmt and crypto/rand; and of the three files that sed
+# writes, the inverse by math/big and the texts by encoding/hex. wasm/dcrd has what is called of these all the same. A replace in
+# go.mod itself would change every other build too.
 $(WASM_MOD): go.mod go.sum Makefile wasm/dcrd/secp256k1_js.go
 	go mod download $(DCRD)
-	rm -rf .build/secp256k1 && mkdir -p .build
-	cp -r "$$(go list -m -f '{{.Dir}}' $(DCRD))" .build/secp256k1 && chmod -R u+w .build/secp256k1
-	cd .build/secp256k1 && rm -r *_test.go compressedbytepoints.go loadprecomputed.go ellipticadaptor.go privkey.go pubkey.go ecdh.go ecdsa schnorr
-	cd .build/secp256k1 && sed -i -E '/^\t"(encoding\/hex|math\/big)"$$/d; /^func .* (String|Inverse(Val)?NonConst)\(/,/^}$$/d' curve.go field.go modnscalar.go
+	rm -rf .build/secp256k1 && mkdir -p .build/secp256k1
 	cp wasm/dcrd/secp256k1_js.go .build/secp256k1/
+	cd "$$(go list -m -f '{{.Dir}}' $(DCRD))" && cp go.mod curve_embedded.go nonce.go "$(CURDIR)/.build/secp256k1/" && \
+	for f in curve.go field.go modnscalar.go; do \
+		sed -E '/^[[:space:]]+"(encoding\/hex|math\/big)"$$/d; /^func .* (String|Inverse(Val)?NonConst)\(/,/^}$$/d' $$f > "$(CURDIR)/.build/secp256k1/$$f"; done
 	cp go.sum .build/wasm.sum
 	{ cat go.mod; echo 'replace $(DCRD) => ./.build/secp256k1'; } > $@
 
