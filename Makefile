@@ -6,7 +6,7 @@ WASM_MOD := .build/wasm.mod
 # Flags of signer.wasm, in one place. They are part of what makes two builds identical.
 #   -overlay                crypto/sha256 without what it drags in: 53 kB less after brotli (see overlay.json)
 #   -modfile, -tags tinygo  dcrd's package without its table of precomputed points, 700 kB that do not compress, and without
-#                           what the module calls none of: 220 kB (see WASM_MOD)
+#                           what the module calls none of, which with P-256 on hosts alone made 220 kB (see WASM_MOD)
 #   -gcflags=all=-l         no inlining: 55 kB less; but within the packages of one-line functions it pays, and dcrd's, which
 #                           it makes 5 kB larger, would sign at a third of the speed
 #   -s -w -buildid=         no symbols, no DWARF, no build id
