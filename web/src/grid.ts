@@ -79,7 +79,8 @@ export class Grid {
       const answer = await (record ? this.withKey(record, (key) => perform({ ...key, allow: mayStill })) : perform({}));
       // Grid has accepted it: from now on the key is held to that organization.
       const { status, organizationId } = answer;
-      if (organizationId !== undefined) await this.#keyring.move(record!.id, { type: "accept", organizationId }).catch(() => {});
+      const isNew = organizationId !== undefined && record!.organizationId === undefined;
+      if (isNew) await this.#keyring.move(record!.id, { type: "accept", organizationId }).catch(() => {});
       // Copied by an app, a member of that name would become the copy's prototype.
       const clean = (name: string, value: unknown) => (name === "__proto__" ? undefined : value);
       const value = answer.body === undefined ? undefined : JSON.parse(answer.body, clean);

@@ -12,46 +12,56 @@ import type { ErrorCode, ErrorDetails, LoadProgress } from "./types.ts";
 type Report = (phase: LoadProgress["phase"], loaded?: number) => void;
 
 /**
- * Downloads, checks, compiles and starts the module at `url`. What can go wrong is a `LOAD_FAILED` that says what was
- * found at which URL, or `CSP_BLOCKED`.
+ * Checks, compiles and starts the module of which `response` is the download from `url`. What can go
+ * wrong is a `LOAD_FAILED` that says what was found at which URL, or `CSP_BLOCKED`.
  */
-export async function load(url: string, onProgress?: (progress: LoadProgress) => void): Promise<Started> {
+export async function load(
+  url: string,
+  response: Promise<Response>,
+  onProgress?: (progress: LoadProgress) => void,
+): Promise<Started> {
   if (!("WebAssembly" in globalThis)) throw failed("this browser has no WebAssembly: Lockdown Mode, for one, takes it away");
-  // The smallest module there is, before anything is fetched: the browser's own words for a policy that forbids it
-  // differ, and these are the same in all. WebKit compiles it anyway, and then refuses to start it.
+  // The smallest module there is: the browser's own words for a policy that forbids it differ, and these are the same in all. WebKit compiles it anyway, and then refuses to start it.
   await WebAssembly.instantiate(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0)).catch(() => {
     throw failed("worker.js must be served with script-src 'self' 'wasm-unsafe-eval' in its Content-Security-Policy", {}, "CSP_BLOCKED");
   });
-  const go = new Go();
   const report: Report = (phase, loaded = WASM_SIZE) => onProgress?.({ phase, loaded, total: WASM_SIZE });
-  const compile = (response: Response) => instantiate(response, go.importObject);
-  // Why the browser refuses a module it does not say, or, in Firefox, only while the bytes are read: we look ourselves.
-  let instance = onProgress ? undefined : await verifiedByBrowser(url).then(compile).catch(() => undefined);
-  instance ??= await compile(await verifiedHere(url, report));
+  const { bytes, compiling } = await download(url, response, report);
+  report("compile");
+  const go = new Go();
+  let instance: WebAssembly.Instance;
+  try {
+    instance = await WebAssembly.instantiate(await (compiling ?? WebAssembly.compile(bytes)), go.importObject);
+  } catch (cause) {
+    throw failed(`the module could not be compiled: ${cause}`, { cause });
+  }
   const started = start(go, instance);
   report("ready");
   return started;
 }
 
-/** The browser compares the hash. Only of this Response, the network's own, may it keep the compiled code for the next visit. */
-async function verifiedByBrowser(url: string): Promise<Response> {
-  const hash = btoa(String.fromCharCode(...WASM_SHA256.match(/../g)!.map((pair) => parseInt(pair, 16))));
-  return fetch(url, { integrity: `sha256-${hash}` });
-}
-
-/** The same with our own eyes, which can tell how far it is and what is wrong. */
-async function verifiedHere(url: string, report: Report): Promise<Response> {
-  let response: Response;
-  let bytes: Uint8Array<ArrayBuffer>;
-  try {
-    response = await fetch(url);
-    bytes = response.ok ? await read(response, report) : new Uint8Array();
-  } catch (cause) {
+/**
+ * The bytes, which are the right ones, and the module that the engine has been compiling of them since the first arrived: it
+ * is running that waits for the hash. The engine gets the network's own response, of which a browser may keep the compiled
+ * code for the next visit. A request's `integrity` would do the same, but hold the response back until the last byte is there.
+ */
+async function download(
+  url: string,
+  request: Promise<Response>,
+  report: Report,
+): Promise<{ bytes: Uint8Array<ArrayBuffer>; compiling: Promise<WebAssembly.Module> | undefined }> {
+  const lost = async (cause: unknown): Promise<never> => {
     if (await isBlocked(url)) throw failed(`connect-src does not allow ${url}`, { cause }, "CSP_BLOCKED");
     throw failed(`${url} could not be fetched, which connect-src may forbid: ${cause}`, { cause, retryable: true });
-  }
+  };
+  const response = await request.catch(lost);
   const { ok, status, headers } = response;
   if (!ok) throw failed(`${url} answered ${status}`, { retryable: status === 429 || status >= 500 });
+  const copy = response.clone();
+  // The engine refuses to stream any other Content-Type, though the bytes are right.
+  const compiling = headers.get("Content-Type") === "application/wasm" ? WebAssembly.compileStreaming?.(response) : undefined;
+  compiling?.catch(() => {}); // whoever waits for it hears why
+  const bytes = await read(copy, report).catch(lost);
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   const found = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
   if (found !== WASM_SHA256) {
@@ -60,13 +70,12 @@ async function verifiedHere(url: string, report: Report): Promise<Response> {
         `${bytes.length} bytes, SHA-256 ${found}; this runtime.js goes with ${WASM_SIZE} bytes, SHA-256 ${WASM_SHA256}`,
     );
   }
-  report("compile");
-  return new Response(bytes, { headers: { "Content-Type": "application/wasm" } });
+  return { bytes, compiling };
 }
 
 /** The bytes as they come out of the decompressor: Content-Length would be the compressed size. */
 async function read(response: Response, report: Report): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = new Uint8Array(WASM_SIZE + 1);
+  const bytes = new Uint8Array(WASM_SIZE + 1); // with a byte too many it is no module of ours
   const reader = response.body!.getReader();
   let loaded = 0;
   report("download", loaded);
@@ -75,7 +84,6 @@ async function read(response: Response, report: Report): Promise<Uint8Array<Arra
     loaded = Math.min(loaded + chunk.length, bytes.length);
     report("download", Math.min(loaded, WASM_SIZE));
   }
-  void reader.cancel().catch(() => {}); // with a byte too many it is no module of ours, however much more of it there is
   return bytes.subarray(0, loaded);
 }
 
@@ -92,20 +100,6 @@ function isBlocked(url: string): Promise<boolean> {
       .catch(() => {})
       .then(() => setTimeout(answer, 0, false)); // the report is a task of its own
   });
-}
-
-/** Compiles while the bytes arrive, where that is possible. */
-async function instantiate(response: Response, imports: WebAssembly.Imports): Promise<WebAssembly.Instance> {
-  try {
-    // The engine refuses to stream any other Content-Type, though the bytes are right.
-    const streams = response.headers.get("Content-Type") === "application/wasm" && "instantiateStreaming" in WebAssembly;
-    const { instance } = streams
-      ? await WebAssembly.instantiateStreaming(response, imports)
-      : await WebAssembly.instantiate(await response.arrayBuffer(), imports);
-    return instance;
-  } catch (cause) {
-    throw failed(`the module could not be compiled: ${cause}`, { cause });
-  }
 }
 
 /** Starts Go and takes the functions that the module registers before it first blocks. A trap stops it as surely as an exit. */

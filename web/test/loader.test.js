@@ -11,6 +11,8 @@ const wasm = await readFile(new URL("signer.wasm", dist));
 let server, page;
 /** Lets late.wasm come. */
 let comes;
+/** When nobody reads endless.wasm any more. */
+let isLetGo;
 
 before(async () => {
   server = serve({
@@ -19,6 +21,12 @@ before(async () => {
       const flipped = Buffer.from(wasm);
       flipped[flipped.length >> 1] ^= 1;
       send(response, flipped, "application/wasm");
+    },
+    "/endless.wasm"(_, response) {
+      response.writeHead(200, { "Content-Type": "application/wasm" });
+      const more = () => response.write(Buffer.alloc(1 << 20), more);
+      response.write(wasm, more);
+      isLetGo = new Promise((resolve) => response.on("close", resolve));
     },
     "/cut-off.wasm"(_, response) {
       response.writeHead(200, { "Content-Type": "application/wasm", "Content-Length": wasm.length });
@@ -72,6 +80,8 @@ const fails = (name, options, want, retryable, code = "LOAD_FAILED") =>
   });
 
 fails("a module with one bit flipped", { wasmUrl: "/flipped.wasm" }, /another build.* SHA-256 [0-9a-f]{64}/, false);
+fails("a module that does not end", { wasmUrl: "/endless.wasm" }, /another build/, false);
+test("and of which no more is read than it takes to see that", () => isLetGo);
 fails("a connection that breaks", { wasmUrl: "/cut-off.wasm" }, /cut-off\.wasm could not be fetched/, true);
 // WebKit does not tell a worker that its policy is why a request fails.
 const refusal = engine === "webkit" ? [/connect-src may forbid/, true] : [/connect-src does not allow/, false, "CSP_BLOCKED"];

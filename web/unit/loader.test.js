@@ -1,5 +1,5 @@
-// How the module is loaded: verified by the browser, or by our own eyes; what can
-// go wrong, by code; and what becomes of a module that stops.
+// How the module is loaded and verified; what can go wrong, by code; and what
+// becomes of a module that stops.
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, mock, test } from "node:test";
@@ -20,7 +20,9 @@ afterEach(() => {
 /** What loading comes to, while time passes by itself. */
 async function loading(onProgress) {
   let got;
-  outcome(load(url, onProgress)).then((it) => (got = it));
+  const response = fetch(url);
+  response.catch(() => {}); // as worker.ts has it
+  outcome(load(url, response, onProgress)).then((it) => (got = it));
   const hangs = performance.now() + 10_000; // rather than the tests
   while (!got && performance.now() < hangs) {
     await idle();
@@ -29,39 +31,28 @@ async function loading(onProgress) {
   return got;
 }
 
-const how = () => host.compiled.map(([name]) => name);
 const refuse = () => {
   throw new TypeError("Failed to fetch");
 };
-/** The browser's own check fails, whatever is there. */
-const unverified = (answer) => (init) => init.integrity ? refuse() : answer(init);
 
-test("the browser verifies the module, and compiles the very response that it verified", async () => {
+test("the engine compiles the network's own response while it comes, and what it has compiled is started", async () => {
   const { value } = await loading();
   assert.equal(value.module, host.module);
-  const integrity = `sha256-${Buffer.from(hash, "hex").toString("base64")}`;
-  assert.deepEqual(host.requests, [{ url, integrity }]);
-  assert.deepEqual(host.compiled, [["instantiateStreaming", host.go.importObject]]);
+  assert.deepEqual(host.requests.map(({ url }) => url), [url]);
+  assert.deepEqual([host.given, host.imports], [["compileStreaming", "instantiate"], host.go.importObject]);
 });
 
-test("where the browser's check fails without a reason the bytes are fetched and verified here", async () => {
-  host.network = unverified(() => answerWith(wasm));
-  assert.equal((await loading()).value.module, host.module);
-  assert.deepEqual(host.requests.map(({ integrity }) => integrity !== undefined), [true, false]);
-  assert.deepEqual(host.compiled, [["instantiateStreaming", host.go.importObject]]);
+test("it does not run before the last byte is there, and hashed", async () => {
+  const digest = crypto.subtle.digest.bind(crypto.subtle);
+  const given = [];
+  host.set({ digest: async (...args) => (given.push([...host.given]), digest(...args)) }, crypto.subtle);
+  await loading();
+  assert.deepEqual([given, host.given], [[["compileStreaming"]], ["compileStreaming", "instantiate"]]);
 });
 
-test("where the browser says only while it compiles that the bytes are others, they are looked at here", async () => {
-  host.network = ({ integrity }) => answerWith(wasm, integrity ? { breaksAt: 300 } : {});
-  host.set({ fetch: async (url, init = {}) => (host.requests.push({ url, ...init }), host.network(init)) });
-  assert.equal((await loading()).value.module, host.module);
-  assert.equal(host.requests.length, 2);
-});
-
-test("whoever wants to hear how it goes has the bytes counted and verified here", async () => {
+test("whoever wants to hear how it goes hears of the bytes as they come", async () => {
   const events = [];
   await loading((event) => events.push(event));
-  assert.deepEqual(host.requests, [{ url }]);
   const total = wasm.length;
   const download = [0, 300, 600, 900, total].map((loaded) => ({ phase: "download", loaded, total }));
   const rest = ["compile", "ready"].map((phase) => ({ phase, loaded: total, total }));
@@ -76,42 +67,35 @@ test("ready is said only once the module has started", async () => {
   assert.deepEqual([...new Set(phases)], ["download", "compile"]);
 });
 
-test("bytes of another Content-Type are verified and compiled all the same, not while they arrive", async () => {
+test("bytes of another Content-Type are compiled all the same, not while they arrive", async () => {
   for (const headers of [{ "Content-Type": "application/octet-stream" }, { "Content-Type": "application/wasm; charset=utf-8" }, {}]) {
-    host.compiled = [];
+    host.given = [];
     host.network = () => answerWith(wasm, { headers });
     assert.equal((await loading()).value.module, host.module);
-    assert.deepEqual(how(), ["instantiate"]);
+    assert.deepEqual(host.given, ["compile", "instantiate"]);
   }
-  assert.equal(host.requests.length, 3, "by the browser, each time");
-});
-
-test("bytes that are verified here are streamed into the engine as what they are", async () => {
-  host.network = unverified(() => answerWith(wasm, { headers: { "Content-Type": "text/plain" } }));
-  assert.equal((await loading()).value.module, host.module);
-  assert.deepEqual(how(), ["instantiateStreaming"]);
+  assert.equal(host.requests.length, 3, "asked for once, each time");
 });
 
 test("an engine that cannot compile while downloading compiles afterwards", async () => {
-  host.remove("instantiateStreaming", WebAssembly);
+  host.remove("compileStreaming", WebAssembly);
   assert.equal((await loading()).value.module, host.module);
-  assert.equal((await loading(() => {})).value.module, host.module);
-  assert.deepEqual(how(), ["instantiate", "instantiate"]);
+  assert.deepEqual(host.given, ["compile", "instantiate"]);
 });
 
-test("a browser without WebAssembly: LOAD_FAILED, and nothing is fetched", async () => {
+test("a browser without WebAssembly: LOAD_FAILED", async () => {
   host.remove("WebAssembly");
   const { code, message, retryable } = await loading();
-  assert.deepEqual([code, retryable, host.requests], ["LOAD_FAILED", false, []]);
+  assert.deepEqual([code, retryable], ["LOAD_FAILED", false]);
   assert.match(message, /has no WebAssembly/);
 });
 
-test("a policy that forbids compiling: CSP_BLOCKED, and nothing is fetched", async () => {
+test("a policy that forbids compiling: CSP_BLOCKED", async () => {
   const { instantiate } = WebAssembly;
   const refusing = (...args) => (args[0].length === 8 ? Promise.reject(new WebAssembly.CompileError("CSP")) : instantiate(...args));
   host.set({ instantiate: refusing }, WebAssembly);
   const { code, message, retryable } = await loading();
-  assert.deepEqual([code, retryable, host.requests], ["CSP_BLOCKED", false, []]);
+  assert.deepEqual([code, retryable], ["CSP_BLOCKED", false]);
   assert.match(message, /'wasm-unsafe-eval'/);
 });
 
@@ -136,21 +120,20 @@ for (const [name, answer, found] of [
       assert.ok(message.startsWith(`${url} (${contentType}) ${another}${found}, SHA-256 `), message);
       assert.match(message.slice(0, -wanted.length), /SHA-256 [0-9a-f]{64}$/);
       assert.ok(message.endsWith(wanted), message);
-      assert.deepEqual(host.compiled, [], "it is not even compiled");
+      assert.ok(!host.given.includes("instantiate"), "it is not started");
     }
   });
 }
 
 test("of an endless answer the rest is not waited for, and progress stays at the total", async () => {
   const events = [];
-  let cancelled = false;
-  let pieces = 0;
-  const pull = (controller) => (pieces++ < 1000 ? controller.enqueue(new Uint8Array(400)) : controller.close());
-  host.network = () => new Response(new ReadableStream({ pull, cancel: () => (cancelled = true) }), { headers: type });
+  let over = false;
+  const pull = async (controller) => (await idle(), over ? controller.close() : controller.enqueue(new Uint8Array(400)));
+  host.network = () => new Response(new ReadableStream({ pull }), { headers: type });
   const { code } = await loading((event) => events.push(event.loaded));
   assert.equal(code, "LOAD_FAILED");
   assert.deepEqual(events, [0, 400, 800, wasm.length]);
-  assert.equal(cancelled, true);
+  over = true; // or the engine would go on: worker.ts sees to it that it does not
 });
 
 for (const status of [403, 404, 428, 429, 430, 499, 500, 503, 599]) {
@@ -204,7 +187,7 @@ test("a violation from before is none of this request's", async () => {
 
 test("the right bytes that the engine does not take are LOAD_FAILED with its reason", async () => {
   const broken = new WebAssembly.LinkError("no such import");
-  host.set({ instantiateStreaming: () => Promise.reject(broken) }, WebAssembly);
+  host.set({ compileStreaming: () => Promise.reject(broken) }, WebAssembly);
   const { code, message, retryable, cause } = await loading();
   assert.deepEqual([code, retryable, cause], ["LOAD_FAILED", false, broken]);
   assert.match(message, /could not be compiled: LinkError: no such import/);

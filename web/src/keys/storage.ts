@@ -136,7 +136,7 @@ export class IndexedDB implements Storage {
         try {
           value = use(request.result, store);
           if (mode === "readonly") resolve(value); // nothing of it has to reach the disk
-          tx.commit(); // at once: by the time that a write is answered the tab may be gone
+          else tx.commit(); // at once: by the time that a write is answered the tab may be gone
         } catch {
           abort(tx); // what fails here fails the transaction, and not the worker
         }
