@@ -1,5 +1,5 @@
 // The candidates. Each is one page, the same but for its library and the few lines that an app would write with it: it makes a
-// key and signs. And the server of them all, with the headers that the demo's has.
+// key and signs. And the server of them all.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
@@ -9,7 +9,7 @@ import { extname, join } from "node:path";
 import { brotliCompressSync } from "node:zlib";
 
 /** Of our page, in its head: what web/README recommends, relative to the page. */
-const preload = "";
+const preload = `<link rel="modulepreload" href="./worker.js">`;
 
 const ours = (name, curve) => ({
   name,
@@ -101,10 +101,10 @@ function bundle(source) {
 
 const types = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
 
-/** A file as it goes over the wire. */
+/** A file as it goes over the wire. The libraries are such that an app's bundler has put a hash into their names. */
 function packed(path, content, compressed) {
   const etag = `"${createHash("sha256").update(content).digest("hex")}"`;
-  const headers = { "Content-Type": types[extname(path)], "Content-Encoding": "br", "Cache-Control": "no-cache", ETag: etag };
+  const headers = { "Content-Type": types[extname(path)], "Content-Encoding": "br", "Cache-Control": path.endsWith(".html") ? "no-cache" : "max-age=31536000, immutable", ETag: etag };
   return { path, headers: { ...headers, "Content-Length": compressed.length }, body: compressed, decoded: content.length };
 }
 
