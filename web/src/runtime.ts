@@ -12,21 +12,22 @@ import type { ErrorCode, ErrorDetails, LoadProgress } from "./types.ts";
 type Report = (phase: LoadProgress["phase"], loaded?: number) => void;
 
 /**
- * Checks, compiles and starts the module of which `response` is the download from `url`. What can go
- * wrong is a `LOAD_FAILED` that says what was found at which URL, or `CSP_BLOCKED`.
+ * Checks, compiles and starts the module that `request` downloads from `url`. What can go wrong is a `LOAD_FAILED` that says
+ * what was found at which URL, or `CSP_BLOCKED`.
  */
 export async function load(
   url: string,
-  response: Promise<Response>,
+  request: () => Promise<Response>,
   onProgress?: (progress: LoadProgress) => void,
 ): Promise<Started> {
   if (!("WebAssembly" in globalThis)) throw failed("this browser has no WebAssembly: Lockdown Mode, for one, takes it away");
-  // The smallest module there is: the browser's own words for a policy that forbids it differ, and these are the same in all. WebKit compiles it anyway, and then refuses to start it.
+  // The smallest module there is: the browser's own words for a policy that forbids it differ, and these are the same in
+  // all. WebKit compiles it anyway, and then refuses to start it.
   await WebAssembly.instantiate(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0)).catch(() => {
     throw failed("worker.js must be served with script-src 'self' 'wasm-unsafe-eval' in its Content-Security-Policy", {}, "CSP_BLOCKED");
   });
   const report: Report = (phase, loaded = WASM_SIZE) => onProgress?.({ phase, loaded, total: WASM_SIZE });
-  const { bytes, compiling } = await download(url, response, report);
+  const { bytes, compiling } = await download(url, request, report);
   report("compile");
   const go = new Go();
   let instance: WebAssembly.Instance;
@@ -47,14 +48,14 @@ export async function load(
  */
 async function download(
   url: string,
-  request: Promise<Response>,
+  request: () => Promise<Response>,
   report: Report,
 ): Promise<{ bytes: Uint8Array<ArrayBuffer>; compiling: Promise<WebAssembly.Module> | undefined }> {
   const lost = async (cause: unknown): Promise<never> => {
     if (await isBlocked(url)) throw failed(`connect-src does not allow ${url}`, { cause }, "CSP_BLOCKED");
     throw failed(`${url} could not be fetched, which connect-src may forbid: ${cause}`, { cause, retryable: true });
   };
-  const response = await request.catch(lost);
+  const response = await request().catch(lost);
   const { ok, status, headers } = response;
   if (!ok) throw failed(`${url} answered ${status}`, { retryable: status === 429 || status >= 500 });
   const copy = response.clone();

@@ -182,7 +182,7 @@ export interface CreateSignerOptions {
    */
   otpSigners?: readonly string[] | undefined;
   exportSigners?: readonly string[] | undefined;
-  /** Called while the module is loaded. Leave it out if nobody looks: only then may browsers cache compiled code. */
+  /** Called while the module is loaded, also after there is a signer: see {@link createSigner}. */
   onProgress?: ((progress: LoadProgress) => void) | undefined;
   /** Stops it, as long as there is no signer yet: `ABORTED`. */
   signal?: AbortSignal | undefined;

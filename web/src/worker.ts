@@ -13,13 +13,14 @@ export function serve(port: Port): void {
       // What could not be imported once is not asked for again, except by another URL.
       const runtime = import(`${runtimeUrl}#${tries++}`) as Promise<typeof import("./runtime.ts")>;
       const enough = new AbortController();
-      const response = fetch(wasmUrl, { signal: enough.signal });
-      response.catch(() => {}); // load says what that means
+      const request = () => fetch(wasmUrl, { signal: enough.signal });
+      const first = request();
+      first.catch(() => {}); // asked once more below, by who then looks for the reason
       try {
         const { load } = await runtime.catch((cause) => {
           throw new GridSignerError("LOAD_FAILED", `${runtimeUrl} could not be loaded: ${cause}`, { cause, retryable: true });
         });
-        return await load(wasmUrl, response, onProgress);
+        return await load(wasmUrl, () => first.catch(request), onProgress);
       } catch (error) {
         enough.abort(); // however much more there is of what is no module of ours
         onProgress?.({ phase: "failed", loaded: 0, total: 0, error: toWire(error) });

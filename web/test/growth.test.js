@@ -3,22 +3,14 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { open, workers, workersEnded } from "./browser.js";
-import { sendWorker, serve } from "./server.js";
+import { sendRuntime, sendWorker, serve } from "./server.js";
 
 /** In the worker, before ours: tells how much memory Go has, and to how many JavaScript values it refers, each FuncOf among them. */
 const measured = `
-  const { instantiateStreaming } = WebAssembly;
-  let go, memory, lowest;
-  WebAssembly.instantiateStreaming = async (source, imports) => {
-    const made = await instantiateStreaming(source, imports);
-    memory = made.instance.exports.mem;
-    return made;
-  };
-  const values = () => go._values.length - go._idPool.length;
   answers.measure = () => {
-    const seen = { bytes: memory.buffer.byteLength, values: lowest };
-    lowest = values();
-    return seen;
+    const { go, lowest, values } = seen;
+    seen.lowest = values();
+    return { bytes: go._inst.exports.mem.buffer.byteLength, values: lowest };
   };
 `;
 // wasm_exec.js keeps what it needs on the instance of Go, which has to be caught.
@@ -27,11 +19,12 @@ const measured = `
 const caught = `
   const { run } = Go.prototype;
   Go.prototype.run = function (...args) {
-    const running = run.apply((go = this), args);
-    lowest = values();
-    go._idPool.push = function (id) {
+    const running = run.apply(this, args);
+    const values = () => this._values.length - this._idPool.length;
+    const seen = (globalThis.seen = { go: this, lowest: values(), values });
+    this._idPool.push = function (id) {
       const length = Array.prototype.push.call(this, id);
-      lowest = Math.min(lowest, values());
+      seen.lowest = Math.min(seen.lowest, values());
       return length;
     };
     return running;
@@ -40,7 +33,10 @@ const caught = `
 
 let server, page;
 before(async () => {
-  server = serve({ "/measured.js": (_, response) => sendWorker(response, { before: measured, after: caught }) });
+  server = serve({
+    "/measured/worker.js": (_, response) => sendWorker(response, { before: measured }),
+    "/measured/runtime.js": (_, response) => sendRuntime(response, caught),
+  });
   page = await open(server);
 });
 after(() => server?.close());
@@ -48,11 +44,11 @@ after(() => server?.close());
 /** A signer that keeps keys so, with a key of each curve. */
 const start = (persistence) =>
   page.evaluate(async (persistence) => {
-    globalThis.signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/measured.js", persistence });
+    globalThis.signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/measured/worker.js", persistence });
     globalThis.keys = [await signer.createKey(), await signer.createKey({ curve: "secp256k1" })];
   }, persistence);
 
-/** Signs this many times with each curve, many at once; but each asks storage three times, and waits five seconds for it at most. */
+/** Signs this many times with each curve, many at once; but each asks storage, and waits five seconds for it at most. */
 const sign = (count, batch = 100) =>
   page.evaluate(
     async (count, batch) => {

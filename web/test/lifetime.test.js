@@ -4,11 +4,11 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { account, makeBridge } from "./bridge.js";
 import { open, workersEnded } from "./browser.js";
-import { sendWorker, serve } from "./server.js";
+import { sendRuntime, sendWorker, serve } from "./server.js";
 
 const bridge = makeBridge();
 
-/** Serves a worker in which something happens to the Go instance when a method is called; the next worker is whole. */
+/** Serves a module to whose Go instance something happens when a method is called; the next worker has a whole one. */
 function once(method, what) {
   let served = 0;
   const dying = `
@@ -17,15 +17,26 @@ function once(method, what) {
       addEventListener("message", ({ data }) => { if (data.method === "${method}") { ${what} } });
       return run.call(this, instance);
     };`;
-  return (_, response) => sendWorker(response, { after: served++ === 0 ? dying : "" });
+  return (_, response) => sendRuntime(response, served++ === 0 ? dying : "");
 }
 
-let server, page, worker;
+let server, page, runtime;
 before(async () => {
-  server = serve({ "/dies-once.js": (...exchange) => worker(...exchange), "/silent/"() {}, "/api/grid/": bridge.handler });
+  server = serve({
+    "/dies-once/worker.js": (_, response) => sendWorker(response),
+    "/dies-once/runtime.js": (...exchange) => runtime(...exchange),
+    "/silent/"() {},
+    "/api/grid/": bridge.handler,
+  });
 });
 after(() => server?.close());
-beforeEach(async () => (page = await open(server)));
+beforeEach(async () => {
+  page = await open(server);
+  await page.evaluate(() => {
+    /** Comes back when the module is there: a key that it holds is made, and gone. */
+    globalThis.loaded = async (signer) => signer.removeKey(await signer.createKey({ curve: "secp256k1" }));
+  });
+});
 afterEach(() => page.close());
 
 for (const [name, what] of Object.entries({
@@ -34,9 +45,10 @@ for (const [name, what] of Object.entries({
   "ends its worker without a word": "close()",
 })) {
   test(`a module that ${name} fails what is pending, and the next call has another`, async () => {
-    worker = once("listSessions", what);
+    runtime = once("listSessions", what);
     const got = await page.evaluate(async (account) => {
-      const signer = await createSigner({ bridgeUrl: "/silent", workerUrl: "/dies-once.js" });
+      const signer = await createSigner({ bridgeUrl: "/silent", workerUrl: "/dies-once/worker.js" });
+      await loaded(signer);
       const stored = await signer.createKey();
       const pending = await outcome(signer.listSessions(account));
       return { stored, pending, keys: await signer.keys(), signed: await outcome(signer.signChallenge(challenge(), { key: stored })) };
@@ -50,9 +62,9 @@ for (const [name, what] of Object.entries({
 }
 
 test("a module that traps in a call fails that call, and the next has another", async () => {
-  worker = once("signChallenge", "this._inst = { exports: { resume() { throw new WebAssembly.RuntimeError('unreachable') } } }");
+  runtime = once("signChallenge", "this._inst = { exports: { resume() { throw new WebAssembly.RuntimeError('unreachable') } } }");
   const got = await page.evaluate(async () => {
-    const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/dies-once.js", persistence: "memory" });
+    const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/dies-once/worker.js", persistence: "memory" });
     const key = await signer.createKey();
     for (;;) {
       const { code } = await outcome(signer.signChallenge(challenge(), { key }));
@@ -64,10 +76,11 @@ test("a module that traps in a call fails that call, and the next has another", 
 
 // What a sign-out has written down the next worker goes on with, and so the call does not fail.
 test("a worker that dies in the middle of a sign-out: the next one finishes it", async () => {
-  worker = once("signOut", "close()");
+  runtime = once("signOut", "close()");
   const session = bridge.signIn();
   const got = await page.evaluate(async (session) => {
-    await signIn(session, { workerUrl: "/dies-once.js" });
+    await signIn(session, { workerUrl: "/dies-once/worker.js" });
+    await loaded(signer);
     const { status } = await signer.signOut(key);
     return [status, await sign(), events.at(-1).reason];
   }, session);
@@ -77,10 +90,11 @@ test("a worker that dies in the middle of a sign-out: the next one finishes it",
 });
 
 test("a worker that hangs cannot hang a call, and is replaced", async () => {
-  worker = once("signChallenge", "for (;;);");
+  runtime = once("signChallenge", "for (;;);");
   const got = await page.evaluate(async () => {
-    const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/dies-once.js" });
+    const signer = await createSigner({ bridgeUrl: "/api/grid", workerUrl: "/dies-once/worker.js" });
     const key = await signer.createKey();
+    await loaded(signer);
     // The page's patience with a worker takes seconds, of which this one is not worth a twentieth.
     const { setTimeout } = globalThis;
     globalThis.setTimeout = (what, ms) => setTimeout(what, ms / 20);

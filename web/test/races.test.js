@@ -23,19 +23,15 @@ const slow = `
   };
   const { getAll } = IDBObjectStore.prototype;
   IDBObjectStore.prototype.getAll = function () {
-    if (hold) this.transaction.look = true;
-    return getAll.call(this);
-  };
-  const { transaction } = IDBDatabase.prototype;
-  IDBDatabase.prototype.transaction = function (...args) {
-    const tx = transaction.apply(this, args);
+    const request = getAll.call(this);
     const wait = (answer) => {
-      if (!tx.look) return answer();
       held.push(answer);
       channel.postMessage("held");
     };
-    Object.defineProperty(tx, "oncomplete", { set: (answer) => tx.addEventListener("complete", () => wait(answer)) });
-    return tx;
+    if (!hold) return request;
+    this.transaction.oncomplete = null; // which comes before that answer then
+    Object.defineProperty(request, "onsuccess", { set: (answer) => request.addEventListener("success", () => wait(answer)) });
+    return request;
   };
 `;
 

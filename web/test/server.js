@@ -17,7 +17,7 @@ const workerPolicy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; 
 const types = { ".js": "text/javascript", ".wasm": "application/wasm", ".json": "application/json" };
 
 const witness = await readFile(new URL("witness.js", import.meta.url), "utf8");
-const worker = await readFile(new URL("worker.js", dist), "utf8");
+const [worker, runtime] = await Promise.all(["worker.js", "runtime.js"].map((name) => readFile(new URL(name, dist), "utf8")));
 
 /**
  * Makes a server, which listens where it is asked to. `routes` maps paths to
@@ -55,6 +55,11 @@ export function serve(routes = {}) {
       for (const listener of listeners) listener.close();
     },
   };
+}
+
+/** Sends what starts the module, with script of a test after it, which finds the Go class. */
+export function sendRuntime(response, after = "") {
+  send(response, [runtime, after].join("\n"), "text/javascript");
 }
 
 /** Sends our worker, with script of a test before and after it. */

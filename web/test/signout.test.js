@@ -23,6 +23,7 @@ afterEach(async () => {
 const signIn = async (options) => {
   const session = bridge.signIn();
   await page.evaluate((session, options) => signIn(session, options), session, options);
+  await page.evaluate(() => sign()); // the module is there: the time that a sign-out may take is none of its download's
   return session;
 };
 

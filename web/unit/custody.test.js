@@ -218,6 +218,23 @@ test("a key that another tab has refreshed since this one looked signs with the 
   assert.deepEqual(module.given, [before, publicKey]);
 });
 
+test("a session that began in another tab before this one has looked is news, and one from before this one is none", async () => {
+  const storage = new Memory();
+  const { custody: other } = await openBound({ storage });
+  wall += 1000;
+  monotonic += 1000;
+  const { all } = storage;
+  let look;
+  storage.all = () => new Promise((resolve) => (look = () => resolve(all.call(storage))));
+  const { events } = open({ storage });
+  const { id } = await other.createKey({}, {});
+  await other.bindSession(id, binding(session));
+  storage.all = all;
+  look();
+  await idle();
+  assert.deepEqual(events.map(({ type, key }) => [type, key]), [["started", id]]);
+});
+
 test("a challenge that came just now and is over shows a clock that is wrong, and not an end", async () => {
   const expired = async (_, { onProgress }) => {
     onProgress({ step: "challenge", expiresAt: new Date(wall - 10 * minute).toISOString() });

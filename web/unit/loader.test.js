@@ -20,9 +20,7 @@ afterEach(() => {
 /** What loading comes to, while time passes by itself. */
 async function loading(onProgress) {
   let got;
-  const response = fetch(url);
-  response.catch(() => {}); // as worker.ts has it
-  outcome(load(url, response, onProgress)).then((it) => (got = it));
+  outcome(load(url, () => fetch(url), onProgress)).then((it) => (got = it));
   const hangs = performance.now() + 10_000; // rather than the tests
   while (!got && performance.now() < hangs) {
     await idle();

@@ -33,6 +33,7 @@ export class Keyring {
   /** Ids of keys that were here and are not: dropped by the browser, or in the memory of a worker that died. */
   readonly #lost: Set<string>;
   #looked = false;
+  readonly #began = Date.now();
 
   /** `lost`: keys that died with an earlier worker. */
   constructor(storage: Storage | undefined, listeners: KeyringListeners, lost: string[] = []) {
@@ -211,8 +212,8 @@ export class Keyring {
     this.#known.set(id, record);
     if (!secret) this.release(known?.secret);
     if (state === "active") {
-      // What was there before this worker is no news.
-      const isNews = known ? wasLost || known.session?.id !== session?.id : this.#looked;
+      // What was there before this worker is no news. A key that was made later is, though it had its session before the first look.
+      const isNews = known ? wasLost || known.session?.id !== session?.id : this.#looked || record.createdAt >= this.#began;
       const isSame = !known?.session || known.publicKey === record.publicKey;
       if (isNews) this.#tell(record, { type: isSame ? "started" : "refreshed" });
     } else if (state !== known?.state) {
