@@ -466,9 +466,9 @@ func retryAfter(header string) time.Duration {
 	if !isDecimal(header) {
 		return 0
 	}
-	seconds := int64(0)
-	for _, c := range []byte(header) { // strconv's errors, which quote, would add 6 kB
-		seconds = min(seconds*10+int64(c-'0'), 1<<31-1) // however long it is
+	seconds := uint64(0)
+	for _, c := range []byte(header) { // no more than a uint64 holds; strconv's errors, which quote, would add 6 kB
+		seconds = seconds*10 + uint64(c-'0')
 	}
-	return time.Duration(seconds) * time.Second
+	return time.Duration(min(seconds, 1<<31-1)) * time.Second
 }
