@@ -196,14 +196,15 @@ export class Custody {
     const { intent: named = "revoke-session" } = options;
     const intent = typeof named === "string" ? named : named.name;
     await this.#module.ready?.(left());
-    await this.#grid.isPast(challenge.expiresAt, "the challenge"); // that it is over the module says
     // Storage is asked beside the signing, not before it: until it has answered, no signature leaves this worker.
     const asked = this.#use(options.key, intent);
     const known = this.#keyring.known(options.key);
     const record = known && maySign(known, intent) && !isSealing(known) ? known : await asked;
     const { format } = options; // and no signal: it is over before one could matter
-    const sign = (record: KeyRecord) =>
-      this.#grid.withKey(record, (conditions) => this.#module.signChallenge(challenge, { intent: named, format, ...conditions, timeoutMs: left() }));
+    const sign = async (record: KeyRecord) => {
+      await this.#grid.isPast(challenge.expiresAt, "the challenge"); // that it is over the module says
+      return this.#grid.withKey(record, (conditions) => this.#module.signChallenge(challenge, { intent: named, format, ...conditions, timeoutMs: left() }));
+    };
     const signing = sign(record);
     signing.catch(() => {}); // storage's word comes first
     const now = await asked;
@@ -220,7 +221,7 @@ export class Custody {
     const { session, formerly = [] } = record;
     const own = session ? [session.id, ...formerly] : [];
     if (sessionId === undefined || own.some((id) => isSameId(id, sessionId))) return this.#signOut(options, left);
-    const result = await this.#revoke(await this.#judge(record), sessionId, { ...options, timeoutMs: left() });
+    const result = await this.#revoke(await this.#use(options.key, undefined, record), sessionId, { ...options, timeoutMs: left() });
     for (const { id, session, state } of this.#keyring.records()) {
       if (state === "active" && isSameId(session!.id, sessionId)) await this.#end(id, "revoked", session).catch(() => {});
     }
@@ -341,15 +342,9 @@ export class Custody {
     return this.#keyring.move(id, { type: "end", reason, now: Date.now(), session });
   }
 
-  /** The key, if it may sign for this and its session is not over. */
-  async #use(id: string, intent?: string): Promise<KeyRecord> {
-    return this.#judge(await this.#keyring.find(id), intent);
-  }
-
-  /** The same, of a record that storage has just told of. */
-  async #judge(found: KeyRecord, intent = "revoke-session"): Promise<KeyRecord> {
-    const record = able(usable(found));
-    const { id } = record;
+  /** The key, if it may sign for this and its session is not over. `found`: what storage has just told of it. */
+  async #use(id: string, intent = "revoke-session", found: KeyRecord | Promise<KeyRecord> = this.#keyring.find(id)): Promise<KeyRecord> {
+    const record = able(usable(await found));
     if (!maySign(record, intent)) throw new GridSignerError("INTENT_MISMATCH", "the key has its session: it signs nobody in");
     if (record.session && (await this.#grid.isPast(record.session.expiresAt, "the session"))) {
       usable(await this.#end(id, "expired", record.session));
