@@ -26,6 +26,7 @@ before(async () => {
     async (session, fixture, publicKey) => {
       const all = await createSigner({ bridgeUrl: "/bridge", persistence: "memory" });
       const activities = await createSigner({ bridgeUrl: "/bridge", persistence: "memory", payloads: "activities" });
+      for (const signer of [all, activities]) await signer.createKey({ curve: "secp256k1" }); // the module is there, and asked for no more
       // A key per vector: it remembers what Grid has accepted.
       globalThis.withKey = async (use, signer = all) => {
         const privateKey = Uint8Array.from(fixture.match(/../g), (pair) => parseInt(pair, 16));
