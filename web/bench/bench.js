@@ -176,9 +176,11 @@ try {
   pages = await servePages(values.dist);
   slow = await slowLink(pages.port, link);
   browser = await launch("chromium");
-  if (await measure(browser, pages, slow, values.dist)) process.exitCode = 1;
+  // Of what Puppeteer was asked for when Chromium died, or the bench was told to end, not all is ever answered.
+  const gone = new Promise((_, reject) => browser.once("disconnected", () => reject(new Error("Chromium is gone"))));
+  if (await Promise.race([measure(browser, pages, slow, values.dist), gone])) process.exitCode = 1;
 } finally {
-  await browser?.close();
+  if (browser?.connected) await browser.close();
   slow?.close();
   pages?.close();
 }
