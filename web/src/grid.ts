@@ -65,7 +65,7 @@ export class Grid {
     let ends = NaN;
     let asked: Promise<void> | undefined;
     const onProgress = (event: CallEvent) => {
-      // Whether the key may still sign is asked while the challenge is judged: to wait for the first answer took long.
+      // The first answer may have taken long: whether the key may still sign is asked now, beside the judging of the challenge.
       if (record && event.step === "response" && event.leg === 1) (asked = this.#still(record)).catch(() => {});
       if (event.step === "challenge") ends = Date.parse(event.expiresAt);
       options.onProgress?.(event);

@@ -45,7 +45,7 @@ function readOptions(value: unknown) {
     bridgeUrl: args.bridgeUrl(options.bridgeUrl, base),
     wasmUrl: args.url("wasmUrl", () => options.wasmUrl ?? new URL("./signer.wasm", import.meta.url), base),
     workerUrl: args.url("workerUrl", () => options.workerUrl ?? new URL("./worker.js", import.meta.url), base),
-    // Whoever serves worker.js elsewhere has the other beside it. Each is named as bundlers look for it.
+    // Beside worker.js, where the app says where that is. Otherwise bundlers place both, and look for them by these names.
     runtimeUrl: options.workerUrl === undefined ? new URL("./runtime.js", import.meta.url) : "./runtime.js",
     worker: args.boolean("worker", worker),
     autoRefresh: args.boolean("autoRefresh", options.autoRefresh),
