@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -133,4 +135,12 @@ func envOrFile(getenv func(string) string, name string) (string, error) {
 		return "", ownError(fmt.Sprintf("bridge: the file of %s_FILE is empty", name))
 	}
 	return value, nil
+}
+
+// Derive returns a key of 32 bytes for purpose: HMAC-SHA256 under s. It tells nothing of
+// s, nor of the keys for other purposes.
+func (s Secret) Derive(purpose string) []byte {
+	mac := hmac.New(sha256.New, []byte(s.reveal()))
+	mac.Write([]byte(purpose))
+	return mac.Sum(nil)
 }
