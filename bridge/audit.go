@@ -9,49 +9,80 @@ import (
 	"gridsigner/signer"
 )
 
-// entry is the log line of one request: the allow-list of what is logged. It
-// has no ids from the path, no query, no header, no body and no error text,
-// any of which may hold a secret of the user's or the operator's.
-type entry struct {
-	method, route string // of the allow-list: never text of the client's
-	user          string
-	correlation   string
-	trace         string // id of the client's trace, 32 hex digits, or ""
-	status        int
-	code          string // of the bridge's own refusal, "" if Grid answered
-	signed        *event // nil unless it was a signed leg, or a passkey's answer
-}
-
-func (e *entry) log(ctx context.Context, log *slog.Logger, took time.Duration) {
+// log writes the log line of a request. Its fields are the allow-list of what is logged: no
+// ids from the path, no query, no header, no body and no error text, any of which may
+// hold a secret of the user's or the operator's.
+func (v *visit) log(ctx context.Context, log *slog.Logger) {
 	log.LogAttrs(ctx, slog.LevelInfo, "request",
-		slog.String("method", e.method), slog.String("route", e.route), slog.Int("status", e.status),
-		slog.String("code", e.code), slog.String("user", e.user), slog.Duration("took", took),
-		slog.String("correlationId", e.correlation), slog.String("traceId", e.trace))
-	if e.signed != nil {
-		e.signed.log(ctx, log, e)
-	}
+		slog.String("method", v.Method), slog.String("route", v.Route), slog.Int("status", v.Status),
+		slog.String("code", v.Code), slog.String("reason", string(v.Reason)), slog.String("user", v.User), slog.String("client", v.Client),
+		slog.Duration("took", v.Took), slog.Int("calls", v.Calls), slog.Duration("callsTook", v.CallsTook),
+		slog.String("checked", string(v.Checked)), slog.String("correlationId", v.Correlation))
 }
 
-// event is what the audit line of a signed leg has beside the log line: who
-// used a signature, for what, on which account, and what came of it. The
-// payload is there as a hash, which whoever has the payload can compare. A
-// passkey's answer has none.
-type event struct {
-	account string // "" if it was refused before that was known
-	intent  signer.IntentName
+// leg is what the audit has of a signed leg: who used a signature, for what, on which
+// account, and what came of it at Grid. Ids of sessions, credentials and requests are
+// there as a hash under a key, the payload as one that whoever has the payload can
+// compare. A passkey's answer has no payload.
+type leg struct {
+	call    *call
 	format  signer.Format // of the signature, or formatPasskey; "" if it was refused
 	payload []byte        // SHA-256, nil if no challenge was found
 
-	processing bool // Grid is not done: the same signature will come again
+	sent          bool   // its line before the call is written
+	gridStatus    int    // of Grid's answer, 0 if there was none
+	gridRequestID string // Grid's own name of the call, "" if it said none
+	processing    bool   // Grid is not done: the same signature will come again
 }
 
 // formatPasskey stands for what signs in without a signature header.
 const formatPasskey signer.Format = "passkey"
 
-func (v *event) log(ctx context.Context, log *slog.Logger, e *entry) {
-	log.LogAttrs(ctx, slog.LevelInfo, "audit",
-		slog.String("user", e.user), slog.String("account", v.account),
-		slog.String("method", e.method), slog.String("route", e.route), slog.String("intent", string(v.intent)),
-		slog.String("payloadSha256", hex.EncodeToString(v.payload)), slog.String("format", string(v.format)),
-		slog.Int("status", e.status), slog.Bool("processing", v.processing), slog.String("code", e.code), slog.String("correlationId", e.correlation))
+// A signed leg that goes to Grid has two lines in the audit: stageSent before, without
+// which it does not go, so that none is missing whatever happens to the process; and
+// stageAnswered with what came of it. One that is refused here has one.
+const (
+	stageSent     = "sent"
+	stageAnswered = "answered"
+	stageRefused  = "refused"
+)
+
+// auditSent writes the line without which a leg does not go to Grid.
+func (b *bridge) auditSent(ctx context.Context, v *visit) error {
+	err := b.writeAudit(ctx, v, stageSent)
+	v.leg.sent = err == nil
+	return err
+}
+
+// audit writes the last line of a leg. That one is missing is no reason to keep the
+// answer from the client, but one to say so.
+func (b *bridge) audit(ctx context.Context, v *visit) {
+	if v.leg == nil {
+		return
+	}
+	stage := stageRefused
+	if v.leg.sent {
+		stage = stageAnswered
+	}
+	if err := b.writeAudit(ctx, v, stage); err != nil {
+		b.Log.LogAttrs(ctx, slog.LevelError, "the audit takes no line", slog.String("stage", stage), slog.String("correlationId", v.Correlation))
+	}
+}
+
+func (b *bridge) writeAudit(ctx context.Context, v *visit, stage string) error {
+	l := v.leg
+	line := slog.NewRecord(time.Now(), slog.LevelInfo, "audit", 0)
+	line.AddAttrs(
+		slog.String("stage", stage), slog.String("user", v.User), slog.String("account", l.call.account),
+		slog.String("method", v.Method), slog.String("route", v.Route), slog.String("intent", string(l.call.route.Intent)),
+		slog.String("idHash", b.hash(l.call.id)), slog.String("requestHash", b.hash(l.call.headers.Get(signer.HeaderRequestID))),
+		slog.String("payloadSha256", hex.EncodeToString(l.payload)), slog.String("format", string(l.format)), slog.String("checked", string(v.Checked)))
+	if stage != stageSent {
+		line.AddAttrs(slog.Int("status", v.Status), slog.String("code", v.Code), slog.String("reason", string(v.Reason)))
+	}
+	if stage == stageAnswered {
+		line.AddAttrs(slog.Int("gridStatus", l.gridStatus), slog.String("gridRequestId", l.gridRequestID), slog.Bool("processing", l.processing))
+	}
+	line.AddAttrs(slog.String("correlationId", v.Correlation))
+	return b.Audit.Handle(ctx, line)
 }

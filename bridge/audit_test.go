@@ -1,41 +1,53 @@
 package bridge_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"gridsigner/bridge"
 	"gridsigner/signer"
 )
 
-// audit returns the audit lines, without what differs from run to run.
-func (c *client) audit() (lines []string) {
+// audit returns the audit lines: of each the stage, and what is wanted of the rest.
+func (c *client) audit(fields ...string) (lines []string) {
 	for line := range strings.Lines(c.log.String()) {
-		var fields map[string]any
-		if json.Unmarshal([]byte(line), &fields) != nil || fields["msg"] != "audit" {
+		var all map[string]any
+		if json.Unmarshal([]byte(line), &all) != nil || all["msg"] != "audit" {
 			continue
 		}
-		for _, name := range []string{"time", "level", "msg", "correlationId"} {
-			delete(fields, name)
+		text := ""
+		for _, name := range append([]string{"stage"}, fields...) {
+			if value, ok := all[name]; ok {
+				part, _ := json.Marshal(value)
+				text += " " + name + "=" + strings.Trim(string(part), `"`)
+			}
 		}
-		text, _ := json.Marshal(fields)
-		lines = append(lines, string(text))
+		lines = append(lines, strings.TrimSpace(text))
 	}
 	return lines
 }
 
+// hold compares audit lines.
+func holdAudit(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("audit =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 func TestAudit(t *testing.T) {
-	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Request-Id", "grid-42")
+		w.WriteHeader(204)
+	})
 	c := newClient(t, u.URL)
 	path := "/auth/sessions/" + session
 	good := c.firstLeg(u, requestID)
@@ -46,150 +58,117 @@ func TestAudit(t *testing.T) {
 	}
 	c.server.Close()
 	sum := sha256.Sum256([]byte(payload))
-	line := func(status int, code, format, payloadHash string) string {
-		return `{"account":"` + alice + `","code":"` + code + `","format":"` + format + `","intent":"revoke-session","method":"DELETE","payloadSha256":"` +
-			payloadHash + `","processing":false,"route":"/auth/sessions/{id}","status":` + itoa(status) + `,"user":"user-alice"}`
-	}
-	hash := hex.EncodeToString(sum[:])
-	want := []string{
-		line(401, "BRIDGE_SIGNATURE_INVALID", "", hash),
-		line(401, "BRIDGE_CHALLENGE_UNKNOWN", "", ""),
-		line(204, "", "stamp", hash),
-		line(409, "BRIDGE_SIGNATURE_REPLAYED", "stamp", hash),
-	}
-	if got := c.audit(); strings.Join(got, "\n") != strings.Join(want, "\n") {
-		t.Errorf("audit =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	key := bridge.NewSecret(canary)
+	who := " user=user-alice account=" + alice + " method=DELETE route=/auth/sessions/{id} intent=revoke-session idHash=" + bridge.AuditHash(key, session) + " requestHash="
+	request, hash := who+bridge.AuditHash(key, requestID), " payloadSha256="+hex.EncodeToString(sum[:])
+	holdAudit(t, c.audit("user", "account", "method", "route", "intent", "idHash", "requestHash", "payloadSha256", "format", "checked", "status", "code", "reason", "gridStatus", "gridRequestId", "processing"),
+		"stage=refused"+request+hash+" format= checked=verified status=401 code=BRIDGE_SIGNATURE_INVALID reason=signature",
+		"stage=refused"+who+bridge.AuditHash(key, "Request:00000000-0000-0000-0000-000000000001")+" payloadSha256= format= checked= status=401 code=BRIDGE_CHALLENGE_UNKNOWN reason=no-challenge",
+		"stage=sent"+request+hash+" format=stamp checked=verified",
+		"stage=answered"+request+hash+" format=stamp checked=verified status=204 code= reason= gridStatus=204 gridRequestId=grid-42 processing=false",
+		"stage=refused"+request+hash+" format=stamp checked=verified status=409 code=BRIDGE_SIGNATURE_REPLAYED reason=replay")
+	for _, id := range []string{session, requestID, session[8:], requestID[8:]} {
+		if strings.Contains(c.log.String(), id) {
+			t.Errorf("the log holds the id %s:\n%s", id, c.log.String())
+		}
 	}
 }
 
 // TestAuditOfRefusals sends signed legs that are refused before a signature is
-// looked at, and one request that only looks like one.
+// looked at, some that only look like one, and some of nobody or beyond the limits: whoever
+// could fill an audit would make it useless.
 func TestAuditOfRefusals(t *testing.T) {
 	var now clock
 	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
-	c := newClient(t, u.URL, func(config *bridge.Config) { config.Now, config.Limits.User = now.time, few })
+	c := newClient(t, u.URL, func(config *bridge.Config) {
+		config.Now = now.time
+		config.Limits.User = bridge.Limit{Rate: 1, Per: time.Minute, Burst: 6} // two of which look for the foreign one
+	})
 	pair := []string{"Grid-Wallet-Signature: " + signature, "Request-Id: " + requestID}
 	c.send("GET", anyGet, "", pair...) // the route takes neither
 	c.send("DELETE", "/auth/sessions/"+foreign, "", pair...)
 	c.send("DELETE", "/auth/sessions/"+session, "", pair[0])
-	c.send("DELETE", "/auth/sessions/"+session, "", pair...) // the fourth of three
+	for range 3 {
+		c.send("DELETE", "/auth/sessions/"+session, "", pair...) // the last one of which is too much
+	}
 	c.send("DELETE", "/auth/sessions/"+session, "", append(pair, "Sec-Fetch-Site: cross-site")...)
-	c.send("DELETE", "/auth/sessions/"+session, "", "Request-Id: 1", "Sec-Fetch-Site: cross-site")
+	c.raw("DELETE /api/grid/auth/sessions/" + session + " HTTP/1.1\r\nHost: app.example\r\nX-Gridsigner: 1\r\n" + strings.Join(pair, "\r\n") + "\r\n\r\n") // nobody's
 	c.server.Close()
-	line := func(status int, code, user string) string {
-		return `{"account":"","code":"BRIDGE_` + code + `","format":"","intent":"revoke-session","method":"DELETE","payloadSha256":"","processing":false,"route":"/auth/sessions/{id}","status":` +
-			itoa(status) + `,"user":"` + user + `"}`
-	}
-	want := []string{
-		line(404, "NOT_FOUND", "user-alice"),
-		line(400, "HEADERS_INCOMPLETE", "user-alice"),
-		line(429, "RATE_LIMITED", "user-alice"),
-		line(403, "CROSS_ORIGIN", ""),
-		line(403, "CROSS_ORIGIN", ""),
-	}
-	if got := c.audit(); strings.Join(got, "\n") != strings.Join(want, "\n") {
-		t.Errorf("audit =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
+	holdAudit(t, c.audit("user", "status", "code"),
+		"stage=refused user=user-alice status=404 code=BRIDGE_NOT_FOUND",
+		"stage=refused user=user-alice status=401 code=BRIDGE_CHALLENGE_UNKNOWN",
+		"stage=refused user=user-alice status=401 code=BRIDGE_CHALLENGE_UNKNOWN")
 }
 
-func TestTraceContext(t *testing.T) {
-	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-	tests := []struct {
-		name  string
-		lines []string
-		want  string // header lines upstream
-	}{
-		{"parent", []string{"Traceparent: " + parent}, "Traceparent: " + parent},
-		{"parent and state", []string{"traceparent: " + parent, "tracestate: a=b,c=d"}, "Traceparent: " + parent + "\nTracestate: a=b,c=d"},
-		{"state alone", []string{"Tracestate: a=b"}, ""},
-		{"long state", []string{"Traceparent: " + parent, "Tracestate: a=" + strings.Repeat("b", 511)}, "Traceparent: " + parent},
-		{"state with a control character", []string{"Traceparent: " + parent, "Tracestate: a\tb"}, "Traceparent: " + parent},
-		{"twice", []string{"Traceparent: " + parent, "Traceparent: " + parent}, ""},
-		{"upper case", []string{"Traceparent: " + strings.ToUpper(parent)}, ""},
-		{"no trace id", []string{"Traceparent: 00-" + strings.Repeat("0", 32) + parent[35:]}, ""},
-		{"other version", []string{"Traceparent: 01" + parent[2:]}, ""},
-		{"something else", []string{"Traceparent: " + canary}, ""},
-	}
-	for _, v := range tests {
-		t.Run(v.name, func(t *testing.T) {
-			u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
-			c := newClient(t, u.URL)
-			c.send("DELETE", "/auth/sessions/"+session, "", v.lines...)
-			for request := range strings.SplitSeq(strings.TrimSuffix(u.tap.received(), "\r\n\r\n"), "\r\n\r\n") { // the look-up's, too
-				var got []string
-				for line := range strings.SplitSeq(request, "\r\n") {
-					if strings.HasPrefix(line, "Trace") {
-						got = append(got, line)
-					}
-				}
-				if strings.Join(got, "\n") != v.want {
-					t.Errorf("upstream received %q, want %q", got, v.want)
-				}
-			}
-			c.server.Close()
-			if logged := strings.Contains(c.log.String(), `"traceId":"0af7651916cd43dd8448eb211c80319c"`); logged != (v.want != "") {
-				t.Errorf("trace id in the log: %t\n%s", logged, c.log.String())
-			}
-		})
-	}
-}
-
-func TestCredentialsChange(t *testing.T) {
-	var now clock
-	var asked atomic.Int32
-	u := newUpstream(t, respondJSON(200, `{}`))
+// TestLegGoesOnWithoutItsClient has the client of a signed leg hang up once Grid has it: what
+// Grid did is what is audited.
+func TestLegGoesOnWithoutItsClient(t *testing.T) {
+	reached, proceed := make(chan struct{}), make(chan struct{})
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		close(reached)
+		<-proceed
+		w.WriteHeader(204)
+	})
+	gone := make(chan struct{})
 	c := newClient(t, u.URL, func(config *bridge.Config) {
-		config.Now = now.time
-		config.Credentials = func() (string, bridge.Secret, error) {
-			switch asked.Add(1) {
-			case 1:
-				return "id", bridge.NewSecret("one"), nil
-			case 2:
-				return "", bridge.Secret{}, errors.New("no vault takes " + canary)
-			case 3:
-				return "id", bridge.NewSecret(""), nil
+		authenticate := config.Authenticate
+		config.Authenticate = func(r *http.Request) (bridge.User, error) {
+			if r.Header.Get("Request-Id") != "" {
+				context.AfterFunc(r.Context(), func() { close(gone) })
 			}
-			return "id", bridge.NewSecret("two"), nil
+			return authenticate(r)
 		}
 	})
-	for i, want := range []string{"aWQ6b25l", "aWQ6b25l", "aWQ6b25l", "aWQ6dHdv"} { // id:one, id:two
-		for range 2 { // asked once in ten seconds
-			c.send("GET", anyGet, "")
-			if sent := u.tap.received(); !strings.Contains(sent, "Authorization: Basic "+want+"\r\n") {
-				t.Errorf("step %d: upstream received\n%s\nwant %s", i, sent, want)
-			}
-		}
-		now.advance(10 * time.Second)
+	signed := c.firstLeg(u, requestID)
+	ctx, hangUp := context.WithCancel(t.Context())
+	req, _ := http.NewRequestWithContext(ctx, "DELETE", c.server.URL+"/api/grid/auth/sessions/"+session, nil)
+	req.Header.Set("Authorization", "Bearer alice")
+	req.Header.Set("X-Gridsigner", "1")
+	for _, line := range signed {
+		name, value, _ := strings.Cut(line, ": ")
+		req.Header.Set(name, value)
 	}
-	if got := strings.Count(c.log.String(), "credentials not read"); asked.Load() != 4 || got != 2 {
-		t.Errorf("asked %d times with %d warnings, want 4 and 2", asked.Load(), got)
+	go func() {
+		<-reached
+		hangUp()
+		<-gone // the bridge's server has seen it
+		close(proceed)
+	}()
+	if _, err := http.DefaultClient.Do(req); err == nil {
+		t.Fatal("the client got an answer")
 	}
+	c.server.Close()
+	holdAudit(t, c.audit("status", "code", "gridStatus"), "stage=sent", "stage=answered status=204 code= gridStatus=204")
 }
 
-// TestMetricLabels sends every refusal that a stranger can cause, and holds the
-// labels against what the bridge has lists of.
-func TestMetricLabels(t *testing.T) {
-	registry := prometheus.NewRegistry()
-	u := newUpstream(t, respondJSON(200, `{}`))
-	c := newClient(t, u.URL, func(config *bridge.Config) { config.Metrics = registry })
-	c.send("PURGE", "/"+url.PathEscape(canary), "")
-	c.send("GET", anyGet, "")
-	c.send(canaryPart, anyGet, "")
-	c.send("DELETE", "/auth/sessions/"+foreign, "", "Traceparent: "+canary)
-	c.server.Close()
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
+// fullAudit is an audit that takes some lines, and no more.
+type fullAudit struct {
+	slog.Handler
+	takes int
+}
+
+func (a *fullAudit) Handle(ctx context.Context, r slog.Record) error {
+	if a.takes--; a.takes < 0 {
+		return errors.New("no space left on device, says " + canary)
 	}
-	allowed := " method route status code GET DELETE - /auth/sessions /auth/sessions/{id} 200 404 405 BRIDGE_NOT_FOUND BRIDGE_ROUTE_NOT_FOUND BRIDGE_METHOD_NOT_ALLOWED "
-	for _, family := range families {
-		for _, m := range family.GetMetric() {
-			for _, label := range m.GetLabel() {
-				if !strings.Contains(allowed, " "+label.GetName()+" ") || label.GetValue() != "" && !strings.Contains(allowed, " "+label.GetValue()+" ") {
-					t.Errorf("%s has the label %s=%q", family.GetName(), label.GetName(), label.GetValue())
-				}
-			}
-		}
-		assertNoCanary(t, "a metric", family.String())
+	return a.Handler.Handle(ctx, r)
+}
+
+// TestNothingIsDoneUnwritten has the audit fail: before a leg is sent that stops it, and
+// it passes when the audit takes lines again; afterwards the client has its answer.
+func TestNothingIsDoneUnwritten(t *testing.T) {
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
+	audit := &fullAudit{}
+	c := newClient(t, u.URL, func(config *bridge.Config) { audit.Handler = config.Log.Handler(); config.Audit = audit })
+	signed := c.firstLeg(u, requestID)
+	assertRefused(t, u, c.send("DELETE", "/auth/sessions/"+session, "", signed...), 503, "BRIDGE_AUDIT_UNAVAILABLE")
+	audit.takes = 1
+	if got := c.send("DELETE", "/auth/sessions/"+session, "", signed...); got.status != 204 {
+		t.Errorf("answer = %d %s, want 204", got.status, got.code)
+	}
+	c.server.Close()
+	holdAudit(t, c.audit(), "stage=sent")
+	if got := strings.Count(c.log.String(), "the audit takes no line"); got != 2 {
+		t.Errorf("%d lines say that the audit takes none, want 2:\n%s", got, c.log.String())
 	}
 }

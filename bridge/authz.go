@@ -9,72 +9,155 @@ import (
 	"slices"
 	"time"
 
+	"gridsigner/bridge/internal/bounded"
 	"gridsigner/signer"
 )
 
+// kept is what earlier requests have left behind for a call.
+type kept struct {
+	owners    [][]byte // one for each of the user's accounts, nil where the call's id was not seen on it
+	at        Key      // of the challenge that a signed leg answers
+	challenge []byte   // nil if there is none
+	whole     bool     // what is not here no replica has
+}
+
+// consult takes the tokens that a request costs its user, and loads what is kept for it.
+func (b *bridge) consult(ctx context.Context, user User, c *call) (kept, error) {
+	var k kept
+	var keys []Key
+	looksUp := c.id != "" && c.id != c.account
+	if looksUp {
+		for _, account := range user.Accounts {
+			keys = append(keys, ownerKey(account, c.id))
+		}
+	}
+	if len(c.headers) > 0 {
+		k.at = c.challengeKey(user)
+		keys = append(keys, k.at)
+	}
+	takes := b.takesOfUser(ctx, user, c)
+	got := b.Store.Consult(ctx, takes, keys)
+	if got.Refused >= 0 {
+		return k, errRateLimited.because(limitReasons[takes[got.Refused].Key.Part]).after(got.Wait)
+	}
+	k.whole = got.Whole
+	if len(c.headers) > 0 {
+		k.challenge = got.Values[len(keys)-1]
+	}
+	if looksUp {
+		k.owners = got.Values[:len(user.Accounts)]
+	}
+	return k, nil
+}
+
 // authorize lets c pass only if all that it names belongs to user, and sets what
 // Grid lists of it: its account and, of a credential, the type, which its removal
-// is held to. It returns nil, nil if so; [errNotFound] if not; or an answer of
-// Grid's to relay if the owner could not be looked up (429 and 5xx, which the
-// client retries).
+// is held to. Its error is a refusal or, if the owner could not be looked up, Grid's
+// answer to that (429 and 5xx, which the client retries).
 //
 // A user without any account is more likely one of a bridge that is set up
 // wrongly, and is told so: a client takes [errNotFound] as "already revoked".
 //
 // What is another user's and what does not exist are refused alike, and after
 // the same look-ups, so that ids cannot be probed.
-func (b *bridge) authorize(ctx context.Context, user User, c *call) (*answer, error) {
+func (b *bridge) authorize(ctx context.Context, v *visit, user User, c *call, k kept) error {
 	if len(user.Accounts) == 0 {
-		return nil, errNoAccounts
+		return errNoAccounts
 	}
 	if c.account != "" && !slices.Contains(user.Accounts, c.account) || !ownsBody(user, c.body) {
-		return nil, errNotFound
+		return errNotFound
 	}
 	if c.id == "" || c.id == c.account {
-		return nil, nil
+		return nil
 	}
-	for _, account := range user.Accounts {
-		if typ, ok := b.store.load(ctx, ownerKey(account, c.id)); ok {
+	for i, account := range user.Accounts {
+		if typ, ok := bytes.CutPrefix(k.owners[i], ownerMark); ok {
 			c.account, c.intent.Credential = account, signer.CredentialType(typ)
-			return nil, nil
+			return nil
 		}
 	}
 	for _, account := range user.Accounts {
-		a, err := b.do(ctx, &call{route: lists[c.route.idKind], id: account})
+		rows, err := b.lookUp(ctx, v, user, c.route.idKind, account)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if a.status == http.StatusTooManyRequests || a.status >= 500 {
-			return a, nil
-		}
-		list, ok := a.read()
-		if a.status != http.StatusOK || !ok || list.Data == nil {
-			return nil, errUpstreamInvalid
-		}
-		for _, thing := range list.Data {
-			// The account is held against the row as well: a filter that
-			// upstream ignored must not give away everybody's sessions.
-			if thing.ID == c.id && thing.AccountID == account {
-				b.store.save(ctx, ownerKey(account, c.id), []byte(thing.Type), ownerLife)
-				c.account, c.intent.Credential = account, thing.Type
-				return nil, nil
-			}
+		if i := slices.IndexFunc(rows, func(r row) bool { return r.ID == c.id }); i >= 0 {
+			c.account, c.intent.Credential = account, rows[i].Type
+			return nil
 		}
 	}
-	return nil, errNotFound
+	return errNotFound
 }
 
-// thing is what the rows of all lists have, and what is answered by itself.
-type thing struct {
+// lookUp asks Grid what user's account has of a kind, and remembers it. Requests that
+// ask at once ask together; the one that asks is charged for it.
+func (b *bridge) lookUp(ctx context.Context, v *visit, user User, kind, account string) ([]row, error) {
+	f, mine := b.lookups.join(kind + account)
+	if !mine {
+		select {
+		case <-f.done:
+			return f.rows, f.err
+		case <-ctx.Done():
+			return nil, upstreamError(ctx, ctx.Err())
+		}
+	}
+	defer b.lookups.end(kind+account, f)
+	ctx, cancel := detached(ctx, b.Timeout) // the others wait for it even if this client goes away
+	defer cancel()
+	f.err = errInternal // unless it returns
+	f.rows, f.err = b.list(ctx, v, user, kind, account)
+	return f.rows, f.err
+}
+
+// list makes the call of lookUp. A list that cannot be trusted is an error, and not one
+// that the id is not on: a client takes that as "already revoked".
+func (b *bridge) list(ctx context.Context, v *visit, user User, kind, account string) ([]row, error) {
+	if got := b.Store.Consult(ctx, []Take{b.takeOfUser(user)}, nil); got.Refused >= 0 {
+		return nil, errRateLimited.because(reasonLimitUser).after(got.Wait)
+	}
+	if err := b.flood.grid(); err != nil {
+		return nil, err
+	}
+	a, err := b.send(ctx, v, &call{route: lists[kind], id: account})
+	switch {
+	case err != nil:
+		return nil, err
+	case a.status == http.StatusTooManyRequests || a.status >= 500:
+		return nil, a
+	case a.status != http.StatusOK:
+		return nil, errUpstreamInvalid.because(reasonUnexpected)
+	}
+	list, ok := a.read()
+	if !ok || list.Data == nil {
+		return nil, errUpstreamInvalid.because(reasonUnexpected)
+	}
+	var seen []Entry
+	for _, r := range list.Data {
+		switch {
+		case !signer.ValidID(kind, r.ID): // that of the request might be there, and not be found
+			return nil, errUpstreamInvalid.because(reasonUnexpected)
+		case r.AccountID != account: // a filter that Grid ignored must not give away everybody's
+			return nil, errUpstreamInvalid.because(reasonOtherAccount)
+		}
+		seen = append(seen, Entry{ownerKey(account, r.ID), append(slices.Clone(ownerMark), r.Type...), ownerLife})
+	}
+	if len(seen) > 0 {
+		b.Store.Save(ctx, seen...)
+	}
+	return list.Data, nil
+}
+
+// row is what the rows of all lists have, and what is answered by itself.
+type row struct {
 	ID, AccountID string
 	Type          signer.CredentialType
 }
 
-// content is what the bridge reads of a success: a thing, or a list of things,
+// content is what the bridge reads of a success: a row, or a list of rows,
 // or that the operation goes on.
 type content struct {
-	thing
-	Data   []thing
+	row
+	Data   []row
 	Status string
 
 	RequestID, ExpiresAt       string // of the challenge for a passkey
@@ -94,7 +177,7 @@ func (a *answer) read() (content, bool) {
 func (a *answer) isOf(c *call) bool {
 	got, ok := a.read()
 	others := got.AccountID != "" && got.AccountID != c.account ||
-		slices.ContainsFunc(got.Data, func(t thing) bool { return t.AccountID != c.account })
+		slices.ContainsFunc(got.Data, func(r row) bool { return r.AccountID != c.account })
 	switch {
 	case !ok || others:
 		return false
@@ -144,4 +227,7 @@ func ownsBody(user User, body []byte) bool {
 // else" would be faster than one from "this does not exist".
 const ownerLife = time.Hour
 
-func ownerKey(account, id string) string { return "owner:" + account + "/" + id }
+// ownerMark is what the value of an owner's key begins with. The type of a credential follows.
+var ownerMark = []byte("seen ")
+
+func ownerKey(account, id string) Key { return Key{PartOwners, bounded.Key(account, id)} }

@@ -14,6 +14,13 @@
 // proxy variable obeyed, and no message or log line holds them. No request with
 // a side effect is ever sent twice. A response is read and checked whole before
 // its first byte is relayed.
+//
+// # Packages
+//
+// This one is made of the standard library, package uuid and [gridsigner/signer].
+// What needs more stands beside it: package identity knows users by OpenID Connect
+// and by forward auth, redisstore shares with other replicas, telemetry makes metrics
+// and spans.
 package bridge
 
 import (
@@ -21,7 +28,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -29,115 +35,173 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.opentelemetry.io/otel/trace"
 
+	"gridsigner/bridge/internal/outbound"
 	"gridsigner/signer"
 )
 
 // bridge is the handler. It is immutable but for its caches.
 type bridge struct {
-	upstream     string
-	credentials  *credentials
-	authenticate func(*http.Request) (User, error)
-	prefix       string
-	payloads     signer.Payloads
-	timeout      time.Duration
-	log          *slog.Logger
-	transport    *http.Transport
-	origins      *origins
-	limits       Limits
-	proxies      []netip.Prefix
-	store        store
-	metrics      *metrics
-	tracer       trace.Tracer
-	now          func() time.Time
-	inFlight     atomic.Int64
+	Config
+	credentials *credentials
+	transport   *http.Transport
+	origins     *origins
+	flood       *flood
+	lookups     lookups
+	auditKey    []byte
+	inFlight    atomic.Int64
 }
 
 // New returns the handler. It answers every path: those outside its prefix
 // with 404, so it can be a server's only handler. Every error of the
 // configuration is reported at once.
 func New(c Config) (http.Handler, error) {
-	errConfig := c.complete()
+	errConfig := c.fillIn()
 	origins, errOrigins := newOrigins(c.AllowOrigins)
-	b := &bridge{
-		upstream:     c.Upstream,
-		credentials:  c.credentials(),
-		authenticate: c.Authenticate,
-		prefix:       c.Prefix,
-		payloads:     c.Payloads,
-		timeout:      c.Timeout,
-		log:          c.Log,
-		transport:    newTransport(c.Timeout),
-		origins:      origins,
-		limits:       c.Limits,
-		proxies:      c.TrustedProxies,
-		tracer:       newTracer(c.Tracer),
-		now:          c.Now,
-	}
-	var errMetrics error
-	b.metrics, errMetrics = newMetrics(c.Metrics, func() float64 { return float64(b.inFlight.Load()) })
-	if err := errors.Join(errConfig, errOrigins, errMetrics); err != nil {
+	if err := errors.Join(errConfig, errOrigins); err != nil {
 		return nil, err
 	}
-	local := newLocalStore(c.Now)
-	b.store = local
-	if c.Redis != nil {
-		b.store = &sharedStore{Redis: c.Redis, local: local, now: c.Now, log: c.Log, metrics: b.metrics}
-	}
-	return b, nil
+	return &bridge{
+		Config:      c,
+		credentials: c.credentials(c.Observer.Happened),
+		transport:   outbound.NewTransport(c.Timeout),
+		origins:     origins,
+		flood:       newFlood(c.Limits, c.Now),
+		auditKey:    c.Key.Derive("audit"),
+	}, nil
 }
 
-// ServeHTTP answers a request and logs it.
+// visit is a request on its way through the bridge, and what is found out about it.
+type visit struct {
+	Record
+	leg      *leg // nil unless it is a signed leg or a passkey's answer, of a known user within the limits
+	bodyRead bool
+	quiet    bool // one of many refusals that are alike: not worth a line
+}
+
+// ServeHTTP answers a request, and accounts for it.
 func (b *bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	ctx, span := b.tracer.Start(withTrace(r.Context(), r.Header), "request", trace.WithSpanKind(trace.SpanKindServer))
-	defer span.End()
-	r = r.WithContext(ctx)
-	e := &entry{method: "-", route: "-", correlation: uuid.NewString(), trace: traceID(span.SpanContext())}
-	w.Header().Set("X-Correlation-Id", e.correlation)
+	ctx, end := b.Observer.Request(r.Context(), r.Header)
+	address := b.address(r)
+	r = r.WithContext(context.WithValue(ctx, addressKey{}, address))
+	v := &visit{Record: Record{Method: "-", Route: "-", Correlation: uuid.NewString()}}
+	w.Header().Set("X-Correlation-Id", v.Correlation)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	err := b.enter()
-	defer b.leave()
-	var a *answer
-	if err == nil {
-		a, err = b.serve(w, r, e)
-	}
-	if err != nil {
-		ref, ok := errors.AsType[*refusal](err)
-		if !ok {
-			ref = errInternal
-		}
-		e.status, e.code = ref.status, ref.code
-		ref.write(w, e.correlation)
+	w.Header().Set("Cross-Origin-Resource-Policy", "same-origin")
+
+	a, ref := b.answer(w, r, v)
+	if ref != nil {
+		v.Status, v.Code, v.Reason = ref.status, ref.code, ref.reason
 	} else {
-		e.status = a.status
+		v.Status = a.status
+	}
+	b.audit(r.Context(), v)
+	if ref != nil {
+		// net/http would wait for a body that nobody has read before it answers, for as
+		// long as reading may take.
+		if !v.bodyRead && hasBody(r) {
+			w.Header().Set("Connection", "close")
+		}
+		ref.write(w, v.Correlation)
+	} else {
 		a.write(w)
 	}
-	took := time.Since(start)
-	e.log(r.Context(), b.log, took)
-	e.describe(span)
-	b.metrics.count(e, took)
+	v.Took = time.Since(start)
+	v.Client = b.describe(address)
+	if !v.quiet {
+		v.log(r.Context(), b.Log)
+	}
+	end(v.Record)
+}
+
+// answer serves r. What is no refusal of the bridge's becomes one.
+func (b *bridge) answer(w http.ResponseWriter, r *http.Request, v *visit) (*answer, *refusal) {
+	b.inFlight.Add(1)
+	defer b.inFlight.Add(-1)
+	a, err := b.serve(w, r, v)
+	if err == nil {
+		return a, nil
+	}
+	if a, ok := errors.AsType[*answer](err); ok {
+		return a, nil
+	}
+	if ref, ok := errors.AsType[*refusal](err); ok {
+		return nil, ref
+	}
+	return nil, errInternal
 }
 
 // serve takes a request through the checks in their order, cheapest first, and
 // then to Grid. It sets headers of w but writes nothing, so a panic anywhere
 // below it still becomes one well-formed answer.
-func (b *bridge) serve(w http.ResponseWriter, r *http.Request, e *entry) (a *answer, err error) {
+func (b *bridge) serve(w http.ResponseWriter, r *http.Request, v *visit) (a *answer, err error) {
 	defer func() {
-		if v := recover(); v != nil {
+		if p := recover(); p != nil {
 			// The value may quote anything. The stack holds names and addresses.
-			b.log.LogAttrs(r.Context(), slog.LevelError, "panic",
-				slog.String("correlationId", e.correlation), slog.String("stack", string(debug.Stack())))
-			a, err = nil, errInternal
+			b.Log.LogAttrs(r.Context(), slog.LevelError, "panic",
+				slog.String("correlationId", v.Correlation), slog.String("stack", string(debug.Stack())))
+			a, err = nil, errInternal.because(reasonPanic)
 		}
 	}()
-	// The path as the client escaped it. http.ServeMux would clean it and
-	// redirect; what is checked has to be what was sent.
-	path, ok := strings.CutPrefix(r.URL.EscapedPath(), b.prefix)
+	if err := b.holdFlood(r, v); err != nil {
+		return nil, err
+	}
+	rt, rawID, preflight, err := b.route(w, r, v)
+	switch {
+	case err != nil:
+		return nil, err
+	case preflight:
+		return b.origins.permit(w, rt), nil
+	}
+	if err := b.origins.check(r); err != nil {
+		return nil, err
+	}
+	user, err := b.user(r)
+	if err != nil {
+		return nil, err
+	}
+	v.User = user.ID
+	c, err := rt.parse(w, r, rawID)
+	if err != nil {
+		return nil, err
+	}
+	v.bodyRead = true
+	ctx, cancel := context.WithTimeout(r.Context(), b.Timeout)
+	defer cancel()
+	kept, err := b.consult(ctx, user, c)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.headers) > 0 {
+		v.leg = &leg{call: c} // audited whatever becomes of it; within the limits, or one could fill the audit
+	}
+	if err := b.authorize(ctx, v, user, c, kept); err != nil {
+		return nil, err
+	}
+	if err := b.limitCalls(ctx, c); err != nil {
+		return nil, err
+	}
+	if v.leg != nil {
+		return b.signedLeg(ctx, v, user, c, kept)
+	}
+	a, err = b.send(ctx, v, c)
+	if err != nil {
+		return nil, err
+	}
+	return a, b.judge(ctx, v, user, c, a)
+}
+
+// route finds the route of r. On a method that its path does not take the answer names
+// those that it does.
+//
+// The path is as the client escaped it. http.ServeMux would clean it and redirect; what
+// is checked has to be what was sent.
+func (b *bridge) route(w http.ResponseWriter, r *http.Request, v *visit) (rt *route, rawID string, preflight bool, err error) {
+	path, ok := strings.CutPrefix(r.URL.EscapedPath(), b.Prefix)
 	if !ok {
-		return nil, errRouteNotFound
+		return nil, "", false, errRouteNotFound
 	}
 	method, preflight := b.origins.preflight(r, b.origins.allow(w, r))
 	if !preflight {
@@ -148,93 +212,66 @@ func (b *bridge) serve(w http.ResponseWriter, r *http.Request, e *entry) (a *ans
 		if allow != nil {
 			w.Header().Set("Allow", strings.Join(allow, ", "))
 		}
-		return nil, err
+		return nil, "", false, err
 	}
-	e.method, e.route = rt.Method, rt.template
+	v.Method, v.Route = rt.Method, rt.template
 	if preflight {
-		e.method = http.MethodOptions
-		return b.origins.permit(w, rt), nil
+		v.Method = http.MethodOptions
 	}
-	if rt.Intent != "" && slices.ContainsFunc(walletHeaders, func(name string) bool { return len(r.Header[name]) > 0 }) {
-		e.signed = &event{intent: rt.Intent} // a signed leg is audited whatever becomes of it
-	}
-	if err := b.origins.check(r); err != nil {
-		return nil, err
-	}
-	if err := b.limitAddress(r.Context(), r, rt); err != nil {
-		return nil, err
-	}
-	user, err := b.authenticate(r)
+	return rt, rawID, preflight, nil
+}
+
+// user asks who is calling.
+func (b *bridge) user(r *http.Request) (User, error) {
+	user, err := b.Authenticate(r)
 	if err == nil {
 		err = user.check()
 	}
+	reason, known := errors.AsType[Reason](err)
+	if !known {
+		reason = ReasonUnknown
+	}
 	switch {
 	case err == nil:
+		user.Accounts = slices.Clone(user.Accounts)
+		slices.Sort(user.Accounts)
+		user.Accounts = slices.Compact(user.Accounts) // each of them may cost a call
+		return user, nil
 	case errors.Is(r.Context().Err(), context.Canceled):
-		return nil, errClientGone // which is no fault of whoever was asked about the user
+		return User{}, errClientGone // which is no fault of whoever was asked about the user
 	case errors.Is(err, ErrAuthUnavailable):
-		return nil, errAuthUnavailable.after(time.Second)
-	default:
-		return nil, errUnauthenticated
+		return User{}, errAuthUnavailable.because(reason).after(time.Second)
 	}
-	e.user = user.ID
-	if err := b.limitUser(r.Context(), user, rt); err != nil {
-		return nil, err
-	}
-	c, err := rt.parse(w, r, rawID)
-	if err != nil {
-		return nil, err
-	}
-	if len(c.headers) == 0 {
-		e.signed = nil // it only looked like one: the headers do not go with the body
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), b.timeout)
-	defer cancel()
-	if a, err := b.authorize(ctx, user, c); a != nil || err != nil {
-		return a, err
-	}
-	if err := b.limitThing(ctx, c); err != nil {
-		return nil, err
-	}
-	return b.exchange(ctx, user, c, e)
+	return User{}, errUnauthenticated.because(reason)
 }
 
-// exchange is the call itself, between the checks of the signed retry.
-func (b *bridge) exchange(ctx context.Context, user User, c *call, e *entry) (*answer, error) {
-	mark := ""
-	if len(c.headers) > 0 {
-		e.signed.account = c.account
-		var err error
-		if mark, err = b.admit(ctx, user, c, e.signed); err != nil {
-			return nil, err
-		}
-	}
-	a, err := b.do(ctx, c)
-	if mark != "" && b.goesOn(ctx, c, mark, a) {
-		b.store.release(ctx, mark)
-	}
+// judge looks at a, Grid's answer to c, before it is relayed, and keeps the challenge in
+// it for the leg that answers it.
+func (b *bridge) judge(ctx context.Context, v *visit, user User, c *call, a *answer) error {
 	switch {
-	case err != nil:
-		return nil, err
 	case a.status == http.StatusUnauthorized:
-		// What was refused is what the user showed or, once in the life of a
-		// credential, the bridge's own: a list, to which the user adds nothing,
-		// tells. Whatever else becomes of that is no matter.
-		if _, err := b.do(ctx, &call{route: lists["Session"], id: c.account}); errors.Is(err, errUpstreamCredential) {
-			return nil, err
-		}
+		return b.judgeUnauthorized(ctx, v, c)
 	case a.status == http.StatusAccepted:
-		if err := b.remember(ctx, user, c, a); err != nil {
-			return nil, err
-		}
-	case a.status < 300 && a.body != nil && !a.isOf(c):
-		return nil, errUpstreamInvalid
-	case mark != "":
-		e.signed.processing = a.isProcessing()
-	case c.route.op == signer.OpChallengeCredential && a.status < 300:
-		if err := b.rememberPasskey(ctx, user, c, a); err != nil {
-			return nil, err
-		}
+		return b.remember(ctx, user, c, a)
+	case a.status >= 300 || a.body == nil:
+		return nil
+	case !a.isOf(c):
+		return errUpstreamInvalid.because(reasonOtherAccount)
+	case c.route.op == signer.OpChallengeCredential:
+		return b.rememberPasskey(ctx, user, c, a)
 	}
-	return a, nil
+	return nil
+}
+
+// judgeUnauthorized finds out what Grid refused with 401: what the user showed or, once
+// in the life of a credential, the bridge's own. A list, to which the user adds nothing,
+// tells. Whatever else becomes of that is no matter.
+func (b *bridge) judgeUnauthorized(ctx context.Context, v *visit, c *call) error {
+	if b.flood.grid() != nil {
+		return nil
+	}
+	if _, err := b.send(ctx, v, &call{route: lists["Session"], id: c.account}); errors.Is(err, errUpstreamCredential) {
+		return err
+	}
+	return nil
 }

@@ -186,11 +186,11 @@ func TestLog(t *testing.T) {
 			t.Errorf("the log holds %q:\n%s", secret, text)
 		}
 	}
-	allowed := []string{"time", "level", "msg", "method", "route", "status", "code", "user", "took", "correlationId", "traceId",
-		"account", "intent", "payloadSha256", "format", "processing"}
+	allowed := []string{"time", "level", "msg", "method", "route", "status", "code", "reason", "user", "client", "took", "calls", "callsTook", "checked", "correlationId",
+		"stage", "account", "intent", "idHash", "requestHash", "payloadSha256", "format", "gridStatus", "gridRequestId", "processing"}
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	if len(lines) != 5 { // the signed leg has two
-		t.Fatalf("%d log lines, want 5:\n%s", len(lines), text)
+	if len(lines) != 6 { // the signed leg has three
+		t.Fatalf("%d log lines, want 6:\n%s", len(lines), text)
 	}
 	for _, line := range lines {
 		var fields map[string]any

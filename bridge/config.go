@@ -10,9 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/trace"
-
+	"gridsigner/bridge/internal/outbound"
 	"gridsigner/signer"
 )
 
@@ -61,8 +59,12 @@ type Config struct {
 	// others it is ignored: any client can write one.
 	TrustedProxies []netip.Prefix
 
-	// Redis shares limits and marks with other replicas, nil for one replica.
-	Redis *Redis
+	// Store is what replicas share, nil for one replica: see package redisstore.
+	Store Store
+
+	// Key is a secret of all replicas, from which the keys of the audit's hashes are
+	// derived. Without one it is ClientSecret, and the hashes of a session change with it.
+	Key Secret
 
 	// Timeout bounds all that one request does at Grid, 0 for [DefaultTimeout].
 	Timeout time.Duration
@@ -71,20 +73,23 @@ type Config struct {
 	// at the one place that writes it.
 	Log *slog.Logger
 
-	// Metrics is where metrics are registered, nil for nowhere.
-	Metrics prometheus.Registerer
+	// LogAddress is how the client's address is written to it, "" for
+	// [LogAddressTruncated].
+	LogAddress LogAddress
 
-	// Tracer makes OpenTelemetry spans: one of each request, and below it one
-	// of each request to Grid. nil for none: a client's trace context is then
-	// passed on as it came.
-	Tracer trace.TracerProvider
+	// Audit gets the lines of the audit, nil for Log's handler. A signed leg whose line
+	// it does not take (an error of Handle) is not sent.
+	Audit slog.Handler
+
+	// Observer is told what the bridge does, nil for nobody: see package telemetry.
+	Observer Observer
 
 	// Now is the clock, nil for [time.Now].
 	Now func() time.Time
 }
 
-// complete fills in the defaults and reports every error at once.
-func (c *Config) complete() error {
+// fillIn fills in the defaults and reports every error at once.
+func (c *Config) fillIn() error {
 	if c.Upstream == "" {
 		c.Upstream = DefaultUpstream
 	}
@@ -97,18 +102,30 @@ func (c *Config) complete() error {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Audit == nil {
+		c.Audit = c.Log.Handler()
+	}
+	if c.Observer == nil {
+		c.Observer = unobserved{}
+	}
+	if c.LogAddress == "" {
+		c.LogAddress = LogAddressTruncated
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.Store == nil {
+		c.Store = NewLocalStore(c.Now)
+	}
 	var errs []error
-	if u, err := parseURL(c.Upstream); err != nil {
+	if u, err := outbound.ParseURL(c.Upstream); err != nil {
 		errs = append(errs, fmt.Errorf("bridge: upstream: %w", err))
 	} else if u.RawQuery != "" || u.ForceQuery {
 		errs = append(errs, errors.New("bridge: upstream: a base URL with a query"))
 	} else {
 		c.Upstream = strings.TrimSuffix(u.String(), "/")
 	}
-	errs = append(errs, c.Limits.complete())
+	errs = append(errs, c.Limits.fillIn(), checkProxies(c.TrustedProxies))
 	if c.Payloads.Admit(signer.Payload{}) != nil {
 		errs = append(errs, fmt.Errorf("bridge: payloads: %q is neither all nor activities", c.Payloads))
 	}
@@ -118,6 +135,14 @@ func (c *Config) complete() error {
 		errs = append(errs, err)
 	}
 	errs = append(errs, checkCredentials(c.ClientID, c.ClientSecret))
+	if c.Key.reveal() == "" {
+		c.Key = c.ClientSecret
+	}
+	switch c.LogAddress {
+	case LogAddressWhole, LogAddressTruncated, LogAddressHashed:
+	default:
+		errs = append(errs, fmt.Errorf("bridge: log address: %q is none of whole, truncated and hashed", c.LogAddress))
+	}
 	if c.Authenticate == nil {
 		errs = append(errs, errors.New("bridge: no way to know the users: Authenticate is nil"))
 	}
@@ -129,25 +154,4 @@ func (c *Config) complete() error {
 		errs = append(errs, errors.New("bridge: the timeout is negative"))
 	}
 	return errors.Join(errs...)
-}
-
-// parseURL checks a URL that the bridge will call. Its errors do not quote it:
-// it may hold a password.
-func parseURL(raw string) (*url.URL, error) {
-	u, err := url.Parse(raw)
-	switch {
-	case err != nil || u.Host == "" || u.Opaque != "":
-		return nil, errors.New("not an absolute URL")
-	case u.User != nil || u.Fragment != "":
-		return nil, errors.New("a URL with credentials or a fragment")
-	case u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())):
-		return nil, errors.New("must be https, or http on loopback")
-	}
-	return u, nil
-}
-
-// isLoopback reports whether host, without a port, is this machine.
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
 }

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"gridsigner/bridge/internal/outbound"
 )
 
 // HeaderClient must be sent, as "1", with every request that is not a GET. It
@@ -30,7 +32,7 @@ func newOrigins(allowed []string) (*origins, error) {
 	o := &origins{allowed: allowed, protection: http.NewCrossOriginProtection()}
 	var errs []error
 	for _, origin := range allowed {
-		u, err := parseURL(origin)
+		u, err := outbound.ParseURL(origin)
 		if err != nil || strings.Contains(origin, "*") || origin != (&url.URL{Scheme: u.Scheme, Host: u.Host}).String() || origin != strings.ToLower(origin) ||
 			strings.HasSuffix(origin, ":") || u.Port() == map[string]string{"https": "443", "http": "80"}[u.Scheme] {
 			errs = append(errs, fmt.Errorf("bridge: %q is not an origin: want https://host or https://host:port, lower case, as browsers send it: without the default port", origin))
@@ -41,21 +43,32 @@ func newOrigins(allowed []string) (*origins, error) {
 	return o, errors.Join(errs...)
 }
 
-// check refuses a request with side effects that did not come from the app:
-// one that a browser says is of another site, and one without [HeaderClient].
-// The two are independent: old browsers do not say, and a header can be
-// allowed by mistake in a proxy's CORS rules.
+// check refuses a request that did not come from the app: one that a browser says is of
+// another site, and one with side effects without [HeaderClient]. The two are
+// independent: old browsers do not say, and a header can be allowed by mistake in a
+// proxy's CORS rules.
+//
+// A GET of another site has no effect that its page could see, but costs the user
+// whose cookie goes with it.
 func (o *origins) check(r *http.Request) error {
+	if o.ofOtherSite(r) {
+		return errCrossOrigin
+	}
 	if r.Method == http.MethodGet {
 		return nil // no route's GET has side effects
-	}
-	if o.protection.Check(r) != nil {
-		return errCrossOrigin
 	}
 	if v := r.Header[HeaderClient]; len(v) != 1 || v[0] != "1" {
 		return errHeaderMissing
 	}
 	return nil
+}
+
+// ofOtherSite reports whether a browser says that r comes from a page of an origin that
+// is not allowed.
+func (o *origins) ofOtherSite(r *http.Request) bool {
+	judged := *r
+	judged.Method = http.MethodPost // CrossOriginProtection lets every GET pass
+	return o.protection.Check(&judged) != nil
 }
 
 // allow sets the CORS headers of an answer to r. An origin that is not allowed

@@ -44,7 +44,7 @@ func TestOnlyTheAppMayChangeThings(t *testing.T) {
 				c.t = t
 				u.tap.received()
 				got := c.raw(s.text(v.lines...))
-				if v.code == "" || s.op.Route().Method == "GET" {
+				if v.code == "" || v.code == "BRIDGE_HEADER_MISSING" && s.op.Route().Method == "GET" {
 					if got.status != 200 {
 						t.Errorf("answer = %d %s, want 200", got.status, got.code)
 					}

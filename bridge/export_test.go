@@ -3,7 +3,6 @@ package bridge
 import (
 	"net/http"
 	"runtime"
-	"time"
 
 	"gridsigner/signer"
 )
@@ -29,7 +28,3 @@ func Heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
-
-// OpenPatientRedis is [OpenRedis] for a machine that is busy: only a Redis that
-// is gone fails.
-func OpenPatientRedis(url string) (*Redis, error) { return openRedis(url, time.Minute) }

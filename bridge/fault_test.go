@@ -2,6 +2,7 @@ package bridge_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -93,6 +94,21 @@ func (f *faulty) until(become func() bool) {
 	}
 }
 
+// traceparent is an observer that passes on what a client's traceparent says, by which
+// faulty tells requests apart.
+type traceparent struct{}
+
+func (traceparent) Request(ctx context.Context, h http.Header) (context.Context, func(bridge.Record)) {
+	return context.WithValue(ctx, ofRequest{}, h.Get("Traceparent")), func(bridge.Record) {}
+}
+
+func (traceparent) Call(ctx context.Context, _, _ string, h http.Header) func(bridge.Called) {
+	h.Set("Traceparent", ctx.Value(ofRequest{}).(string))
+	return func(bridge.Called) {}
+}
+
+func (traceparent) Happened(bridge.Event) {}
+
 // TestFaults sends many revocations at once to a Grid that fails in one way,
 // and then looks for what is left: each signed leg went out once, was answered
 // by a code that says what is known, and holds no memory, no goroutine (see
@@ -141,7 +157,7 @@ func TestFaults(t *testing.T) {
 	for _, v := range tests {
 		t.Run(v.name, func(t *testing.T) {
 			f := newFaulty(t, v.spoil)
-			c := newClient(t, "http://"+f.Addr().String())
+			c := newClient(t, "http://"+f.Addr().String(), func(c *bridge.Config) { c.Observer = traceparent{} })
 			before := bridge.Heap()
 			var challenges [users]string
 			for i := range challenges {

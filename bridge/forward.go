@@ -3,67 +3,52 @@ package bridge
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
+	"gridsigner/bridge/internal/outbound"
 )
 
-const (
-	maxResponse       = 1 << 20  // Grid's largest answer is a list of a few kilobytes
-	maxResponseHeader = 64 << 10 // and its headers are fewer still
-	connectTimeout    = 5 * time.Second
-)
-
-// newTransport makes the transport to Grid.
-//
-// It is called without [http.Client], so it follows no redirect: a redirect
-// would carry the credentials to a host of the upstream's choosing. It ignores
-// proxy variables of the environment for the same reason. HTTP/1.1 only: an
-// HTTP/2 transport resends streams on rules of its own, and a signed leg must
-// go out once. Over HTTP/1.1 net/http resends only GETs, requests with an
-// Idempotency-Key (we never send one), and requests of which no byte was written.
-func newTransport(timeout time.Duration) *http.Transport {
-	var http1 http.Protocols
-	http1.SetHTTP1(true)
-	return &http.Transport{
-		Proxy:                  nil,
-		DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    connectTimeout,
-		ResponseHeaderTimeout:  timeout,
-		MaxResponseHeaderBytes: maxResponseHeader,
-		MaxIdleConnsPerHost:    64,
-		IdleConnTimeout:        time.Minute,
-		DisableCompression:     true, // bodies are relayed byte for byte, and cannot inflate
-		Protocols:              &http1,
-	}
-}
+const maxResponse = 1 << 20 // Grid's largest answer is a list of a few kilobytes
 
 // answer is what of Grid's response is relayed.
 type answer struct {
 	status     int
 	retryAfter string // "" if Grid sent none
+	requestID  string // Grid's own name of the call, "" if it said none that may be logged
 	body       []byte // nil with 204
 }
 
-// do sends c to Grid as a request made from nothing but the parts of c and the
+// Error makes an answer of Grid's to a look-up one that ends the request for which that
+// was made.
+func (a *answer) Error() string {
+	return "bridge: answer of Grid's with status " + strconv.Itoa(a.status)
+}
+
+// send sends c to Grid as a request made from nothing but the parts of c and the
 // bridge's credentials, and reads the answer whole before anything is relayed.
-// Its errors are refusals. It never sends twice.
-func (b *bridge) do(ctx context.Context, c *call) (a *answer, err error) {
-	ctx, span := b.tracer.Start(ctx, c.route.Method+" "+c.route.template, trace.WithSpanKind(trace.SpanKindClient))
-	defer func() { describeAnswer(span, c, a, err) }()
+// Its errors are refusals. It never sends twice, but for a list whose credentials
+// have been changed meanwhile.
+func (b *bridge) send(ctx context.Context, v *visit, c *call) (*answer, error) {
+	a, err := b.sendOnce(ctx, v, c)
+	if errors.Is(err, errUpstreamCredential) && b.credentials.renew(ctx) && c.route.Method == http.MethodGet {
+		return b.sendOnce(ctx, v, c)
+	}
+	return a, err
+}
+
+func (b *bridge) sendOnce(ctx context.Context, v *visit, c *call) (a *answer, err error) {
 	var body io.Reader
 	if c.body != nil {
 		body = bytes.NewReader(c.body)
 	}
-	req, err := http.NewRequestWithContext(ctx, c.route.Method, b.upstream+c.route.path(c.id), body)
+	req, err := http.NewRequestWithContext(ctx, c.route.Method, b.Upstream+c.route.path(c.id), body)
 	if err != nil {
 		return nil, errInternal
 	}
@@ -75,48 +60,101 @@ func (b *bridge) do(ctx context.Context, c *call) (a *answer, err error) {
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "gridbridge")
-	req.Header.Set("Authorization", b.credentials.header().reveal())
-	setTrace(req.Header, span.SpanContext())
+	authorization := b.credentials.header()
+	req.Header.Set("Authorization", authorization.reveal())
+	trace := http.Header{}
+	end := b.Observer.Call(ctx, c.route.Method, c.route.template, trace)
+	for _, name := range []string{"Traceparent", "Tracestate"} {
+		if value := trace.Get(name); value != "" {
+			req.Header.Set(name, value)
+		}
+	}
 
+	start, status := time.Now(), 0
+	defer func() {
+		called := Called{Status: status, Took: time.Since(start)}
+		if ref, ok := errors.AsType[*refusal](err); ok {
+			called.Reason = ref.reason
+		}
+		v.Calls, v.CallsTook = v.Calls+1, v.CallsTook+called.Took
+		end(called)
+	}()
 	resp, err := b.transport.RoundTrip(req)
 	if err != nil {
 		return nil, upstreamError(ctx, err)
 	}
 	defer resp.Body.Close()
-	a = &answer{status: resp.StatusCode, retryAfter: retryAfter(resp.Header["Retry-After"])}
+	status = resp.StatusCode
+	a = &answer{status: status, retryAfter: retryAfter(resp.Header["Retry-After"]), requestID: loggableID(resp.Header["X-Request-Id"])}
 	switch {
 	case a.status == http.StatusUnauthorized && !c.proves():
 		// The user showed Grid nothing that could be wrong, so the refusal is
 		// for the bridge's credentials. Relayed, it would log users out for a
 		// fault of the operator. Where the call does carry proof a 401 may be
-		// either (contract 7.2): see exchange.
+		// either (contract 7.2): see judgeUnauthorized.
 		return nil, errUpstreamCredential
 	case a.status == http.StatusNoContent:
 		return a, nil
 	case a.status < 200, a.status >= 300 && a.status < 400, a.status >= 600:
-		return nil, errUpstreamInvalid
+		return nil, errUpstreamInvalid.because(ReasonStatus)
 	}
 	a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
 	switch {
 	case err != nil:
 		return nil, upstreamError(ctx, err)
-	case len(a.body) > maxResponse, !isJSON(resp.Header["Content-Type"]), !json.Valid(a.body):
-		return nil, errUpstreamInvalid
+	case len(a.body) > maxResponse:
+		return nil, errUpstreamInvalid.because(reasonTooLarge)
+	case !outbound.IsJSON(resp.Header["Content-Type"]), !json.Valid(a.body):
+		return nil, errUpstreamInvalid.because(ReasonNotJSON)
+	case a.status >= 400 && echoes(a.body, authorization):
+		return nil, errUpstreamInvalid.because(reasonEcho)
+	case a.status >= 400 && a.requestID == "":
+		var said struct{ Details struct{ RequestID string } }
+		json.Unmarshal(a.body, &said) // whatever else it says
+		a.requestID = loggableID([]string{said.Details.RequestID})
 	}
 	return a, nil
+}
+
+// echoes reports whether a text in body, which is JSON, repeats what is secret in
+// authorization: an error of Grid's, or of a proxy's before it, may quote the request.
+func echoes(body []byte, authorization Secret) bool {
+	encoded := strings.TrimPrefix(authorization.reveal(), "Basic ")
+	decoded, _ := base64.StdEncoding.DecodeString(encoded)
+	_, secret, _ := strings.Cut(string(decoded), ":")
+	tokens := json.NewDecoder(bytes.NewReader(body))
+	for {
+		token, err := tokens.Token()
+		if err != nil {
+			return err != io.EOF
+		}
+		if text, ok := token.(string); ok && (strings.Contains(text, encoded) || strings.Contains(text, secret)) {
+			return true
+		}
+	}
+}
+
+// loggableID returns the one value if it has the form of an id, so that nothing else of
+// Grid's gets into the audit.
+func loggableID(values []string) string {
+	const allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_:."
+	if len(values) != 1 || len(values[0]) > 128 || strings.Trim(values[0], allowed) != "" {
+		return ""
+	}
+	return values[0]
 }
 
 // upstreamError names the failure of a round trip. The error's own text may
 // quote what the upstream sent, so it goes nowhere.
 func upstreamError(ctx context.Context, err error) error {
-	timeout, ok := errors.AsType[net.Error](err)
-	switch {
-	case errors.Is(ctx.Err(), context.Canceled):
+	failure := outbound.FailureOf(err)
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, context.Canceled):
 		return errClientGone
-	case ctx.Err() != nil, ok && timeout.Timeout():
+	case cause != nil, failure == outbound.Timeout:
 		return errUpstreamTimeout
 	}
-	return errUpstreamFailed
+	return errUpstreamFailed.because(Reason(failure))
 }
 
 // retryAfter returns the value of a Retry-After header if it has one of its two

@@ -122,7 +122,7 @@ func TestRelaysAnswers(t *testing.T) {
 			if got.status != v.status || got.body != v.body {
 				t.Errorf("answer = %d %q, want %d %q", got.status, got.body, v.status, v.body)
 			}
-			want := map[string]string{"Retry-After": "7", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Vary": "Origin"}
+			want := map[string]string{"Retry-After": "7", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Vary": "Origin", "Cross-Origin-Resource-Policy": "same-origin"}
 			if v.status != 204 {
 				want["Content-Type"] = "application/json"
 				want["Content-Length"] = itoa(len(v.body))

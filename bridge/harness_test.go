@@ -222,13 +222,9 @@ func (b *lockedBuffer) String() string {
 }
 
 // wide are limits that no test reaches unless it is about them.
-var wide = bridge.Limits{
-	Address: bridge.Limit{Rate: 1e6, Per: time.Second, Burst: 1e6},
-	User:    bridge.Limit{Rate: 1e6, Per: time.Second, Burst: 1e6},
-	SignIn:  bridge.Limit{Rate: 1e6, Per: time.Second, Burst: 1e6},
+var wide = bridge.Limits{Address: much, Network: much, User: much, SignIn: much, Attempts: much, Pending: much, Grid: much}
 
-	Attempts: bridge.Limit{Rate: 1e6, Per: time.Second, Burst: 1e6},
-}
+var much = bridge.Limit{Rate: 1e6, Per: time.Second, Burst: 1e6}
 
 // newClient starts a bridge to upstreamURL whose user is Alice. The bridge
 // believes "Authorization: Bearer alice".
@@ -290,6 +286,7 @@ type reply struct {
 	code   string
 	header http.Header
 	body   string
+	closed bool // the connection, after it
 }
 
 // raw sends text as it is: no client library cleans or completes it.
@@ -330,7 +327,7 @@ func (c *client) raw(text string) reply {
 				body, resp.StatusCode, resp.Header.Get("X-Correlation-Id"))
 		}
 	}
-	return reply{resp.StatusCode, envelope.Code, resp.Header, string(body)}
+	return reply{resp.StatusCode, envelope.Code, resp.Header, string(body), resp.Close}
 }
 
 // send sends a well-formed request as Alice, with further header lines.

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"gridsigner/bridge/internal/bounded"
 	"gridsigner/signer"
 )
 
@@ -22,8 +22,8 @@ type Limit struct {
 	Burst int
 }
 
-// every is the time that one token takes to come back.
-func (l Limit) every() time.Duration { return l.Per / time.Duration(l.Rate) }
+// Every is the time that one token takes to come back.
+func (l Limit) Every() time.Duration { return l.Per / time.Duration(l.Rate) }
 
 func (l Limit) String() string { return fmt.Sprintf("%d/%s,%d", l.Rate, l.Per, l.Burst) }
 
@@ -42,18 +42,24 @@ func (l *Limit) UnmarshalText(text []byte) error {
 }
 
 func (l Limit) check() error {
-	if l.Rate < 1 || l.Per < time.Millisecond || l.Burst < 1 || l.every() == 0 {
+	if l.Rate < 1 || l.Per < time.Millisecond || l.Burst < 1 || l.Every() == 0 {
 		return fmt.Errorf("bridge: %s is not a limit: want RATE/PER,BURST, such as 10/1s,30", l)
 	}
 	return nil
 }
 
-// Limits are the limits on clients. A zero field has the default's value.
+// Limits are the limits on clients. A zero field has the default's value. Those on
+// addresses, on calls to Grid and on requests in flight are each replica's own, so that
+// a flood costs nobody but the replica that it meets; the others are shared if there is
+// a store that is.
 type Limits struct {
 	Address  Limit // requests of one address, IPv6 by /64
-	User     Limit // requests of one user
-	SignIn   Limit // those of them that sign in or export a wallet, of one address and of one user
+	Network  Limit // requests of one /48 of IPv6, which one customer of a provider may have whole
+	User     Limit // calls to Grid for one user
+	SignIn   Limit // those that sign in or export a wallet, of one address and of one user
 	Attempts Limit // those with one credential, or of one wallet
+	Pending  Limit // challenges of one user, each of which is kept until it has run out
+	Grid     Limit // calls to Grid, whose own limit is one for the whole company
 	InFlight int   // requests at once, of everybody; beyond it load is shed
 }
 
@@ -63,17 +69,21 @@ type Limits struct {
 // one of a million and good for five minutes.
 var DefaultLimits = Limits{
 	Address:  Limit{50, time.Second, 100},
+	Network:  Limit{200, time.Second, 400},
 	User:     Limit{10, time.Second, 40},
 	SignIn:   Limit{1, time.Second, 20},
 	Attempts: Limit{1, 3 * time.Second, 20},
+	Pending:  Limit{200, minChallengeLife, 200},
+	Grid:     Limit{200, time.Second, 400},
 	InFlight: 1024,
 }
 
-// complete fills in the defaults.
-func (l *Limits) complete() error {
+// fillIn fills in the defaults.
+func (l *Limits) fillIn() error {
 	var errs []error
 	for _, v := range []struct{ limit, preset *Limit }{
-		{&l.Address, &DefaultLimits.Address}, {&l.User, &DefaultLimits.User}, {&l.SignIn, &DefaultLimits.SignIn}, {&l.Attempts, &DefaultLimits.Attempts},
+		{&l.Address, &DefaultLimits.Address}, {&l.Network, &DefaultLimits.Network}, {&l.User, &DefaultLimits.User}, {&l.SignIn, &DefaultLimits.SignIn},
+		{&l.Attempts, &DefaultLimits.Attempts}, {&l.Pending, &DefaultLimits.Pending}, {&l.Grid, &DefaultLimits.Grid},
 	} {
 		if *v.limit == (Limit{}) {
 			*v.limit = *v.preset
@@ -89,48 +99,94 @@ func (l *Limits) complete() error {
 	return errors.Join(errs...)
 }
 
-// enter counts a request in, or sheds it. Whoever entered must leave.
-func (b *bridge) enter() error {
-	if b.inFlight.Add(1) > int64(b.limits.InFlight) {
-		return errOverloaded.after(time.Second)
+// buckets are token buckets, each as the time at which it will be full again (GCRA).
+type buckets struct{ full *bounded.Map[time.Time] }
+
+// take takes cost tokens from the bucket of key, or says how long to wait for them.
+func (b buckets) take(key string, l Limit, cost int, now time.Time) (wait time.Duration, ok bool) {
+	full, _ := b.full.Get(key) // which keeps young what is in use: forgotten, it would be full
+	if full.Before(now) {
+		full = now
 	}
-	return nil
-}
-
-func (b *bridge) leave() { b.inFlight.Add(-1) }
-
-// limitAddress takes a token of the address that r comes from. It comes before
-// the check of who is calling, which costs more than a token.
-func (b *bridge) limitAddress(ctx context.Context, r *http.Request, rt *route) error {
-	return b.limit(ctx, rt, b.limits.Address, "address:"+b.address(r))
-}
-
-// limitUser takes a token of the user, who may come from many addresses.
-func (b *bridge) limitUser(ctx context.Context, user User, rt *route) error {
-	return b.limit(ctx, rt, b.limits.User, "user:"+digest(user.ID))
-}
-
-func (b *bridge) limit(ctx context.Context, rt *route, l Limit, who string) error {
-	if wait, ok := b.store.take(ctx, "limit:"+who, l); !ok {
-		return errRateLimited.after(wait)
+	full = full.Add(time.Duration(cost) * l.Every())
+	if wait := full.Sub(now) - time.Duration(l.Burst)*l.Every(); wait > 0 {
+		return wait, false
 	}
-	if rt.isGuarded() {
-		if wait, ok := b.store.take(ctx, "sign-in:"+who, b.limits.SignIn); !ok {
-			return errRateLimited.after(wait)
+	b.full.Put(key, full, 0)
+	return 0, true
+}
+
+// floodLines bounds the log lines about requests that a limit on everybody turned away:
+// they are alike, and a flood of them would be one of the log.
+var floodLines = Limit{10, time.Second, 50}
+
+// flood holds off what comes in such numbers that nothing else may be done for it. It is
+// this process's own, and nothing of it is shared with what users have.
+type flood struct {
+	limits Limits
+	now    func() time.Time
+
+	mu                         sync.Mutex
+	addresses, networks, whole buckets
+}
+
+func newFlood(limits Limits, now func() time.Time) *flood {
+	bucketsOf := func() buckets { return buckets{bounded.New[time.Time](partBudget)} }
+	return &flood{limits: limits, now: now, addresses: bucketsOf(), networks: bucketsOf(), whole: bucketsOf()}
+}
+
+// holdFlood turns r away, before anything else is done or written, if there are too many
+// requests in flight or too many of its address.
+func (b *bridge) holdFlood(r *http.Request, v *visit) error {
+	f, now := b.flood, b.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := func() error {
+		if b.inFlight.Load() > int64(b.Limits.InFlight) {
+			return errOverloaded.after(time.Second)
 		}
+		address, network := bucketOf(ClientAddress(r.Context()))
+		if b.origins.ofOtherSite(r) { // which cannot spend what the user's own page has
+			address = "other site " + address
+		}
+		if wait, ok := f.addresses.take(address, f.limits.Address, 1, now); !ok {
+			return errRateLimited.because(reasonLimitAddress).after(wait)
+		}
+		if network != "" {
+			if wait, ok := f.networks.take(network, f.limits.Network, 1, now); !ok {
+				return errRateLimited.because(reasonLimitNetwork).after(wait)
+			}
+		}
+		return nil
+	}()
+	if err != nil {
+		_, ok := f.whole.take("lines", floodLines, 1, now)
+		v.quiet = !ok
+	}
+	return err
+}
+
+// grid takes a token for a call to Grid.
+func (f *flood) grid() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if wait, ok := f.whole.take("grid", f.limits.Grid, 1, f.now()); !ok {
+		return errOverloaded.because(reasonLimitGrid).after(wait)
 	}
 	return nil
 }
 
-// limitThing takes a token of the credential or the account that c names. It comes
-// after the check of whose that is, or anybody could spend somebody else's.
-func (b *bridge) limitThing(ctx context.Context, c *call) error {
+// limitCalls takes the tokens of a call that is about to be made: of the credential or
+// the wallet that c names, after the check of whose that is, or anybody could spend
+// somebody else's; and of Grid.
+func (b *bridge) limitCalls(ctx context.Context, c *call) error {
 	if c.route.isGuarded() {
-		if wait, ok := b.store.take(ctx, "attempts:"+digest(c.id), b.limits.Attempts); !ok {
-			return errRateLimited.after(wait)
+		take := Take{Key{PartAttempts, bounded.Key(c.id)}, b.Limits.Attempts, 1}
+		if got := b.Store.Consult(ctx, []Take{take}, nil); got.Refused >= 0 {
+			return errRateLimited.because(reasonLimitAttempts).after(got.Wait)
 		}
 	}
-	return nil
+	return b.flood.grid()
 }
 
 // isGuarded reports whether a request may be a guess at a credential, has a message
@@ -139,40 +195,26 @@ func (rt *route) isGuarded() bool {
 	return rt.op == signer.OpChallengeCredential || rt.op == signer.OpVerifyCredential || rt.op == signer.OpExportWallet
 }
 
-// address is the client's address as far as it can be known: that of the
-// connection or, if that is of a trusted proxy, the last in X-Forwarded-For
-// that is not. What stands before it was written by the client.
-//
-// A household or a machine has a whole /64 of IPv6 to choose from.
-func (b *bridge) address(r *http.Request) string {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return "unknown" // not TCP: all share one bucket
+// takesOfUser are the tokens that a request of user's costs beside those of its address,
+// and limitReasons why one is refused.
+func (b *bridge) takesOfUser(ctx context.Context, user User, c *call) []Take {
+	id := bounded.Key(user.ID)
+	takes := []Take{b.takeOfUser(user)}
+	if c.route.isGuarded() {
+		address, _ := bucketOf(ClientAddress(ctx))
+		takes = append(takes, Take{Key{PartSignInAddress, bounded.Key(address)}, b.Limits.SignIn, 1}, Take{Key{PartSignIn, id}, b.Limits.SignIn, 1})
 	}
-	addr := peer.Addr().Unmap().WithZone("")
-	for hops := strings.Join(r.Header["X-Forwarded-For"], ","); hops != "" && b.trusted(addr); {
-		comma := strings.LastIndexByte(hops, ',')
-		next, err := parseHop(strings.TrimSpace(hops[comma+1:]))
-		if err != nil {
-			break
-		}
-		addr, hops = next.Unmap().WithZone(""), hops[:max(comma, 0)]
+	if len(c.headers) == 0 && (c.intent.Name != "" || c.route.op == signer.OpChallengeCredential) {
+		takes = append(takes, Take{Key{PartPending, id}, b.Limits.Pending, 1})
 	}
-	if addr.Is6() {
-		prefix, _ := addr.Prefix(64) // fails for more than 128 bits only
-		return prefix.String()
-	}
-	return addr.String()
+	return takes
 }
 
-// parseHop reads an address as proxies write it: some add the port.
-func parseHop(text string) (netip.Addr, error) {
-	if hop, err := netip.ParseAddrPort(text); err == nil {
-		return hop.Addr(), nil
-	}
-	return netip.ParseAddr(text)
+// takeOfUser is the token that a call to Grid costs the user.
+func (b *bridge) takeOfUser(user User) Take {
+	return Take{Key{PartUsers, bounded.Key(user.ID)}, b.Limits.User, 1}
 }
 
-func (b *bridge) trusted(addr netip.Addr) bool {
-	return slices.ContainsFunc(b.proxies, func(p netip.Prefix) bool { return p.Contains(addr) })
+var limitReasons = map[Part]Reason{
+	PartUsers: reasonLimitUser, PartSignIn: reasonLimitSignIn, PartSignInAddress: reasonLimitSignIn, PartPending: reasonLimitChallenges,
 }

@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"net/http"
-	"net/netip"
 	"time"
 )
 
@@ -16,8 +15,8 @@ type Observer interface {
 	Request(ctx context.Context, h http.Header) (_ context.Context, end func(Record))
 
 	// Call is called before a request goes to Grid, with the method and route as
-	// [Record] has them and the headers that Grid will see, to which it may add a
-	// trace context. end is called once.
+	// [Record] has them. A trace context that it sets in h, which is empty, goes
+	// along (W3C Trace Context). end is called once.
 	Call(ctx context.Context, method, route string, h http.Header) (end func(Called))
 
 	// Happened is called with what happens beside any request.
@@ -87,12 +86,3 @@ func (unobserved) Call(context.Context, string, string, http.Header) func(Called
 	return func(Called) {}
 }
 func (unobserved) Happened(Event) {}
-
-type addressKey struct{}
-
-// ClientAddress is the address of the client whose request ctx is of, as far as it
-// can be known ([Config.TrustedProxies]). It is for [Config.Authenticate].
-func ClientAddress(ctx context.Context) netip.Addr {
-	addr, _ := ctx.Value(addressKey{}).(netip.Addr)
-	return addr
-}

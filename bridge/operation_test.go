@@ -167,24 +167,12 @@ func TestProcessing(t *testing.T) {
 		}
 		assertRefused(t, u, c.sendSample(s, signed...), 409, "BRIDGE_SIGNATURE_REPLAYED")
 		c.server.Close()
-		var story []string
-		for _, line := range c.audit() {
-			var v struct {
-				Intent, Account, PayloadSHA256 string
-				Status                         int
-				Processing                     bool
-			}
-			if err := json.Unmarshal([]byte(line), &v); err != nil {
-				t.Fatal(err)
-			}
-			if v.Intent != string(s.op.Route().Intent) || v.Account != alice || v.PayloadSHA256 != fmt.Sprintf("%x", sha256.Sum256([]byte(s.payload))) {
-				t.Errorf("audit line %s, want intent %s", line, s.op.Route().Intent)
-			}
-			story = append(story, fmt.Sprint(v.Status, v.Processing))
+		who := fmt.Sprintf(" account=%s intent=%s payloadSha256=%x", alice, s.op.Route().Intent, sha256.Sum256([]byte(s.payload)))
+		var want []string
+		for _, answered := range []string{"200 processing=true", "503 processing=false", "502 processing=false", "200 processing=true", fmt.Sprint(status, " processing=false")} {
+			want = append(want, "stage=sent"+who, "stage=answered"+who+" status="+answered)
 		}
-		if want := []string{"200 true", "503 false", "502 false", "200 true", fmt.Sprint(status, false), "409 false"}; !slices.Equal(story, want) {
-			t.Errorf("audit = %q, want %q", story, want)
-		}
+		holdAudit(t, c.audit("account", "intent", "payloadSha256", "status", "processing"), append(want, "stage=refused"+who+" status=409")...)
 	})
 }
 

@@ -4,13 +4,18 @@ import (
 	"context"
 	"time"
 
+	"gridsigner/bridge/internal/bounded"
 	"gridsigner/signer"
 )
 
+// isPasskeys reports whether c is the answer of a passkey, which has no signature
+// header: see call.fitHeaders.
+func (c *call) isPasskeys() bool { return c.headers.Get(signer.HeaderSignature) == "" }
+
 // passkeyKey is where it is kept that a challenge for a passkey was issued: to
 // this user, and for this credential.
-func passkeyKey(user User, credential, requestID string) string {
-	return "passkey:" + digest(user.ID, credential, requestID)
+func passkeyKey(user User, credential, requestID string) Key {
+	return Key{PartPasskeys, bounded.Key(user.ID, credential, requestID)}
 }
 
 // rememberPasskey keeps for its answer the challenge in a, Grid's answer to c, if
@@ -22,30 +27,34 @@ func (b *bridge) rememberPasskey(ctx context.Context, user User, c *call, a *ans
 	}
 	expiresAt, err := time.Parse(time.RFC3339, got.ExpiresAt)
 	if err != nil || !signer.ValidRequestID(got.RequestID) {
-		return errUpstreamInvalid
+		return errUpstreamInvalid.because(reasonUnexpected)
 	}
-	b.store.save(ctx, passkeyKey(user, c.id, got.RequestID), []byte{1}, b.life(expiresAt))
+	b.Store.Save(ctx, Entry{passkeyKey(user, c.id, got.RequestID), []byte{1}, b.life(expiresAt)})
 	return nil
 }
 
-// admitPasskey is [bridge.admit] for the answer of a passkey, which has no
-// signature header: the challenge was issued to this user for this credential, and
-// no other answer to it has passed. Whether the assertion is good is for Grid to
+// admitPasskey is [bridge.admitSignature] for the answer of a passkey: the challenge was
+// issued to this user for this credential. Whether the assertion is good is for Grid to
 // say.
-func (b *bridge) admitPasskey(ctx context.Context, user User, c *call, v *event) (mark string, err error) {
-	key := passkeyKey(user, c.id, c.headers.Get(signer.HeaderRequestID))
-	if _, ok := b.store.load(ctx, key); !ok && b.store.complete() {
-		return "", errChallengeUnknown
+func (b *bridge) admitPasskey(v *visit, c *call, k kept) (spent Key, err error) {
+	switch {
+	case k.challenge != nil:
+		v.Checked = CheckedVerified
+	case k.whole:
+		return Key{}, errChallengeUnknown
+	default:
+		v.Checked = CheckedForm
 	}
-	v.format, mark = formatPasskey, "leg:"+key
-	if !b.store.claim(ctx, mark, maxChallengeLife) {
-		return "", errSignatureReplayed
+	v.leg.format = formatPasskey
+	return Key{PartSpent, bounded.Key(k.at.String())}, nil
+}
+
+// isAnother reports whether c is not the answer to its challenge that Grid is processing.
+// That a challenge is spent does not tell one answer from another.
+func (b *bridge) isAnother(ctx context.Context, c *call, spent Key) bool {
+	if !c.isPasskeys() {
+		return false
 	}
-	// The mark is of the challenge, so while Grid is processing one answer it does
-	// not tell another from it.
-	if first, ok := b.store.load(ctx, processingKey(mark)); ok && string(first) != c.fingerprint() {
-		b.store.release(ctx, mark)
-		return "", errSignatureReplayed
-	}
-	return mark, nil
+	first := b.Store.Consult(ctx, nil, []Key{processingKey(spent)}).Values[0]
+	return first != nil && string(first) != c.fingerprint()
 }

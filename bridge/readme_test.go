@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -75,4 +76,26 @@ func TestReadmeListsEveryRefusal(t *testing.T) {
 		}
 	}
 	holdReadme(t, "<!-- refusals: made by the tests -->\n", "<!-- end of refusals -->", table)
+}
+
+// TestReadmeExplainsEveryReason holds the README's table of reasons against the code, in
+// which no reason may be without an explanation.
+func TestReadmeExplainsEveryReason(t *testing.T) {
+	text, err := os.ReadFile("reason.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, found := range regexp.MustCompile(`(?m)^\t([Rr]eason\w+) +(?:Reason )?= `).FindAllStringSubmatch(string(text), -1) {
+		if !strings.Contains(string(text), "\t{"+found[1]+", ") {
+			t.Errorf("%s is not explained", found[1])
+		}
+	}
+	table := "| Reason | What it means | What to do |\n|---|---|---|\n"
+	for i, e := range explanations {
+		table += fmt.Sprintf("| `%s` | %s | %s |\n", e.reason, e.means, e.do)
+		if slices.ContainsFunc(explanations[:i], func(other explanation) bool { return other.reason == e.reason }) {
+			t.Errorf("%s is explained twice", e.reason)
+		}
+	}
+	holdReadme(t, "<!-- reasons: made by the tests -->\n", "<!-- end of reasons -->", table)
 }

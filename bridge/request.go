@@ -3,11 +3,11 @@ package bridge
 import (
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"strings"
 
+	"gridsigner/bridge/internal/outbound"
 	"gridsigner/signer"
 )
 
@@ -96,8 +96,11 @@ func (rt *route) parseID(raw, rawQuery string) (string, error) {
 	if rt.query != "" {
 		id, want = query.Get(rt.query), 1
 	}
-	if errPath != nil || errQuery != nil || len(query) != want || len(query[rt.query]) != want || rt.idKind != "" && !signer.ValidID(rt.idKind, id) {
-		return "", errInputInvalid
+	switch {
+	case errQuery != nil || len(query) != want || len(query[rt.query]) != want:
+		return "", errInputInvalid.because(reasonQuery)
+	case errPath != nil || rt.idKind != "" && !signer.ValidID(rt.idKind, id):
+		return "", errInputInvalid.because(reasonID)
 	}
 	return id, nil
 }
@@ -115,7 +118,7 @@ func (rt *route) parseHeaders(in http.Header) (http.Header, error) {
 		case len(v) == 1 && headerGrammar[name](v[0]):
 			out[name] = []string{v[0]}
 		default:
-			return nil, errInputInvalid
+			return nil, errInputInvalid.because(reasonHeaders)
 		}
 	}
 	return out, nil
@@ -137,44 +140,31 @@ func (c *call) fitHeaders(said signer.Submission) error {
 	return nil
 }
 
+// hasBody reports whether r announces a body. Chunks of nothing count as one: they may
+// hide a length that a proxy in front went by (RFC 9112, 6.1).
+func hasBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.TransferEncoding) > 0 }
+
 // parseBody reads the body whole, so that a client that sends it slowly or not
 // at all holds no connection to Grid. The bytes are forwarded as they are.
 //
-// Where none is taken none is waited for, here or by net/http after the answer:
-// one that is announced and never sent would hold a place in flight for as long
-// as reading may take. Chunks of nothing count as a body: they may hide a length
-// that a proxy in front went by (RFC 9112, 6.1).
+// Where none is taken none is waited for: one that is announced and never sent would
+// hold a place in flight for as long as reading may take.
 func (rt *route) parseBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if !rt.Body {
-		if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
-			w.Header().Set("Connection", "close")
+		if hasBody(r) {
 			return nil, errInputInvalid
 		}
 		return nil, nil
 	}
+	if !outbound.IsJSON(r.Header["Content-Type"]) {
+		return nil, errContentType
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	_, tooLarge := errors.AsType[*http.MaxBytesError](err)
-	switch {
+	switch _, tooLarge := errors.AsType[*http.MaxBytesError](err); {
 	case tooLarge:
 		return nil, errBodyTooLarge
 	case err != nil:
 		return nil, errInputInvalid
-	case !isJSON(r.Header["Content-Type"]):
-		return nil, errContentType
 	}
 	return body, nil
-}
-
-// isJSON reports whether there is one Content-Type and it is JSON in UTF-8. A
-// page on another site cannot send that without asking first (CORS preflight).
-func isJSON(contentType []string) bool {
-	if len(contentType) != 1 {
-		return false
-	}
-	typ, params, err := mime.ParseMediaType(contentType[0])
-	if err != nil || typ != "application/json" {
-		return false
-	}
-	delete(params, "charset") // JSON has one charset (RFC 8259, 8.1), whatever this says
-	return len(params) == 0
 }

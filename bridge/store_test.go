@@ -3,62 +3,52 @@ package bridge
 import (
 	"runtime"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 )
 
-// TestStoreIsBounded fills each part of a store with far more than it may hold.
-func TestStoreIsBounded(t *testing.T) {
-	before := Heap()
-	s := newLocalStore(time.Now)
-	ctx := t.Context()
-	payload := []byte(strings.Repeat("x", 4<<10))
-	for i := range 100_000 {
-		key := "address:" + strconv.Itoa(i)
-		s.take(ctx, key, Limit{1, time.Second, 1})
-		s.claim(ctx, key, time.Hour)
-		if i < 4_000 {
-			s.save(ctx, key, append([]byte(nil), payload...), time.Hour)
-		}
-	}
-	if grown := Heap() - before; grown > 4*storeBudget {
-		t.Errorf("the heap grew by %d bytes, want at most %d", grown, 4*storeBudget)
-	}
-	if _, ok := s.load(ctx, "address:3999"); !ok {
-		t.Error("the newest entry is gone")
-	}
-	if _, ok := s.load(ctx, "address:0"); ok {
-		t.Error("the oldest entry is still there")
-	}
-	runtime.KeepAlive(s)
-}
-
-// TestStoreCountsWhatIsThere has marks come and go as often as would fill the
-// store many times over: what is gone must not push out what stays.
-func TestStoreCountsWhatIsThere(t *testing.T) {
-	s := newLocalStore(time.Now)
-	ctx := t.Context()
-	if !s.claim(ctx, "kept", time.Hour) {
-		t.Fatal("the first claim fails")
-	}
-	for range 2 * storeBudget / entryCost {
-		s.claim(ctx, "mark", time.Hour)
-		s.release(ctx, "mark")
-	}
-	if s.claim(ctx, "kept", time.Hour) {
-		t.Error("a mark against replay is forgotten")
-	}
-	var g generations[int]
-	for _, v := range []struct{ size, want int }{{10, entryCost + 10}, {1000, entryCost + 1000}, {0, entryCost}} {
-		if g.put("key", 0, v.size); g.used != v.want {
-			t.Errorf("after an entry of %d bytes used = %d, want %d", v.size, g.used, v.want)
-		}
-	}
-	for range 2 {
-		if g.remove("key"); g.used != 0 {
-			t.Errorf("used = %d without an entry, want 0", g.used)
-		}
+// TestPartsPushNothingOutOfOthers fills each part of a store, and sees that it lost its own
+// oldest and nobody else's.
+func TestPartsPushNothingOutOfOthers(t *testing.T) {
+	var now = time.Now()
+	parts := []Part{PartOwners, PartChallenges, PartPasskeys, PartSpent, PartProcessing}
+	limited := []Part{PartUsers, PartSignIn, PartSignInAddress, PartAttempts, PartPending}
+	once := Limit{1, time.Hour, 1}
+	for _, full := range append(parts, limited...) {
+		t.Run(string(full), func(t *testing.T) {
+			s := NewLocalStore(func() time.Time { return now })
+			ctx := t.Context()
+			before := Heap()
+			for _, part := range parts {
+				s.Save(ctx, Entry{Key{part, "victim"}, []byte("kept"), time.Hour})
+			}
+			for _, part := range limited {
+				s.Consult(ctx, []Take{{Key{part, "victim"}, once, 1}}, nil)
+			}
+			big := make([]byte, 4<<10)
+			for i := range 40_000 {
+				id := strconv.Itoa(i)
+				if _, ok := s.(*localStore).takes[full]; ok {
+					s.Consult(ctx, []Take{{Key{full, id}, once, 1}}, nil)
+				} else {
+					s.Save(ctx, Entry{Key{full, id}, big, time.Hour})
+				}
+			}
+			if grown := Heap() - before; grown > 2*challengeBudget {
+				t.Errorf("the heap grew by %d bytes", grown)
+			}
+			for _, part := range parts {
+				if got := s.Consult(ctx, nil, []Key{{part, "victim"}}).Values[0]; (got == nil) != (part == full) {
+					t.Errorf("%s is full: of %s the oldest is %q", full, part, got)
+				}
+			}
+			for _, part := range limited {
+				if got := s.Consult(ctx, []Take{{Key{part, "victim"}, once, 1}}, nil); (got.Refused < 0) != (part == full) {
+					t.Errorf("%s is full: the bucket in %s is full again: %t", full, part, got.Refused < 0)
+				}
+			}
+			runtime.KeepAlive(s)
+		})
 	}
 }
 
@@ -66,17 +56,17 @@ func TestStoreCountsWhatIsThere(t *testing.T) {
 // four times over: it must not be forgotten, which would refill it.
 func TestBusyBucketIsKept(t *testing.T) {
 	now := time.Now()
-	s := newLocalStore(func() time.Time { return now })
-	limit := Limit{1, time.Hour, 1}
-	if _, ok := s.take(t.Context(), "busy", limit); !ok {
+	s := NewLocalStore(func() time.Time { return now })
+	take := func(id string) bool {
+		return s.Consult(t.Context(), []Take{{Key{PartUsers, id}, Limit{1, time.Hour, 1}, 1}}, nil).Refused < 0
+	}
+	if !take("busy") {
 		t.Fatal("the first token is refused")
 	}
-	for i := range 2 * storeBudget / entryCost {
-		s.take(t.Context(), strconv.Itoa(i), limit)
-		if i%1000 == 0 {
-			if _, ok := s.take(t.Context(), "busy", limit); ok {
-				t.Fatalf("the bucket was forgotten after %d others", i)
-			}
+	for i := range 100_000 {
+		take(strconv.Itoa(i))
+		if i%1000 == 0 && take("busy") {
+			t.Fatalf("the bucket was forgotten after %d others", i)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -143,35 +144,53 @@ http {
 }
 `
 
-// TestScaleOut runs two replicas behind nginx with a Redis, and load, while one
-// replica is killed and started again, and then Redis.
-func TestScaleOut(t *testing.T) {
-	t.Parallel()
-	const burst = 200 // of a user, and next to nothing after it: time does not count
+// scale is two replicas behind nginx, with a Redis and with a witness before Grid.
+type scale struct {
+	sim     ready
+	idp     *identityProvider
+	grid    *witness
+	redis   *child
+	bridges [2]*child
+	admins  []string
+	audits  []string
+	base    string
+	token   func(user string) string
+}
+
+const burst = 200 // of a user, and next to nothing after it: time does not count
+
+func newScale(t *testing.T) *scale {
 	redisServer, nginx := tool(t, "redis-server", "redis-server"), tool(t, "nginx", "nginx-light")
 	sim := start(t, nil, "simulate", "--json").ready()
 	idp, jwks := appLogin(t, sim.Seed)
 	dir := t.TempDir()
 	free := freeAddresses(t, 6)
-	redisAddress, balancer, replicas, admins := free[0], free[1], free[2:4], free[4:]
+	redisAddress, balancer, replicas := free[0], free[1], free[2:4]
+	s := &scale{sim: sim, idp: idp, grid: newWitness(t, sim.URL), admins: free[4:], base: "http://" + balancer + "/api/grid"}
 	config := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(config, fmt.Appendf(nil, nginxConfig, replicas[0], replicas[1], balancer), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	grid, err := url.Parse(sim.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
 	_, redisPort, _ := net.SplitHostPort(redisAddress)
-	redis := newChild(t, redisAddress, nil, redisServer, "--bind", "127.0.0.1", "--port", redisPort, "--save", "", "--appendonly", "no", "--dir", dir)
-	var bridges [2]*child
+	s.redis = newChild(t, redisAddress, nil, redisServer, "--bind", "127.0.0.1", "--port", redisPort, "--save", "", "--appendonly", "no", "--dir", dir)
 	for i, address := range replicas {
-		bridges[i] = newChild(t, address, []string{
-			"GRIDBRIDGE_TEST_MAIN=1", "GRID_BASE_URL=" + sim.URL, "GRID_CLIENT_ID=" + sim.ClientID, "GRID_CLIENT_SECRET=" + sim.ClientSecret,
-		}, os.Args[0], "serve", "--listen", address, "--admin-listen", admins[i], "--redis-url", "redis://"+redisAddress, "--trusted-proxy", "127.0.0.1",
-			"--jwks", jwks, "--issuer", "https://id.example", "--audience", demoAudience,
-			"--limit-user", fmt.Sprintf("1/1m,%d", burst), "--limit-address", "100000/1s,100000", "--limit-sign-in", "10000/1s,10000", "--limit-attempts", "10000/1s,10000")
+		s.audits = append(s.audits, filepath.Join(dir, fmt.Sprint("audit-", i)))
+		args := []string{"serve", "--listen", address, "--admin-listen", s.admins[i], "--redis-url", "redis://" + redisAddress, "--trusted-proxy", "127.0.0.1",
+			"--jwks", jwks, "--issuer", "https://id.example", "--audience", demoAudience, "--audit-log", s.audits[i], "--limit-user", fmt.Sprintf("1/1m,%d", burst)}
+		for _, name := range []string{"address", "network", "sign-in", "attempts", "challenges", "grid"} {
+			args = append(args, "--limit-"+name, "100000/1s,100000")
+		}
+		s.bridges[i] = newChild(t, address, []string{
+			"GRIDBRIDGE_TEST_MAIN=1", "GRID_BASE_URL=" + s.grid.URL + grid.Path, "GRID_CLIENT_ID=" + sim.ClientID, "GRID_CLIENT_SECRET=" + sim.ClientSecret,
+		}, os.Args[0], args...)
 	}
 	newChild(t, balancer, nil, nginx, "-e", "stderr", "-p", dir, "-c", config)
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
-	base := "http://" + balancer + "/api/grid"
-	token := func(user string) string {
+	s.token = func(user string) string {
 		token, err := idp.token(map[string]any{"iss": idp.issuer, "aud": demoAudience, "sub": user, "exp": time.Now().Add(time.Hour).Unix(),
 			"grid_accounts": []string{sim.AccountID}})
 		if err != nil {
@@ -179,10 +198,17 @@ func TestScaleOut(t *testing.T) {
 		}
 		return token
 	}
+	return s
+}
 
+// TestScaleOut runs two replicas behind nginx with a Redis: first to see that they share
+// their limits, then under pressure.
+func TestScaleOut(t *testing.T) {
+	t.Parallel()
+	s := newScale(t)
 	// redisFailures is how often a replica had to do without its Redis.
 	redisFailures := func() (counts string) {
-		for _, admin := range admins {
+		for _, admin := range s.admins {
 			_, metrics := fetch(t, "GET", "http://"+admin+"/metrics", "", nil)
 			_, after, ok := strings.Cut(metrics, "\ngridbridge_shared_failures_total ")
 			if !ok {
@@ -199,13 +225,13 @@ func TestScaleOut(t *testing.T) {
 		// machine so busy that Redis misses its time limit measures that instead.
 		for i := range 10 {
 			before := redisFailures()
-			hammer := api{t, base, token(fmt.Sprint("hammer-", i))}
+			hammer := api{t, s.base, s.token(fmt.Sprint("hammer-", i))}
 			var passed, limited atomic.Int32
 			var all sync.WaitGroup
 			for range 4 {
 				all.Go(func() {
 					for range 2 * burst / 4 {
-						switch got, err := hammer.send("GET", "/auth/sessions?accountId="+sim.AccountID, nil, nil); {
+						switch got, err := hammer.send("GET", "/auth/sessions?accountId="+s.sim.AccountID, nil, nil); {
 						case err == nil && got.Status == 200:
 							passed.Add(1)
 						case err == nil && got.Status == 429:
@@ -229,51 +255,7 @@ func TestScaleOut(t *testing.T) {
 		t.Error("Redis failed each time")
 	})
 
-	t.Run("no revocation is lost", func(t *testing.T) {
-		const workers, each = 6, 50
-		var lost atomic.Int32
-		var ended sync.Map // ids that were reported as ended
-		done := make(chan struct{}, workers*each)
-		var all sync.WaitGroup
-		defer all.Wait()
-		for i := range workers {
-			all.Go(func() {
-				for j := range each {
-					user := api{t, base, token(fmt.Sprint("user-", i, "-", j))} // each with a burst of their own
-					id, status, err := user.signInAndRevoke(idp, sim.CredentialID)
-					if err != nil {
-						t.Errorf("revocation: %v", err)
-					} else {
-						ended.Store(id, true)
-					}
-					if err == nil && status != signer.Revoked {
-						lost.Add(1) // its answer was: told by Grid that the session is gone
-					}
-					done <- struct{}{}
-				}
-			})
-		}
-		events := map[int]func(){
-			workers * each * 1 / 6: bridges[0].kill, workers * each * 2 / 6: bridges[0].start,
-			workers * each * 3 / 6: redis.kill, workers * each * 4 / 6: redis.start,
-		}
-		for n := range workers * each {
-			if event := events[n]; event != nil {
-				event()
-			}
-			<-done
-		}
-		var left struct{ Data []struct{ ID string } }
-		if got := (api{t, base, token("last")}).call("GET", "/auth/sessions?accountId="+sim.AccountID, nil, nil, &left); got != 200 {
-			t.Errorf("sessions = %d, want 200", got)
-		}
-		for _, session := range left.Data { // a sign-in whose answer was lost leaves a session that nobody asked to end
-			if _, ok := ended.Load(session.ID); ok {
-				t.Errorf("%s was reported as ended, and is active", session.ID)
-			}
-		}
-		t.Logf("%d revocations, the answers of %d of them lost on the way", workers*each, lost.Load())
-	})
+	t.Run("under pressure", s.pressure)
 }
 
 // signIn signs in until it succeeds: it is no part of what is measured.
