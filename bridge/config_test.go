@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -92,58 +90,5 @@ func TestSecretIsNeverShown(t *testing.T) {
 	assertNoCanary(t, "the output", out.String())
 	if !strings.Contains(out.String(), "REDACTED") {
 		t.Errorf("output %q does not say REDACTED", out.String())
-	}
-}
-
-func TestCredentialsFromEnv(t *testing.T) {
-	dir := t.TempDir()
-	file := func(name, content string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	id, secret := file("id", "the-id\r\n"), file("secret", canary+"\n")
-	tests := []struct {
-		name string
-		env  map[string]string
-		errs []string // what the error mentions; nil for success
-	}{
-		{"variables", map[string]string{"GRID_CLIENT_ID": "the-id", "GRID_CLIENT_SECRET": canary}, nil},
-		{"files", map[string]string{"GRID_CLIENT_ID_FILE": id, "GRID_CLIENT_SECRET_FILE": secret}, nil},
-		{"one of each", map[string]string{"GRID_CLIENT_ID": "the-id", "GRID_CLIENT_SECRET_FILE": secret}, nil},
-		{"none", nil, []string{"GRID_CLIENT_ID", "GRID_CLIENT_SECRET"}},
-		{"two sources", map[string]string{"GRID_CLIENT_ID": "the-id", "GRID_CLIENT_SECRET": canary, "GRID_CLIENT_SECRET_FILE": secret}, []string{"only one of GRID_CLIENT_SECRET"}},
-		{"no file", map[string]string{"GRID_CLIENT_ID": "the-id", "GRID_CLIENT_SECRET_FILE": dir + "/none"}, []string{"GRID_CLIENT_SECRET_FILE"}},
-		{"empty file", map[string]string{"GRID_CLIENT_ID": "the-id", "GRID_CLIENT_SECRET_FILE": file("empty", "\n")}, []string{"GRID_CLIENT_SECRET_FILE"}},
-	}
-	for _, v := range tests {
-		t.Run(v.name, func(t *testing.T) {
-			gotID, gotSecret, err := bridge.CredentialsFromEnv(func(name string) string { return v.env[name] })
-			if (err == nil) != (v.errs == nil) {
-				t.Fatalf("error = %v, want %q", err, v.errs)
-			}
-			for _, want := range v.errs {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("error %q does not mention %q", err, want)
-				}
-			}
-			if err != nil {
-				assertNoCanary(t, "the error", err.Error())
-				return
-			}
-			if gotID != "the-id" {
-				t.Errorf("id = %q, want the-id", gotID)
-			}
-			// The secret cannot be read back: it is seen at an upstream.
-			var sent string
-			u := newUpstream(t, func(http.ResponseWriter, *http.Request) {})
-			u.Config.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, sent, _ = r.BasicAuth() })
-			newClient(t, u.URL, func(c *bridge.Config) { c.ClientSecret = gotSecret }).send("GET", "/auth/sessions?accountId="+alice, "")
-			if sent != canary {
-				t.Errorf("upstream received secret %q, want %q", sent, canary)
-			}
-		})
 	}
 }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"net/http"
 	"runtime"
 
@@ -28,3 +29,19 @@ func Heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// CredentialsOf are those of a bridge, beside the bridge.
+func CredentialsOf(c Config, observe func(Event)) (*credentials, error) {
+	err := c.fillIn()
+	return c.credentials(observe), err
+}
+
+// Header and Renew are what a bridge calls; a header is shown as it is sent.
+func (c *credentials) Header() string { return c.header().reveal() }
+
+func (c *credentials) Renew(ctx context.Context, refused string) bool {
+	return c.renew(ctx, NewSecret(refused))
+}
+
+// BasicOf is the header of a pair, as it is sent.
+func BasicOf(id string, secret Secret) string { return basic(id, secret).reveal() }

@@ -36,14 +36,15 @@ func (a *answer) Error() string {
 // Its errors are refusals. It never sends twice, but for a list whose credentials
 // have been changed meanwhile.
 func (b *bridge) send(ctx context.Context, v *visit, c *call) (*answer, error) {
-	a, err := b.sendOnce(ctx, v, c)
-	if errors.Is(err, errUpstreamCredential) && b.credentials.renew(ctx) && c.route.Method == http.MethodGet {
-		return b.sendOnce(ctx, v, c)
+	authorization := b.credentials.header()
+	a, err := b.sendOnce(ctx, v, c, authorization)
+	if errors.Is(err, errUpstreamCredential) && b.credentials.renew(ctx, authorization) && c.route.Method == http.MethodGet {
+		return b.sendOnce(ctx, v, c, b.credentials.header())
 	}
 	return a, err
 }
 
-func (b *bridge) sendOnce(ctx context.Context, v *visit, c *call) (a *answer, err error) {
+func (b *bridge) sendOnce(ctx context.Context, v *visit, c *call, authorization Secret) (a *answer, err error) {
 	var body io.Reader
 	if c.body != nil {
 		body = bytes.NewReader(c.body)
@@ -60,7 +61,6 @@ func (b *bridge) sendOnce(ctx context.Context, v *visit, c *call) (a *answer, er
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "gridbridge")
-	authorization := b.credentials.header()
 	req.Header.Set("Authorization", authorization.reveal())
 	trace := http.Header{}
 	end := b.Observer.Call(ctx, c.route.Method, c.route.template, trace)

@@ -133,7 +133,10 @@ func TestCredentialsAreNotEchoed(t *testing.T) {
 		"as it is":         func(s string) string { return s },
 		"with escapes":     func(s string) string { return strings.ReplaceAll(s, "Q", `\u0051`) },
 		"without a scheme": func(s string) string { return strings.TrimPrefix(s, "Basic ") },
-		"decoded":          func(string) string { text, _ := json.Marshal(clientID + ":" + canary); return strings.Trim(string(text), `"`) },
+		"decoded": func(string) string {
+			text, _ := json.Marshal(clientID + ":" + canary)
+			return strings.Trim(string(text), `"`)
+		},
 	} {
 		u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 			basic = r.Header.Get("Authorization")

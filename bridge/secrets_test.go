@@ -87,18 +87,6 @@ func TestPanicsHoldNoSecret(t *testing.T) {
 		"Authenticate": func(c *bridge.Config) {
 			c.Authenticate = func(*http.Request) (bridge.User, error) { panic("secret " + canary) }
 		},
-		"Credentials": func(c *bridge.Config) {
-			var now clock
-			asked := false
-			c.Now = func() time.Time { now.advance(time.Hour); return now.time() }
-			c.Credentials = func() (string, bridge.Secret, error) {
-				if asked {
-					panic("secret " + canary)
-				}
-				asked = true
-				return clientID, bridge.NewSecret(canary), nil
-			}
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u := newUpstream(t, nil)

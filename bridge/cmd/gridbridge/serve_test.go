@@ -16,7 +16,7 @@ import (
 )
 
 // TestServeReadsCredentialsAgain changes the secret's file under a running
-// bridge: the next requests carry the new one.
+// bridge: soon requests carry the new one.
 func TestServeReadsCredentialsAgain(t *testing.T) {
 	const account = "InternalAccount:019542f5-b3e7-7d02-8000-000000000001"
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -52,12 +52,23 @@ func TestServeReadsCredentialsAgain(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- serve(ctx, sys, []string{"--listen", "127.0.0.1:0", "--forward-auth", app.URL}) }()
 	base := strings.TrimPrefix((&process{t: t, lines: bufio.NewReader(out)}).line(), "bridge listening on ")
-	for _, secret := range []string{"first", "second"} {
-		write(secret)
-		passed.Add(int64(time.Minute))
+	send := func() string {
+		t.Helper()
 		resp, body := fetch(t, "GET", base+"/auth/sessions?accountId="+account, "", map[string]string{"Cookie": "a=b"})
-		if want := `"seen":"id:` + secret + `"`; resp.StatusCode != 200 || !strings.Contains(body, want) {
-			t.Errorf("answer = %d %s, want %s", resp.StatusCode, body, want)
+		if resp.StatusCode != 200 {
+			t.Fatalf("answer = %d %s, want 200", resp.StatusCode, body)
+		}
+		return body
+	}
+	if got := send(); !strings.Contains(got, `"seen":"id:first"`) {
+		t.Errorf("answer = %s, want the first", got)
+	}
+	write("second")
+	passed.Add(int64(time.Minute))
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(send(), `"seen":"id:second"`); { // the first request has it read, and does not wait
+		passed.Add(int64(time.Second)) // which the limit on requests counts
+		if time.Now().After(deadline) {
+			t.Fatal("the second is not in force after a minute")
 		}
 	}
 	cancel()
