@@ -26,7 +26,10 @@ type settings struct {
 	adminListen                                string
 	configCheck                                bool
 	payloads                                   signer.Payloads
-	redisURL                                   string
+	redisURL, redisPrefix                      string
+	redisPool                                  int
+	logAddress, otlp                           string
+	traceState                                 bool
 	drainDelay                                 time.Duration
 }
 
@@ -49,6 +52,11 @@ func (s *settings) flags() *flag.FlagSet {
 	f.Var((*count)(&s.limits.InFlight), "max-in-flight", "`number` of requests at once, beyond which load is shed")
 	registerPayloads(f, &s.payloads)
 	f.StringVar(&s.redisURL, "redis-url", "", "`URL` of a Redis that all replicas share: redis://host:port/db, rediss:// for TLS. With a password, set the variable: ps shows flags")
+	f.IntVar(&s.redisPool, "redis-pool", 0, "`number` of connections to Redis; 0 for ten a processor")
+	f.StringVar(&s.redisPrefix, "redis-prefix", "gridbridge:", "`text` that keys in Redis begin with")
+	f.StringVar(&s.logAddress, "log-address", "truncated", "`form` of clients' addresses in the log: whole, truncated to their network, or hashed")
+	f.StringVar(&s.otlp, "otlp", "", "`URL` of an OpenTelemetry collector that spans are sent to, over HTTP; none if empty")
+	f.BoolVar(&s.traceState, "trace-state", false, "pass a client's tracestate on to Grid, beside its traceparent")
 	f.DurationVar(&s.drainDelay, "drain-delay", 5*time.Second, "`time` between /readyz turning 503 and the end of listening, for load balancers to notice; only with --admin-listen")
 	f.BoolVar(&s.configCheck, "config-check", false, "report what is wrong with the configuration, and do not listen")
 	return f
@@ -73,6 +81,14 @@ func (s *settings) check() error {
 	}
 	if s.drainDelay < 0 {
 		errs = append(errs, errors.New("--drain-delay is negative"))
+	}
+	if s.redisPool < 0 {
+		errs = append(errs, errors.New("--redis-pool is negative"))
+	}
+	switch s.logAddress {
+	case "whole", "truncated", "hashed":
+	default:
+		errs = append(errs, fmt.Errorf("--log-address: %q is none of whole, truncated and hashed", s.logAddress))
 	}
 	return errors.Join(errs...)
 }
