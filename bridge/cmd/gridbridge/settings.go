@@ -218,14 +218,26 @@ type prefixes []netip.Prefix
 func (p *prefixes) String() string  { return strings.Trim(fmt.Sprint([]netip.Prefix(*p)), "[]") }
 func (*prefixes) separator() string { return "," }
 
+// Set refuses networks so wide that strangers are in them: of a trusted proxy all is
+// believed, and these would write their own addresses into every limit.
 func (p *prefixes) Set(value string) error {
 	network, err := netip.ParsePrefix(value)
 	if err != nil {
 		addr, err := netip.ParseAddr(value)
-		if err != nil {
+		if err != nil || addr.Zone() != "" {
 			return errors.New("neither an address nor a CIDR")
 		}
 		network = netip.PrefixFrom(addr, addr.BitLen())
+	}
+	if addr := network.Addr(); addr.Is4In6() && network.Bits() >= 96 { // ::ffff:10.0.0.0/104
+		network = netip.PrefixFrom(addr.Unmap(), network.Bits()-96)
+	}
+	widest := 7 // fc00::/7
+	if network.Addr().Is4() {
+		widest = 8 // 10.0.0.0/8
+	}
+	if network.Bits() < widest {
+		return fmt.Errorf("a network wider than /%d, the widest that is private, has strangers in it", widest)
 	}
 	*p = append(*p, network.Masked())
 	return nil
