@@ -2,6 +2,10 @@ package bridge_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -9,7 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
 	"gridsigner/bridge"
+	"gridsigner/bridge/identity"
 	"gridsigner/signer"
 )
 
@@ -20,17 +28,28 @@ func BenchmarkForward(b *testing.B) {
 		w.Header().Set("Content-Type", "application/json")
 		io.WriteString(w, `{"status":"PROCESSING"}`) // the one answer that lets a signed leg pass again
 	})
-	key := newES256(b, "k")
-	authenticate, err := bridge.NewOIDC(b.Context(), bridge.OIDC{
-		Issuer: "i", Audience: "a", AccountsClaim: "c",
-		Keys: func(context.Context) ([]byte, error) { return jwks(key), nil },
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	signer256, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	token, err := jwt.Signed(signer256).Claims(map[string]any{
+		"iss": "i", "aud": "a", "sub": "u", "exp": time.Now().Add(time.Hour).Unix(), "c": []string{alice},
+	}).Serialize()
+	if err != nil {
+		b.Fatal(err)
+	}
+	authenticate, err := identity.NewOIDC(b.Context(), identity.OIDC{
+		Issuers: []identity.Issuer{{Issuer: "i", Audience: "a", Keys: func(context.Context) ([]byte, error) {
+			return json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public()}}})
+		}}}, AccountsClaim: "c",
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	token := key.token(b, map[string]any{"alg": "ES256", "kid": "k"}, map[string]any{
-		"iss": "i", "aud": "a", "sub": "u", "exp": time.Now().Add(time.Hour).Unix(), "c": []string{alice},
-	})
 	handler := newClient(b, u.URL, func(c *bridge.Config) { c.Authenticate = authenticate }).server.Config.Handler
 	challenge := challengeOf(payload, requestID)
 	u.challenge.Store(&challenge)

@@ -36,9 +36,9 @@ type Config struct {
 	// be changed without a restart. While it fails the last ones stay.
 	Credentials func() (id string, secret Secret, err error)
 
-	// Authenticate says who is calling. Required; [NewOIDC] and
-	// [NewForwardAuth] make one. An error is answered with 401, or with 503 if
-	// it wraps [ErrAuthUnavailable], and never shown to the client.
+	// Authenticate says who is calling. Required; package identity makes one.
+	// An error is answered with 401, or with 503 if it wraps
+	// [ErrAuthUnavailable], and never shown to the client.
 	Authenticate func(*http.Request) (User, error)
 
 	// Prefix is the path under which Grid's own paths appear, "" for

@@ -20,6 +20,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 
 	"gridsigner/bridge"
+	"gridsigner/bridge/identity"
 	"gridsigner/signer"
 )
 
@@ -170,7 +171,7 @@ func TestRedirectsAreNotRelayed(t *testing.T) {
 	}
 	app := httptest.NewServer(http.HandlerFunc(redirect))
 	defer app.Close()
-	authenticate, err := bridge.NewForwardAuth(bridge.ForwardAuth{URL: app.URL})
+	authenticate, err := identity.NewForwardAuth(identity.ForwardAuth{URL: app.URL})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"gridsigner/bridge"
+	"gridsigner/bridge/identity"
 	"gridsigner/signer"
 )
 
@@ -68,8 +69,8 @@ func demo(ctx context.Context, sys system, args []string) error {
 	if err != nil {
 		return err
 	}
-	authenticate, err := bridge.NewOIDC(ctx, bridge.OIDC{
-		Issuer: idp.issuer, Audience: demoAudience, AccountsClaim: "grid_accounts", Keys: idp.keys, Log: log,
+	authenticate, err := identity.NewOIDC(ctx, identity.OIDC{
+		Issuers: []identity.Issuer{{Issuer: idp.issuer, Audience: demoAudience, Keys: idp.keys}}, AccountsClaim: "grid_accounts", Log: log,
 	})
 	if err != nil {
 		return err

@@ -60,7 +60,7 @@ func newIdentityProvider(issuer string, seed gridsim.Seed, gridNow func() time.T
 	return &identityProvider{issuer, seed, key, gridNow}, err
 }
 
-// keys is the provider's [bridge.KeySource].
+// keys is the provider's [identity.KeySource].
 func (p *identityProvider) keys(context.Context) ([]byte, error) {
 	point, err := p.key.PublicKey.Bytes() // 0x04 || x || y
 	if err != nil {

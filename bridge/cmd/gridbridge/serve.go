@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"time"
 
 	"gridsigner/bridge"
 )
@@ -23,7 +22,7 @@ func serve(ctx context.Context, sys system, args []string) error {
 	}
 	errFlags := errors.Join(err, fromEnv(flags, sys.getenv), s.check())
 	log := slog.New(slog.NewJSONHandler(sys.stderr, nil))
-	authenticate, errUsers := s.users(ctx, log, sys.now)
+	authenticate, errUsers := s.users(ctx, log, sys.now, nil)
 	if errUsers != nil { // in New's place, which would only see that there is none
 		authenticate = func(*http.Request) (bridge.User, error) { return bridge.User{}, errUsers }
 	}
@@ -65,25 +64,4 @@ func serve(ctx context.Context, sys system, args []string) error {
 	fmt.Fprintf(sys.stdout, "bridge listening on %s%s\nmetrics and health on %s\n", origin(ln), bridge.DefaultPrefix, origin(admin))
 	drain := func() { sys.sleep(s.drainDelay) }
 	return serveAll(ctx, log, drain, listener{ln, handler}, listener{admin, adminHandler(ctx, registry)}) // admin last, so that it answers until all else has stopped
-}
-
-// users returns the one way to know the users that was chosen. With two it
-// would be a guess which one the operator believes to be in force.
-func (s *settings) users(ctx context.Context, log *slog.Logger, now func() time.Time) (func(*http.Request) (bridge.User, error), error) {
-	tokens := s.issuer != "" || s.audience != "" || s.jwks != ""
-	switch {
-	case s.forwardAuth != "" && tokens:
-		return nil, errors.New("two ways to know the users: choose --forward-auth, or --issuer with --audience")
-	case s.forwardAuth != "":
-		return bridge.NewForwardAuth(bridge.ForwardAuth{URL: s.forwardAuth, Now: now})
-	case !tokens:
-		return nil, errors.New("no way to know the users: set --issuer and --audience, or --forward-auth")
-	}
-	keys := bridge.DiscoverKeys(s.issuer)
-	if s.jwks != "" {
-		keys = bridge.KeysFrom(s.jwks)
-	}
-	return bridge.NewOIDC(ctx, bridge.OIDC{
-		Issuer: s.issuer, Audience: s.audience, AccountsClaim: s.claim, Keys: keys, Log: log, Now: now,
-	})
 }

@@ -18,30 +18,26 @@ import (
 // environment, which a flag overrides: --redis-url by GRIDBRIDGE_REDIS_URL. So
 // can those of check.
 type settings struct {
-	listen                                     string
-	jwks, issuer, audience, claim, forwardAuth string
-	origins                                    list
-	proxies                                    prefixes
-	limits                                     bridge.Limits
-	adminListen                                string
-	configCheck                                bool
-	payloads                                   signer.Payloads
-	redisURL, redisPrefix                      string
-	redisPool                                  int
-	logAddress, otlp                           string
-	traceState                                 bool
-	drainDelay                                 time.Duration
+	userSettings
+	listen                string
+	origins               list
+	proxies               prefixes
+	limits                bridge.Limits
+	adminListen           string
+	configCheck           bool
+	payloads              signer.Payloads
+	redisURL, redisPrefix string
+	redisPool             int
+	logAddress, otlp      string
+	traceState            bool
+	drainDelay            time.Duration
 }
 
 func (s *settings) flags() *flag.FlagSet {
 	f := flag.NewFlagSet("serve", flag.ContinueOnError)
 	f.StringVar(&s.listen, "listen", "127.0.0.1:8080", "`address` to listen on; port 0 picks one")
 	f.StringVar(&s.adminListen, "admin-listen", "", "`address` for /metrics, /healthz and /readyz; none if empty")
-	f.StringVar(&s.issuer, "issuer", "", "`iss` of the users' bearer tokens: OpenID Connect")
-	f.StringVar(&s.audience, "audience", "", "`aud` of the users' bearer tokens; required with --issuer")
-	f.StringVar(&s.jwks, "jwks", "", "`file or URL` of the issuer's public keys (JWKS), for one without a discovery document")
-	f.StringVar(&s.claim, "accounts-claim", "grid_accounts", "`claim` that lists the InternalAccount ids of a user")
-	f.StringVar(&s.forwardAuth, "forward-auth", "", "`URL` of the app that says who is calling, instead of --issuer")
+	s.register(f)
 	f.Var(&s.origins, "allow-origin", "`origin` whose pages may call the bridge, beside its own; repeatable")
 	f.Var(&s.proxies, "trusted-proxy", "`address or CIDR` of a proxy whose X-Forwarded-For is believed; repeatable")
 	f.TextVar(&s.limits.Address, "limit-address", bridge.DefaultLimits.Address, "`limit` on the requests of one address, as RATE/PER,BURST")

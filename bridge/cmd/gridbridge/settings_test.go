@@ -28,7 +28,7 @@ func TestSettingsFromEnvironment(t *testing.T) {
 	if err := fromEnv(f, func(name string) string { return env[name] }); err != nil {
 		t.Fatal(err)
 	}
-	if s.issuer != "flag" || s.audience != "env" || s.origins.String() != "https://a.example,https://b.example" ||
+	if s.issuers.String() != "flag" || s.audiences.String() != "env" || s.origins.String() != "https://a.example,https://b.example" ||
 		s.payloads != signer.PayloadsActivities || s.limits.User.String() != "1/1m0s,2" || s.proxies.String() != "10.0.0.0/8 ::1/128" {
 		t.Errorf("settings = %+v", s)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/http"
 	"syscall"
 )
 
@@ -20,7 +21,7 @@ const (
 	Timeout  Failure = "timeout"  // no answer in time
 	DNS      Failure = "dns"      // no such host
 	Refused  Failure = "refused"  // nobody listens there, or there is no way there
-	TLS      Failure = "tls"      // the certificate is not trusted, or there is no TLS
+	TLS      Failure = "tls"      // a certificate is not trusted, here or there, or there is no TLS
 	HungUp   Failure = "hung-up"  // the connection was closed
 	Canceled Failure = "canceled" // nobody waits for it any more
 	NotFound Failure = "no-file"
@@ -34,7 +35,8 @@ func FailureOf(err error) Failure {
 	_, isName := errors.AsType[*net.DNSError](err)
 	_, isCertificate := errors.AsType[*tls.CertificateVerificationError](err)
 	_, isRecord := errors.AsType[tls.RecordHeaderError](err)
-	_, isAlert := errors.AsType[tls.AlertError](err)
+	operation, isOperation := errors.AsType[*net.OpError](err)
+	isAlert := isOperation && (operation.Op == "remote error" || operation.Op == "local error") // package tls exports no better sign
 	switch {
 	case errors.Is(err, context.Canceled):
 		return Canceled
@@ -42,7 +44,7 @@ func FailureOf(err error) Failure {
 		return DNS
 	case isNetwork && network.Timeout(), errors.Is(err, context.DeadlineExceeded):
 		return Timeout
-	case isCertificate, isRecord, isAlert:
+	case isCertificate, isRecord, isAlert, errors.Is(err, http.ErrSchemeMismatch):
 		return TLS
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return Refused
