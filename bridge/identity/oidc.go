@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
@@ -233,6 +234,8 @@ func (t *tokens) checkClaims(claims *jwt.Claims, audience string) error {
 		return bridge.ReasonTokenAudience
 	case claims.Expiry == nil, claims.Subject == "":
 		return bridge.ReasonClaimMissing
+	case strings.ContainsRune(claims.Subject, utf8.RuneError): // what is no character reads like any other that is none
+		return bridge.ReasonClaimForm
 	case claims.Expiry.Time().Before(now):
 		return bridge.ReasonTokenExpired
 	case claims.NotBefore.Time().After(latest), claims.IssuedAt.Time().After(latest):

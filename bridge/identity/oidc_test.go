@@ -137,6 +137,7 @@ func TestOIDC(t *testing.T) {
 		{"no subject", with(object{"sub": nil}), nil, bridge.ReasonClaimMissing},
 		{"empty subject", with(object{"sub": ""}), nil, bridge.ReasonClaimMissing},
 		{"subject a number", with(object{"sub": 1}), nil, bridge.ReasonClaimForm},
+		{"subject that is no text", with(object{"sub": json.RawMessage(`"u\ud800"`)}), nil, bridge.ReasonClaimForm},
 		{"subject too long", with(object{"sub": strings.Repeat("u", 256)}), nil, bridge.ReasonUserID},
 		{"expiry a text", with(object{"exp": "9999999999"}), nil, bridge.ReasonClaimForm},
 		{"accounts not strings", with(object{"grid_accounts": []any{alice, 1}}), nil, bridge.ReasonClaimForm},
@@ -162,6 +163,9 @@ func TestOIDC(t *testing.T) {
 			r.Header["Authorization"] = v.authorization
 			user, err := authenticate(r)
 			assertReason(t, err, v.reason)
+			if err != nil && err.Error() != string(v.reason) {
+				t.Errorf("error = %v, want nothing but the reason %q", err, v.reason)
+			}
 			if v.reason == "" && (user.ID != "u1" || !slices.Equal(user.Accounts, v.accounts)) {
 				t.Errorf("user = %+v, want u1 with %v", user, v.accounts)
 			}
