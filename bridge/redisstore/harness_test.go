@@ -274,6 +274,35 @@ func newWire(t *testing.T, address string) *wire {
 	return w
 }
 
+// answering is the URL of a server that refuses HELLO, as an old Redis does, and answers
+// all else with reply.
+func answering(t *testing.T, reply string) (url string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		buffer := make([]byte, 64<<10)
+		for answer := "-ERR unknown command\r\n"; ; answer = reply {
+			if _, err := conn.Read(buffer); err != nil {
+				return
+			}
+			if _, err := io.WriteString(conn, answer); err != nil {
+				return
+			}
+		}
+	})
+	t.Cleanup(func() { ln.Close(); all.Wait() }) // after the replica, which closes its connection
+	return "redis://" + ln.Addr().String()
+}
+
 // redisServer starts a real Redis with arguments and returns its address. Without one
 // the test is skipped, unless nobody would read that it was.
 func redisServer(t *testing.T, arguments ...string) string {

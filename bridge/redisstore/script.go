@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -72,7 +73,8 @@ func (s *Store) consult(ctx context.Context, takes []bridge.Take, names []string
 	refused, ok1 := reply[0].(int64)
 	wait, ok2 := reply[1].(int64)
 	values, ok3 := reply[2].([]any)
-	if !ok1 || !ok2 || !ok3 || len(values) != len(names) || refused < -1 || refused >= int64(len(takes)) {
+	if !ok1 || !ok2 || !ok3 || len(values) != len(names) ||
+		refused < -1 || refused >= int64(len(takes)) || wait < 0 || wait > math.MaxInt64/int64(time.Microsecond) {
 		return a, errAnswer
 	}
 	a = answer{int(refused), time.Duration(wait) * time.Microsecond, make([]*string, len(values))}

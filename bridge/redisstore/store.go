@@ -22,6 +22,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
@@ -61,8 +62,8 @@ type Options struct {
 	// long for one is done by Local: if that is seen ([bridge.ReasonBusy]), raise it.
 	PoolSize int
 
-	// Timeout bounds one operation, 0 for half a second. Nobody waits for long while
-	// others do: see [bridge.ReasonBusy].
+	// Timeout bounds one operation, 0 for half a second. Nobody waits for a connection
+	// longer than a fifth of it, nor at all once Redis has answered nobody for a tenth.
 	Timeout time.Duration
 
 	// Key is a secret that all replicas have and Redis does not. Values are
@@ -124,7 +125,7 @@ func Open(o Options) (*Store, error) {
 		s.now = time.Now
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.health = health{now: s.now, stall: s.timeout / 20, log: o.Log, observe: o.Observe, probe: s.probe}
+	s.health = health{now: s.now, stall: s.timeout / 10, log: o.Log, observe: o.Observe, probe: s.probe}
 	if o.Log == nil {
 		s.health.log = slog.New(slog.DiscardHandler)
 	}
@@ -180,7 +181,7 @@ func (s *Store) dialer(o *redis.Options) func(context.Context, string, string) (
 		defer context.AfterFunc(s.ctx, cancel)()
 		conn, err := dialer.DialContext(ctx, network, address)
 		if err != nil {
-			return broken{err}, nil
+			return broken{fmt.Errorf("dial: %w", err)}, nil // the client unwraps it once, and the reason is inside
 		}
 		return conn, nil
 	}

@@ -2,13 +2,18 @@ package redisstore
 
 import (
 	"context"
-	"errors"
+	"crypto/tls"
+	"encoding/pem"
 	"fmt"
+	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -363,7 +368,7 @@ func TestHungRedis(t *testing.T) {
 		all.Go(func() { r.take(one("user")) })
 		<-w.arrived
 	}
-	now.advance(time.Second / 20)
+	now.advance(time.Second / 10)
 	many() // nobody joins them
 	if got := w.trips.Load(); got != waiting {
 		t.Errorf("%d operations wait while it is not certain that Redis hangs, want %d", got, waiting)
@@ -566,13 +571,78 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-func TestReasonOfAnswer(t *testing.T) {
-	if got := reasonOf(fmt.Errorf("wrapped: %w", errAnswer)); got != bridge.ReasonForm {
-		t.Errorf("reason = %q, want %q", got, bridge.ReasonForm)
+// TestAnswerOfOthers has something answer that is no Redis: it must not have a replica
+// reach beyond what it asked for.
+func TestAnswerOfOthers(t *testing.T) {
+	for name, reply := range map[string]string{
+		"text":               "+OK\r\n",
+		"nothing":            "*0\r\n",
+		"no numbers":         "*3\r\n+a\r\n+b\r\n*1\r\n$-1\r\n",
+		"no values":          "*3\r\n:-1\r\n:0\r\n:0\r\n",
+		"too few values":     "*3\r\n:-1\r\n:0\r\n*0\r\n",
+		"too many values":    "*3\r\n:-1\r\n:0\r\n*2\r\n$-1\r\n$-1\r\n",
+		"a take too far":     "*3\r\n:1\r\n:0\r\n*1\r\n$-1\r\n",
+		"a take before":      "*3\r\n:-2\r\n:0\r\n*1\r\n$-1\r\n",
+		"a wait in the past": "*3\r\n:0\r\n:-1\r\n*1\r\n$-1\r\n",
+		"a wait for ever":    "*3\r\n:0\r\n:9223372036854775807\r\n*1\r\n$-1\r\n",
+	} {
+		r := newReplica(t, answering(t, reply))
+		c := r.Consult(t.Context(), []bridge.Take{one("user")}, []bridge.Key{owner("1")})
+		if c.Refused != -1 || c.Wait != 0 || len(c.Values) != 1 || c.Whole {
+			t.Errorf("%s: answer = %+v, want the replica's own", name, c)
+		}
+		if got := r.told(); len(got) != 1 || got[0] == "" {
+			t.Errorf("%s: events = %q, want one failure", name, got)
+		}
 	}
-	if got := reasonOf(errors.New(canary)); got != bridge.ReasonUnknown {
-		t.Errorf("reason = %q, want %q", got, bridge.ReasonUnknown)
+	r := newReplica(t, answering(t, "*3\r\n:0\r\n:7000000\r\n*1\r\n$-1\r\n"))
+	c := r.Consult(t.Context(), []bridge.Take{one("user")}, []bridge.Key{owner("1")})
+	if c.Refused != 0 || c.Wait != 7*time.Second || !c.Whole {
+		t.Errorf("answer = %+v, want a refusal for seven seconds", c)
 	}
+}
+
+// TestRedisIsDialledOnce has no Redis listen. Time passes here only while
+// somebody sleeps, as between two attempts.
+func TestRedisIsDialledOnce(t *testing.T) {
+	shared := miniredis.RunT(t)
+	address := shared.Addr()
+	shared.Close()
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplica(t, "redis://"+address)
+		start := time.Now()
+		if c := r.take(one("user")); c.Refused != -1 || c.Whole {
+			t.Errorf("answer = %+v, want the replica's own", c)
+		}
+		if took := time.Since(start); took != 0 {
+			t.Errorf("the request waited for %s", took)
+		}
+		r.awaits(bridge.ReasonRefused)
+	})
+}
+
+// TestTLS has a Redis whose certificate is of 127.0.0.1 and not of localhost.
+func TestTLS(t *testing.T) {
+	web := httptest.NewTLSServer(nil)
+	defer web.Close()
+	roots := filepath.Join(t.TempDir(), "roots.pem")
+	if err := os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SSL_CERT_FILE", roots) // read once, by whoever is first to verify
+	shared, err := miniredis.RunTLS(&tls.Config{Certificates: web.TLS.Certificates})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shared.Close()
+	r := newReplica(t, "rediss://"+shared.Addr())
+	if c := r.take(one("user")); c.Refused != -1 || !c.Whole {
+		t.Errorf("answer = %+v, want it shared", c)
+	}
+	r.awaits("")
+	r = newReplica(t, "rediss://localhost:"+shared.Port())
+	r.take(one("user"))
+	r.awaits(bridge.ReasonTLS)
 }
 
 // TestPermissions gives a bridge what the package says it needs, and no more.
