@@ -9,30 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"gridsigner/bridge/internal/readme"
 	"gridsigner/signer"
 )
-
-// holdReadme holds a section of the README against want. With UPDATE_README=1 it
-// writes it.
-func holdReadme(t *testing.T, begin, end, want string) {
-	t.Helper()
-	const file = "../README.md"
-	text, err := os.ReadFile(file)
-	before, rest, ok := strings.Cut(string(text), begin)
-	got, after, ok2 := strings.Cut(rest, end)
-	if err != nil || !ok || !ok2 {
-		t.Fatalf("README.md has no section between %q and %q", begin, end)
-	}
-	if os.Getenv("UPDATE_README") != "" {
-		got = want
-		if err := os.WriteFile(file, []byte(before+begin+want+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got != want {
-		t.Errorf("README.md lists\n%s\nwant\n%s\nUPDATE_README=1 go test ./bridge/... writes it", got, want)
-	}
-}
 
 // TestReadmeListsEveryOperation holds the README's table of operations against
 // the signer's. Only what the code does not say in words has them here.
@@ -60,7 +39,7 @@ func TestReadmeListsEveryOperation(t *testing.T) {
 		}
 		table += fmt.Sprintf("| `%s` | `%s %s` | %s | %d | %s |\n", op, rt.Method, rt.Path, bodies[op], rt.Status, payloads[rt.Intent])
 	}
-	holdReadme(t, "<!-- operations: made by the tests -->\n", "<!-- end of operations -->", table)
+	readme.Hold(t, "../README.md", "<!-- operations: made by the tests -->\n", "<!-- end of operations -->", table)
 }
 
 // TestReadmeListsEveryRefusal holds the README's table of codes against the one
@@ -75,7 +54,7 @@ func TestReadmeListsEveryRefusal(t *testing.T) {
 			t.Errorf("code %q is not a code of its own", e.code)
 		}
 	}
-	holdReadme(t, "<!-- refusals: made by the tests -->\n", "<!-- end of refusals -->", table)
+	readme.Hold(t, "../README.md", "<!-- refusals: made by the tests -->\n", "<!-- end of refusals -->", table)
 }
 
 // TestReadmeExplainsEveryReason holds the README's table of reasons against the code, in
@@ -97,5 +76,5 @@ func TestReadmeExplainsEveryReason(t *testing.T) {
 			t.Errorf("%s is explained twice", e.reason)
 		}
 	}
-	holdReadme(t, "<!-- reasons: made by the tests -->\n", "<!-- end of reasons -->", table)
+	readme.Hold(t, "../README.md", "<!-- reasons: made by the tests -->\n", "<!-- end of reasons -->", table)
 }
