@@ -12,15 +12,17 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
 // Options say what to test and as whom.
 type Options struct {
 	URL     string   // the bridge's base URL, below which Grid's paths are
-	Headers []string // "Name: value" lines that make a request a known user's
+	Headers []string // "Name: value" lines that make a request a known user's; a bearer token should soon run out: it is sent in a query, too
 	Account string   // InternalAccount id of that user
 	Foreign string   // Session id of another user's, "" if none is known: it must be answered like one that nobody has
 
@@ -29,7 +31,8 @@ type Options struct {
 	Secrets []string
 
 	// Patience is how long a client may be slow before the bridge must have
-	// hung up, 0 for 30 seconds.
+	// hung up, 0 for 30 seconds. What need not wait for a client must be
+	// answered in a tenth of it.
 	Patience time.Duration
 }
 
@@ -38,7 +41,7 @@ type Result struct {
 	Group  string `json:"group"`
 	Name   string `json:"name"`
 	OK     bool   `json:"ok"`
-	Detail string `json:"detail,omitempty"` // what was seen instead, if not OK
+	Detail string `json:"detail,omitempty"` // what was seen instead, if not OK, or why it proves little
 }
 
 // Run runs all checks. Its error says that they could not be run: a wrong URL,
@@ -60,26 +63,39 @@ func Run(ctx context.Context, o Options) ([]Result, error) {
 	slow := t.slowClients(ctx) // these mostly wait: beside the others
 
 	var results []Result
-	for _, p := range t.probes() {
+	for _, p := range sorted(append(t.probes(), t.spoiltTokens()...)) {
 		r, err := t.try(ctx, p)
 		if err != nil {
 			return nil, err
 		}
 		results = append(results, r)
 	}
+	promised, err := t.tryAtOnce(ctx, sorted(t.promises())) // each failure is a wait
+	if err != nil {
+		return nil, err
+	}
+	results = append(results, promised...)
 	results = append(results, t.sameAnswers(ctx)...)
+	results = append(results, t.atOnce(ctx), t.besideSilence(ctx))
 	results = append(results, <-slow...)
+	results = append(results, t.madeUpAddresses(ctx)) // last: it leaves no request to the tester's address
 	return append(results, t.observed()...), nil
 }
 
 // try makes one check. Its error is that of ctx.
 func (t *target) try(ctx context.Context, p probe) (Result, error) {
 	r := Result{Group: p.group, Name: p.name}
-	got, err := t.send(ctx, p.request)
+	send := t.send
+	if p.promised {
+		send = t.sendPromise
+	}
+	got, err := send(ctx, p.request)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return r, ctx.Err()
 	case p.mayHangUp && errors.Is(err, errHungUp):
+	case errors.Is(err, errStaysOpen):
+		r.Detail = err.Error()
 	case err != nil:
 		r.Detail = "no answer: " + err.Error()
 	default:
@@ -92,12 +108,24 @@ func (t *target) try(ctx context.Context, p probe) (Result, error) {
 	return r, nil
 }
 
+// tryAtOnce makes checks side by side.
+func (t *target) tryAtOnce(ctx context.Context, list []probe) ([]Result, error) {
+	results, errs := make([]Result, len(list)), make([]error, len(list))
+	var all sync.WaitGroup
+	for i, p := range list {
+		all.Go(func() { results[i], errs[i] = t.try(ctx, p) })
+	}
+	all.Wait()
+	return results, errors.Join(errs...)
+}
+
 // target is what is tested, and what was seen in all its answers.
 type target struct {
 	Options
 	base    *url.URL
 	headers []string
 	secrets []string // every form of each
+	mu      sync.Mutex
 	seen    map[string][]string
 
 	answerTimeout time.Duration
@@ -136,12 +164,20 @@ const (
 	noRedirect = "no answer redirects"
 	noStore    = "every answer has Cache-Control: no-store"
 	noSniff    = "every answer has X-Content-Type-Options: nosniff"
+	noEmbed    = "every answer has Cross-Origin-Resource-Policy: same-origin or same-site"
+	noVersion  = "no answer names the version of a server"
+	dated      = "every answer has a Date"
 	envelope   = "every refusal is an error envelope with its status, a code and a message"
 )
+
+// version is one behind a product's name, as in Server: nginx/1.22.1.
+var version = regexp.MustCompile(`/v?[0-9]`)
 
 // observe looks at what every answer must have: every one, or every one of the
 // bridge's own.
 func (t *target) observe(name string, got reply, elsewhere bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	fails := func(property string, fail bool) {
 		if fail {
 			t.seen[property] = append(t.seen[property], name)
@@ -156,12 +192,15 @@ func (t *target) observe(name string, got reply, elsewhere bool) {
 	fails(noRedirect, got.status >= 300 && got.status < 400)
 	fails(noStore, !strings.Contains(got.header.Get("Cache-Control"), "no-store"))
 	fails(noSniff, got.header.Get("X-Content-Type-Options") != "nosniff")
+	fails(noEmbed, !slices.Contains([]string{"same-origin", "same-site"}, got.header.Get("Cross-Origin-Resource-Policy")))
+	fails(noVersion, version.MatchString(got.header.Get("Server")+" "+got.header.Get("X-Powered-By")))
+	fails(dated, got.header.Get("Date") == "") // RFC 9110, 6.6.1; clients tell the time of expiry by it
 	fails(envelope, got.status >= 400 && !got.isEnvelope())
 }
 
 // observed returns the results of what observe saw.
 func (t *target) observed() (results []Result) {
-	for _, property := range []string{noSecret, noEcho, noRedirect, noStore, noSniff, envelope} {
+	for _, property := range []string{noSecret, noEcho, noRedirect, noStore, noSniff, noEmbed, noVersion, dated, envelope} {
 		r := Result{Group: "every answer", Name: property, OK: len(t.seen[property]) == 0}
 		if !r.OK {
 			r.Detail = "not: " + strings.Join(t.seen[property][:min(3, len(t.seen[property]))], "; ")

@@ -35,6 +35,7 @@ type probe struct {
 	want        func(reply) string // what is wrong, "" if nothing
 	mayHangUp   bool               // no answer is an answer, too
 	elsewhere   bool               // it may be answered by a server in front, which knows nothing of Grid
+	promised    bool               // it has no end, as the body that it announces never comes
 }
 
 // gridCodes are the codes of Grid's own refusals (contract 1.5) that a probe
@@ -77,6 +78,22 @@ func ignored(r reply) string {
 	return refused(400, 403)(r)
 }
 
+// bodiless is ignored for a request that takes no body: Grid has nothing to say of it.
+func bodiless(r reply) string {
+	if r.status == 200 {
+		return ""
+	}
+	return stopped(r)
+}
+
+// answered wants the request to work.
+func answered(r reply) string {
+	if r.status == 200 {
+		return ""
+	}
+	return fmt.Sprintf("answered %d, want 200", r.status)
+}
+
 // shows wants that there is no page with text.
 func shows(text string) func(reply) string {
 	return func(r reply) string {
@@ -87,7 +104,15 @@ func shows(text string) func(reply) string {
 	}
 }
 
-// probes lists all checks that are one request and one answer.
+// sorted is list in the order of the report: the maps that it is made of have none.
+func sorted(list []probe) []probe {
+	slices.SortStableFunc(list, func(a, b probe) int {
+		return cmp.Or(cmp.Compare(a.group, b.group), cmp.Compare(a.name, b.name))
+	})
+	return list
+}
+
+// probes lists the checks that are one whole request and one answer.
 func (t *target) probes() (list []probe) {
 	add := func(group, name, request string, want func(reply) string) {
 		list = append(list, probe{group: group, name: name, request: request, want: want})
@@ -170,6 +195,16 @@ func (t *target) probes() (list []probe) {
 		add("cross-site", name, remove(lines...), stopped)
 		add("cross-site", name+", POST", verify(signIn, append([]string{isJSON}, lines...)...), stopped)
 	}
+	// A list changes nothing, but it costs the bridge and Grid, and tells a page by
+	// its time, or by what an <img> makes of it, whose visitor signed in.
+	for name, lines := range map[string][]string{
+		"another site": {"Sec-Fetch-Site: cross-site"}, "another site with Origin": {"Sec-Fetch-Site: cross-site", "Origin: " + evil},
+		"a sibling site": {"Sec-Fetch-Site: same-site"}, "a sibling site with Origin": {"Sec-Fetch-Site: same-site", "Origin: https://blog." + t.base.Hostname()},
+	} {
+		add("cross-site", "reading, "+name, get("/auth/sessions"+query, lines...), stopped)
+	}
+	add("cross-site", "reading, the app's own site", get("/auth/sessions"+query, "Sec-Fetch-Site: same-origin"), answered)
+	add("cross-site", "reading, no site", get("/auth/sessions"+query, "Sec-Fetch-Site: none"), answered)
 	for _, contentType := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=a", "application/json, text/plain", "text/json"} {
 		add("cross-site", "body as "+contentType, verify(signIn, app, "Content-Type: "+contentType), stopped)
 	}
@@ -185,6 +220,23 @@ func (t *target) probes() (list []probe) {
 		add("CORS", "preflight from "+origin, t.request("OPTIONS", session, "", "Origin: "+origin, "Access-Control-Request-Method: DELETE",
 			"Access-Control-Request-Headers: "+strings.ToLower(app[:12])), reflects)
 	}
+
+	own := "Origin: " + t.base.Scheme + "://" + t.base.Host
+	for name, lines := range map[string][]string{"two origins, own first": {own, "Origin: " + evil}, "two origins, own last": {"Origin: " + evil, own}} {
+		add("CORS", "reading from "+name, get("/auth/sessions"+query, lines...), func(r reply) string {
+			if v := strings.Join(r.header.Values("Access-Control-Allow-Origin"), ", "); v == "*" || strings.Contains(v, evil) {
+				return "Access-Control-Allow-Origin: " + v
+			}
+			return ""
+		})
+	}
+	add("CORS", "preflight into a private network", t.request("OPTIONS", session, "", "Origin: "+evil, "Access-Control-Request-Method: DELETE",
+		"Access-Control-Request-Private-Network: true"), func(r reply) string {
+		if v := r.header.Get("Access-Control-Allow-Private-Network"); v != "" {
+			return "Access-Control-Allow-Private-Network: " + v
+		}
+		return ""
+	})
 
 	// Both ways, because either alone may end in a refusal for another reason.
 	for _, name := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"} {
@@ -209,7 +261,23 @@ func (t *target) probes() (list []probe) {
 	add("headers", "a request id with a tab", remove(app, pair, id+"\tX-Injected: "+marker), stopped)
 	add("headers", "two content types", verify(signIn, app, isJSON, "Content-Type: text/plain"), stopped)
 	add("headers", "a signature of 8 KiB", remove(app, pair+strings.Repeat("A", 8<<10), id), stopped)
+	add("headers", "body where none belongs, GET", t.list(with("Content-Length: 2")...)+"{}", bodiless)
 	add("headers", "body where none belongs", t.request("DELETE", session, "{}", with(app, isJSON)...), stopped)
+
+	// A trace is no reason to refuse a request, or to repeat anything.
+	trace, long := "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", strings.Repeat("a", 4<<10)
+	for name, lines := range map[string][]string{
+		"a parent that is none": {"Traceparent: " + marker}, "a parent of 4 KiB": {"Traceparent: 00-" + long}, "two parents": {trace, trace},
+		"a parent of zeros": {"Traceparent: 00-00000000000000000000000000000000-0000000000000000-00"}, "a state without a parent": {"Tracestate: a=" + marker},
+		"a state that is none": {trace, "Tracestate: ,=;" + marker}, "a state of 4 KiB": {trace, "Tracestate: a=" + long},
+		"baggage that is none": {trace, "Baggage: =;,%zz" + marker}, "baggage of 4 KiB": {trace, "Baggage: a=" + long},
+	} {
+		add("trace", name, get("/auth/sessions"+query, lines...), answered)
+	}
+	for _, name := range []string{"Traceparent", "Tracestate", "Baggage"} {
+		list = append(list, probe{group: "trace", name: "control characters in " + name, request: get("/auth/sessions"+query, name+": a\x01\x1b[31m"+marker),
+			want: ignored, mayHangUp: true, elsewhere: true})
+	}
 
 	add("size", "body that is not JSON", verify(`{"a":`, app, isJSON), stopped)
 	list = append(list, probe{group: "size", name: "body of 2 MiB", request: verify(`{"a":"`+strings.Repeat("a", 2<<20)+`"}`, app, isJSON),
@@ -233,9 +301,5 @@ func (t *target) probes() (list []probe) {
 	} {
 		list = append(list, probe{group: "operators' pages", name: path, request: t.root("GET", path), want: shows(text), elsewhere: true})
 	}
-	// Maps have no order: the report has one.
-	slices.SortStableFunc(list, func(a, b probe) int {
-		return cmp.Or(cmp.Compare(a.group, b.group), cmp.Compare(a.name, b.name))
-	})
 	return list
 }

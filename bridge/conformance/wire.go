@@ -25,6 +25,10 @@ const (
 	maxWait       = 15 * time.Second // that a Retry-After is obeyed
 )
 
+// errStaysOpen reports a connection that goes on although the body of its
+// request never came.
+var errStaysOpen = errors.New("answered, but went on waiting for the body")
+
 // errHungUp reports a connection that the other side ended without an answer.
 // It is no such end that nothing was said for as long as [answerTimeout].
 var errHungUp = errors.New("the connection ended")
@@ -65,26 +69,46 @@ func forms(secret string) []string {
 		base64.RawStdEncoding.EncodeToString(b), base64.RawURLEncoding.EncodeToString(b), hex.EncodeToString(b)}
 }
 
-// connect opens a connection to the target.
-func (t *target) connect(ctx context.Context) (net.Conn, error) {
+// address is where the target listens.
+func (t *target) address() string {
 	port := t.base.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[t.base.Scheme]
 	}
-	address := net.JoinHostPort(t.base.Hostname(), port)
+	return net.JoinHostPort(t.base.Hostname(), port)
+}
+
+// connect opens a connection to the target.
+func (t *target) connect(ctx context.Context) (net.Conn, error) {
 	tcp := &net.Dialer{Timeout: t.answerTimeout}
 	if t.base.Scheme == "https" {
 		// HTTP/1.1, because only there a request can be malformed at will.
 		dialer := &tls.Dialer{NetDialer: tcp, Config: &tls.Config{NextProtos: []string{"http/1.1"}}}
-		return dialer.DialContext(ctx, "tcp", address)
+		return dialer.DialContext(ctx, "tcp", t.address())
 	}
-	return tcp.DialContext(ctx, "tcp", address)
+	return tcp.DialContext(ctx, "tcp", t.address())
 }
 
-// send sends text as it is, and waits out a rate limit.
+// send sends a whole request as it is, and waits out a rate limit.
 func (t *target) send(ctx context.Context, text string) (reply, error) {
+	return patiently(ctx, func() (reply, error) { return t.once(ctx, text, t.answerTimeout, false) })
+}
+
+// sendPromise sends a request without the body that it announces: the answer
+// must not wait for that, and must be the last on its connection. The client
+// itself does not ask for an end, which would have spared the bridge the question.
+func (t *target) sendPromise(ctx context.Context, text string) (reply, error) {
+	text = strings.Replace(text, "Connection: close\r\n", "", 1)
+	return patiently(ctx, func() (reply, error) { return t.once(ctx, text, t.prompt(), true) })
+}
+
+// prompt is how long an answer may take that waits for nobody.
+func (t *target) prompt() time.Duration { return t.Patience / 10 }
+
+// patiently asks again while the answer is that of a rate limit.
+func patiently(ctx context.Context, ask func() (reply, error)) (reply, error) {
 	for attempt := 1; ; attempt++ {
-		got, err := t.once(ctx, text)
+		got, err := ask()
 		wait, errWait := strconv.Atoi(got.header.Get("Retry-After"))
 		if err != nil || got.status != http.StatusTooManyRequests || errWait != nil || attempt == 4 {
 			return got, err
@@ -97,8 +121,8 @@ func (t *target) send(ctx context.Context, text string) (reply, error) {
 	}
 }
 
-func (t *target) once(ctx context.Context, text string) (r reply, err error) {
-	ctx, cancel := context.WithTimeout(ctx, t.answerTimeout)
+func (t *target) once(ctx context.Context, text string, timeout time.Duration, last bool) (r reply, err error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	conn, err := t.connect(ctx)
 	if err != nil {
@@ -109,10 +133,14 @@ func (t *target) once(ctx context.Context, text string) (r reply, err error) {
 	// A bridge may refuse and hang up before it has read everything.
 	go io.WriteString(conn, text)
 	method, _, _ := strings.Cut(text, " ")
-	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	reader := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(reader, &http.Request{Method: method})
+	for err == nil && resp.StatusCode == http.StatusContinue { // of a server in front, perhaps
+		resp, err = http.ReadResponse(reader, &http.Request{Method: method})
+	}
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return r, fmt.Errorf("neither an answer nor a hang-up within %s", t.answerTimeout)
+		return r, fmt.Errorf("neither an answer nor a hang-up within %s", timeout)
 	case err != nil:
 		return r, errHungUp
 	}
@@ -120,7 +148,13 @@ func (t *target) once(ctx context.Context, text string) (r reply, err error) {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what is there is judged
 	var head strings.Builder
 	resp.Header.Write(&head)
-	return reply{resp.StatusCode, resp.Header, head.String(), string(body)}, nil
+	r = reply{resp.StatusCode, resp.Header, head.String(), string(body)}
+	if last && !resp.Close {
+		if _, err := reader.ReadByte(); err == nil || ctx.Err() != nil {
+			return r, errStaysOpen
+		}
+	}
+	return r, nil
 }
 
 // root is an HTTP/1.1 request of the host that the base URL is on.

@@ -1,0 +1,135 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	alike  = 20  // requests at once, as a page that was clicked often sends
+	silent = 64  // connections that say nothing: an office behind one address has more
+	burst  = 400 // requests at most to find a limit: the least that is worth having is lower
+)
+
+// atOnce asks for one thing many times at once. No two of them may get in each
+// other's way.
+func (t *target) atOnce(ctx context.Context) Result {
+	r := Result{Group: "crowd", Name: fmt.Sprintf("%d times the same at once", alike)}
+	request := t.request("DELETE", "/auth/sessions/Session:"+nowhere, "", append([]string{app}, t.headers...)...)
+	var answers [alike]reply
+	var errs [alike]error
+	var all sync.WaitGroup
+	for i := range alike {
+		all.Go(func() { answers[i], errs[i] = t.send(ctx, request) })
+	}
+	all.Wait()
+	counts := map[int]int{}
+	for i, got := range answers {
+		if errs[i] == nil {
+			t.observe(r.Name, got, false)
+		}
+		counts[got.status]++ // 0 for none
+	}
+	switch status := answers[0].status; {
+	case errors.Join(errs[:]...) != nil || len(counts) > 1:
+		r.Detail = fmt.Sprintf("answers by status: %v", counts)
+	default:
+		r.Detail = refused(400, 401, 403, 404, 405)(reply{status: status})
+	}
+	r.OK = r.Detail == ""
+	return r
+}
+
+// besideSilence wants a request answered while others hold connections and ask
+// for nothing.
+func (t *target) besideSilence(ctx context.Context) Result {
+	r := Result{Group: "crowd", Name: fmt.Sprintf("a request beside %d silent connections", silent)}
+	dialer := net.Dialer{Timeout: t.prompt()}
+	for range silent {
+		conn, err := dialer.DialContext(ctx, "tcp", t.address())
+		if err != nil {
+			break // no more are let in, which is not yet wrong
+		}
+		defer conn.Close()
+	}
+	got, err := patiently(ctx, func() (reply, error) { return t.once(ctx, t.list(t.headers...), t.prompt(), false) })
+	switch {
+	case err != nil:
+		r.Detail = "no answer: " + err.Error()
+	default:
+		t.observe(r.Name, got, false)
+		r.Detail = answered(got)
+	}
+	r.OK = r.Detail == ""
+	return r
+}
+
+// madeUpAddresses looks for the limit of those who are nobody, and then wants it
+// to hold for one who says to be somebody else each time. Whoever believes them has
+// no limit at all.
+//
+// It takes no more requests than the limit does, and none of a user's. Where there
+// is no limit it proves nothing.
+func (t *target) madeUpAddresses(ctx context.Context) Result {
+	r := Result{Group: "crowd", Name: "a limit holds although addresses are made up", OK: true}
+	n, limited := t.hammer(ctx, func(*http.Request, int) {})
+	if !limited {
+		r.Detail = fmt.Sprintf("no limit seen at %d requests", n)
+		return r
+	}
+	again, limited := t.hammer(ctx, func(req *http.Request, i int) {
+		address := fmt.Sprintf("198.18.%d.%d", i/250, 1+i%250) // of nobody (RFC 2544)
+		for _, name := range []string{"X-Forwarded-For", "X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP"} {
+			req.Header.Set(name, address)
+		}
+		req.Header.Set("Forwarded", "for="+address)
+	})
+	if !limited {
+		r.OK, r.Detail = false, fmt.Sprintf("limited at %d requests, but not at %d more with made-up addresses", n, again)
+	}
+	return r
+}
+
+// hammer sends requests without credentials, over a few connections, until one is
+// refused for being too many: with 429, or 503 as some servers in front do, or no
+// answer at all.
+func (t *target) hammer(ctx context.Context, spoil func(r *http.Request, i int)) (sent int, limited bool) {
+	const connections = 8
+	transport := &http.Transport{MaxConnsPerHost: connections, MaxIdleConnsPerHost: connections}
+	defer transport.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, t.answerTimeout)
+	defer cancel()
+	var next atomic.Int32
+	var full atomic.Bool
+	var all sync.WaitGroup
+	for range connections {
+		all.Go(func() {
+			for i := int(next.Add(1)); i <= burst && !full.Load(); i = int(next.Add(1)) {
+				req, err := http.NewRequestWithContext(ctx, "GET", strings.TrimSuffix(t.URL, "/")+"/auth/sessions?accountId="+t.Account, nil)
+				if err != nil {
+					return
+				}
+				spoil(req, i)
+				resp, err := transport.RoundTrip(req)
+				if err != nil {
+					full.Store(true)
+					return
+				}
+				io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer)) // so that the connection is used again
+				resp.Body.Close()
+				if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
+					full.Store(true)
+				}
+			}
+		})
+	}
+	all.Wait()
+	return min(int(next.Load()), burst), full.Load()
+}
