@@ -65,6 +65,7 @@ func TestAtOnce(t *testing.T) {
 		"answers in two ways":    {func(n int) int { return 404 - 4*(n&1) }, false},
 		"fails at all":           {func(n int) int { return 500 }, false},
 		"is too busy for all":    {func(n int) int { return 429 }, false},
+		"limits":                 {func(n int) int { return 404 + 25*(n&1) }, true},
 		"gives what nobody owns": {func(n int) int { return 204 }, false},
 	} {
 		var mu sync.Mutex

@@ -76,7 +76,7 @@ func (t *target) outlasts(ctx context.Context, text string, drips bool) string {
 // for as long as reading may take; one that does not, and goes on with the
 // connection, takes what comes next for a request.
 func (t *target) promises() (list []probe) {
-	credential := "/auth/credentials/AuthMethod:" + nowhere + "/verify"
+	path := "/auth/sessions/Session:" + nowhere + "/refresh" // not to sign in, which may be limited more strictly
 	with := func(lines ...string) []string { return append(lines, t.headers...) }
 	for how, lines := range map[string][]string{
 		"a length":                {"Content-Length: 100"},
@@ -84,10 +84,10 @@ func (t *target) promises() (list []probe) {
 		"a length and a question": {"Content-Length: 100", "Expect: 100-continue"},
 	} {
 		for name, request := range map[string]string{
-			"nobody":        t.request("POST", credential, "", append(lines, app, isJSON)...),
+			"nobody":        t.request("POST", path, "", append(lines, app, isJSON)...),
 			"no such route": t.request("POST", "/"+marker, "", with(append(lines, app, isJSON)...)...),
-			"text/plain":    t.request("POST", credential, "", with(append(lines, app, "Content-Type: text/plain")...)...),
-			"another site":  t.request("POST", credential, "", with(append(lines, app, isJSON, "Sec-Fetch-Site: cross-site", "Origin: "+evil)...)...),
+			"text/plain":    t.request("POST", path, "", with(append(lines, app, "Content-Type: text/plain")...)...),
+			"another site":  t.request("POST", path, "", with(append(lines, app, isJSON, "Sec-Fetch-Site: cross-site", "Origin: "+evil)...)...),
 		} {
 			list = append(list, probe{group: "promised body", name: name + ", " + how, request: request, want: refused(), promised: true})
 		}
