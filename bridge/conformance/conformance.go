@@ -151,7 +151,11 @@ func newTarget(o Options) (*target, error) {
 		o.Patience = 30 * time.Second
 	}
 	t := &target{Options: o, base: base, headers: o.Headers, seen: map[string][]string{}, answerTimeout: answerTimeout}
-	for _, secret := range o.Secrets {
+	secrets := o.Secrets
+	if token, _, ok := t.bearer(); ok {
+		secrets = append(slices.Clone(secrets), token)
+	}
+	for _, secret := range secrets {
 		t.secrets = append(t.secrets, forms(secret)...)
 	}
 	return t, nil

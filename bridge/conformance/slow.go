@@ -79,9 +79,9 @@ func (t *target) promises() (list []probe) {
 	path := "/auth/sessions/Session:" + nowhere + "/refresh" // not to sign in, which may be limited more strictly
 	with := func(lines ...string) []string { return append(lines, t.headers...) }
 	for how, lines := range map[string][]string{
-		"a length":                {"Content-Length: 100"},
-		"chunks":                  {"Transfer-Encoding: chunked"},
-		"a length and a question": {"Content-Length: 100", "Expect: 100-continue"},
+		"a length":            {"Content-Length: 100"},
+		"chunks":              {"Transfer-Encoding: chunked"},
+		"a length and Expect": {"Content-Length: 100", "Expect: 100-continue"},
 	} {
 		for name, request := range map[string]string{
 			"nobody":        t.request("POST", path, "", append(lines, app, isJSON)...),

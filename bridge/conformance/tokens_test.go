@@ -103,6 +103,22 @@ func TestSpoiltTokens(t *testing.T) {
 	}
 }
 
+// TestTokenInAnswer wants an answer noticed that repeats the user's token.
+func TestTokenInAnswer(t *testing.T) {
+	const token = "eyJhbGciOiJFUzI1NiJ9.e30.AAAA"
+	target, err := newTarget(Options{URL: "http://127.0.0.1", Account: "InternalAccount:x", Headers: []string{"Authorization: Bearer " + token}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for body, repeats := range map[string]bool{"": false, "no such token": false, "no such token: " + token: true} {
+		clear(target.seen)
+		target.observe("probe", reply{status: 401, body: body}, false)
+		if got := len(target.seen[noSecret]) > 0; got != repeats {
+			t.Errorf("%q: noticed %t, want %t", body, got, repeats)
+		}
+	}
+}
+
 // TestOtherCredentials wants no such rows where a token alone does not decide.
 func TestOtherCredentials(t *testing.T) {
 	const token = "Authorization: Bearer eyJhbGciOiJFUzI1NiJ9.e30.AAAA"

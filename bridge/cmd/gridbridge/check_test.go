@@ -23,14 +23,14 @@ import (
 var pendingRows = []string{
 	"cross-site: reading, a sibling site", "cross-site: reading, a sibling site with Origin", "cross-site: reading, another site", "cross-site: reading, another site with Origin",
 	"promised body: another site, a length", "promised body: another site, chunks", "promised body: no such route, a length", "promised body: no such route, chunks",
-	"promised body: nobody, a length", "promised body: nobody, chunks", "promised body: text/plain, a length", "promised body: text/plain, a length and a question",
+	"promised body: nobody, a length", "promised body: nobody, chunks", "promised body: text/plain, a length", "promised body: text/plain, a length and Expect",
 	"promised body: text/plain, chunks",
 	"every answer: every answer has Cross-Origin-Resource-Policy: same-origin or same-site",
 }
 
 // pendingBehindNginx are further ones, as nginx answers 100 Continue in its place.
 var pendingBehindNginx = []string{
-	"promised body: another site, a length and a question", "promised body: no such route, a length and a question", "promised body: nobody, a length and a question",
+	"promised body: another site, a length and Expect", "promised body: no such route, a length and Expect", "promised body: nobody, a length and Expect",
 }
 
 // passes checks the bridge at url, with what is to be answered at once in six
