@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // TestMadeUpAddresses limits nobody, everybody alike, and everybody by an address
@@ -58,6 +59,20 @@ func TestMadeUpAddresses(t *testing.T) {
 		if total > 3*burst {
 			t.Errorf("a limit %s: %d requests, want no more than %d", name, total, 3*burst)
 		}
+	}
+}
+
+// TestSlowIsNoLimit has the time run out before any answer.
+func TestSlowIsNoLimit(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer server.Close()
+	target, err := newTarget(Options{URL: server.URL, Account: "InternalAccount:x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	target.answerTimeout = 50 * time.Millisecond
+	if got := target.madeUpAddresses(t.Context()); !got.OK || got.Detail != "no limit seen at 0 requests" {
+		t.Errorf("%+v, want no limit seen", got)
 	}
 }
 
