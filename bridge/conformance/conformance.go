@@ -4,6 +4,8 @@
 // way at a time, and judges the answers.
 //
 // It changes nothing: what it asks to change is of an id that nobody has.
+// It ends with some hundred quick requests of nobody, to see a limit: who shares
+// the tester's address may be refused for as long as that limit lasts.
 package conformance
 
 import (

@@ -87,7 +87,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// publicConfig is nginx as the README wants it in front of a bridge, but for TLS.
+// publicConfig is nginx as the README wants it in front of a bridge, but for TLS,
+// and no more patient or talkative than the bridge.
 const publicConfig = `daemon off; master_process off; pid nginx.pid; error_log stderr crit;
 events { worker_connections 512; }
 http {
