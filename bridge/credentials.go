@@ -261,11 +261,28 @@ func envOrFile(getenv func(string) string, name string) (string, error) {
 	return value, nil
 }
 
-// CredentialsWarnings says which files of [CredentialsFromEnv] everybody on the machine
+// KeyFromEnv reads the secret of all replicas, [Config.Key], from GRIDBRIDGE_KEY or from the
+// file that GRIDBRIDGE_KEY_FILE names. If neither is set it is secret, the API
+// credentials', which all replicas have too.
+func KeyFromEnv(getenv func(string) string, secret Secret) (Secret, error) {
+	if getenv("GRIDBRIDGE_KEY") == "" && getenv("GRIDBRIDGE_KEY_FILE") == "" {
+		return secret, nil
+	}
+	text, err := envOrFile(getenv, "GRIDBRIDGE_KEY")
+	if err == nil && len(text) < minKey {
+		err = &credentialsError{ReasonForm, fmt.Sprintf("GRIDBRIDGE_KEY has fewer than %d characters", minKey)}
+	}
+	return NewSecret(text), err
+}
+
+// minKey is how long a key must be: somebody who reads the audit may try keys.
+const minKey = 32
+
+// CredentialsWarnings says which files of [CredentialsFromEnv] and [KeyFromEnv] everybody on the machine
 // can read or change. That is no error: it is how Kubernetes mounts secrets, in a
 // container where nobody else is.
 func CredentialsWarnings(getenv func(string) string) (warnings []string) {
-	for _, name := range []string{"GRID_CLIENT_ID_FILE", "GRID_CLIENT_SECRET_FILE"} {
+	for _, name := range []string{"GRID_CLIENT_ID_FILE", "GRID_CLIENT_SECRET_FILE", "GRIDBRIDGE_KEY_FILE"} {
 		if file := getenv(name); file != "" {
 			if info, err := os.Stat(file); err == nil && info.Mode()&0o006 != 0 {
 				warnings = append(warnings, fmt.Sprintf("the file of %s is open to everybody on this machine (mode %04o)", name, info.Mode().Perm()))

@@ -388,3 +388,21 @@ func TestCredentialsFromEnv(t *testing.T) {
 		})
 	}
 }
+
+// TestKeyFromEnv reads the secret of all replicas: by what is derived from it, as nothing
+// else shows it.
+func TestKeyFromEnv(t *testing.T) {
+	own := strings.Repeat("k", 32)
+	for name, v := range map[string]struct {
+		env  map[string]string
+		want string // "" for an error
+	}{
+		"none": {nil, canary}, "variable": {map[string]string{"GRIDBRIDGE_KEY": own}, own},
+		"short": {map[string]string{"GRIDBRIDGE_KEY": own[1:]}, ""}, "two": {map[string]string{"GRIDBRIDGE_KEY": own, "GRIDBRIDGE_KEY_FILE": "/x"}, ""},
+	} {
+		key, err := bridge.KeyFromEnv(func(name string) string { return v.env[name] }, bridge.NewSecret(canary))
+		if (err == nil) != (v.want != "") || err == nil && bridge.AuditHash(key, "id") != bridge.AuditHash(bridge.NewSecret(v.want), "id") {
+			t.Errorf("%s: error = %v, or another key", name, err)
+		}
+	}
+}

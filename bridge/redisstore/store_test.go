@@ -32,7 +32,7 @@ func TestReplicas(t *testing.T) {
 		if got.Values[0] != nil || string(got.Values[1]) != "a\x00\xff" || got.Values[2] == nil || len(got.Values[2]) != 0 || !got.Whole || got.Refused != -1 {
 			t.Errorf("the second replica sees %+v", got)
 		}
-		mark := bridge.Key{Part: bridge.PartMarks, ID: "leg"}
+		mark := bridge.Key{Part: bridge.PartSpent, ID: "leg"}
 		if !a.Claim(ctx, mark, time.Hour) || a.Claim(ctx, mark, time.Hour) || b.Claim(ctx, mark, time.Hour) {
 			t.Error("want the first replica alone to have the mark, once")
 		}
@@ -141,7 +141,7 @@ func TestRoundTrips(t *testing.T) {
 		for i := range 4 {
 			other.Save(ctx, bridge.Entry{Key: owner(fmt.Sprint(i)), Value: []byte("v"), Life: time.Hour})
 		}
-		keys, mark := []bridge.Key{owner("0"), owner("1"), owner("2")}, bridge.Key{Part: bridge.PartMarks, ID: "leg"}
+		keys, mark := []bridge.Key{owner("0"), owner("1"), owner("2")}, bridge.Key{Part: bridge.PartSpent, ID: "leg"}
 		takes := []bridge.Take{one("user"), one("sign-in"), one("attempts")}
 		for _, v := range []struct {
 			name string
@@ -283,7 +283,7 @@ func TestOutage(t *testing.T) {
 	r := newReplica(t, "redis://"+shared.Addr(), now.set)
 	ctx := t.Context()
 	whole := func() bool { return r.Consult(ctx, []bridge.Take{one("many")}, []bridge.Key{owner("0")}).Whole }
-	mark := bridge.Key{Part: bridge.PartMarks, ID: "leg"}
+	mark := bridge.Key{Part: bridge.PartSpent, ID: "leg"}
 	r.Save(ctx, bridge.Entry{Key: owner("1"), Value: []byte("v"), Life: 24 * time.Hour})
 	if !whole() || !r.Claim(ctx, mark, 24*time.Hour) {
 		t.Fatal("it does not work to begin with")
@@ -512,7 +512,7 @@ func TestClientGoesAway(t *testing.T) {
 	a, b := newReplica(t, address), newReplica(t, address)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	mark := bridge.Key{Part: bridge.PartMarks, ID: "leg"}
+	mark := bridge.Key{Part: bridge.PartSpent, ID: "leg"}
 	a.Claim(gone, mark, time.Hour)
 	a.Save(gone, bridge.Entry{Key: owner("1"), Value: []byte("v"), Life: time.Hour})
 	if _, ok := b.load(owner("1")); !ok || b.Claim(t.Context(), mark, time.Hour) {

@@ -80,6 +80,9 @@ func serveAll(ctx context.Context, log *slog.Logger, drain func(), listeners ...
 			}
 			ln.handler.ServeHTTP(w, r)
 		}), log)
+		if c, ok := ln.Listener.(*connections); ok {
+			c.watch(server)
+		}
 		servers = append(servers, server)
 		go func() { failed <- server.Serve(ln) }()
 	}

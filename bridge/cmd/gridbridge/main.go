@@ -26,7 +26,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "gridbridge:", err)
+		if !errors.Is(err, errAuditLost) { // printing would wait for the same reader
+			fmt.Fprintln(os.Stderr, "gridbridge:", err)
+		}
 		os.Exit(1)
 	}
 }
@@ -64,6 +66,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		err = simulate(ctx, sys, args)
 	case "demo":
 		err = demo(ctx, sys, args)
+	case "hash":
+		err = hash(sys, args)
 	case "check":
 		err = check(ctx, sys, args)
 	case "-h", "-help", "--help", "help":

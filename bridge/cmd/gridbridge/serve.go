@@ -6,55 +6,51 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 
 	"gridsigner/bridge"
 )
 
 // serve runs the bridge. All that is wrong with flags and environment is
 // reported before it listens.
-func serve(ctx context.Context, sys system, args []string) error {
+func serve(ctx context.Context, sys system, args []string) (err error) {
 	var s settings
 	flags := s.flags()
-	err := sys.parse(flags, args)
+	err = sys.parse(flags, args)
 	if _, ok := errors.AsType[wrongValues](err); err != nil && !ok {
 		return err
 	}
 	errFlags := errors.Join(err, fromEnv(flags, sys.getenv), s.check())
-	log := slog.New(slog.NewJSONHandler(sys.stderr, nil))
-	authenticate, errUsers := s.users(ctx, log, sys.now, nil)
-	if errUsers != nil { // in New's place, which would only see that there is none
-		authenticate = func(*http.Request) (bridge.User, error) { return bridge.User{}, errUsers }
-	}
-	var redis *bridge.Redis
-	var errRedis error
-	if s.redisURL != "" {
-		if redis, errRedis = bridge.OpenRedis(s.redisURL); errRedis == nil {
-			defer redis.Close()
-		}
-	}
-	registry := newRegistry()
-	handler, errBridge := bridge.New(bridge.Config{
-		Upstream:     sys.getenv("GRID_BASE_URL"),
-		Credentials:  func() (string, bridge.Secret, error) { return bridge.CredentialsFromEnv(sys.getenv) },
-		Authenticate: authenticate, AllowOrigins: s.origins, TrustedProxies: s.proxies,
-		Payloads: s.payloads, Limits: s.limits, Redis: redis, Log: log, Metrics: registry, Now: sys.now,
-	})
-	if err := errors.Join(errFlags, errUsers, errRedis, errBridge); err != nil {
+	v, errBuild := s.build(ctx, sys)
+	defer func() { err = errors.Join(err, v.close()) }()
+	if err := errors.Join(errFlags, errBuild); err != nil {
 		return err
 	}
 	if s.configCheck {
 		_, err := fmt.Fprintln(sys.stdout, "the configuration is good")
 		return err
 	}
+	for _, warning := range bridge.CredentialsWarnings(sys.getenv) {
+		v.log.Warn(warning)
+	}
+	if v.audit != nil {
+		defer v.audit.followRotation(v.log)()
+	}
+	most := connectionsFor(fileLimit())
+	if s.maxConnections > most {
+		v.log.Warn("--max-connections is more than the limit on open files leaves", slog.Int("connections", most))
+	}
+	if s.maxConnections > 0 {
+		most = s.maxConnections
+	}
 	ln, err := net.Listen("tcp", s.listen)
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}
 	defer ln.Close()
+	public := listener{newConnections(ln, most, v.happened), v.handler}
 	if s.adminListen == "" {
 		fmt.Fprintf(sys.stdout, "bridge listening on %s%s\n", origin(ln), bridge.DefaultPrefix)
-		return serveAll(ctx, log, nil, listener{ln, handler})
+		return serveAll(ctx, v.log, nil, public)
 	}
 	admin, err := net.Listen("tcp", s.adminListen)
 	if err != nil {
@@ -63,5 +59,5 @@ func serve(ctx context.Context, sys system, args []string) error {
 	defer admin.Close()
 	fmt.Fprintf(sys.stdout, "bridge listening on %s%s\nmetrics and health on %s\n", origin(ln), bridge.DefaultPrefix, origin(admin))
 	drain := func() { sys.sleep(s.drainDelay) }
-	return serveAll(ctx, log, drain, listener{ln, handler}, listener{admin, adminHandler(ctx, registry)}) // admin last, so that it answers until all else has stopped
+	return serveAll(ctx, v.log, drain, public, listener{newConnections(admin, adminConnections, v.happened), adminHandler(ctx, v.registry)}) // admin last, so that it answers until all else has stopped
 }

@@ -23,7 +23,8 @@ type settings struct {
 	origins               list
 	proxies               prefixes
 	limits                bridge.Limits
-	adminListen           string
+	adminListen, auditLog string
+	maxConnections        int
 	configCheck           bool
 	payloads              signer.Payloads
 	redisURL, redisPrefix string
@@ -41,11 +42,16 @@ func (s *settings) flags() *flag.FlagSet {
 	f.Var(&s.origins, "allow-origin", "`origin` whose pages may call the bridge, beside its own; repeatable")
 	f.Var(&s.proxies, "trusted-proxy", "`address or CIDR` of a proxy whose X-Forwarded-For is believed; repeatable")
 	f.TextVar(&s.limits.Address, "limit-address", bridge.DefaultLimits.Address, "`limit` on the requests of one address, as RATE/PER,BURST")
-	f.TextVar(&s.limits.User, "limit-user", bridge.DefaultLimits.User, "`limit` on the requests of one user")
+	f.TextVar(&s.limits.User, "limit-user", bridge.DefaultLimits.User, "`limit` on the calls to Grid for one user: each request is one, and each look-up of an owner")
 	f.TextVar(&s.limits.SignIn, "limit-sign-in", bridge.DefaultLimits.SignIn, "`limit` on the requests to sign in and to export a wallet, of one address and of one user")
 	f.TextVar(&s.limits.Attempts, "limit-attempts", bridge.DefaultLimits.Attempts, "`limit` on the requests to sign in with one credential, and to export one wallet")
+	f.TextVar(&s.limits.Pending, "limit-challenges", bridge.DefaultLimits.Pending, "`limit` on the challenges of one user, each of which is kept until it has run out")
+	f.TextVar(&s.limits.Network, "limit-network", bridge.DefaultLimits.Network, "`limit` on the requests of one /48 of IPv6")
+	f.TextVar(&s.limits.Grid, "limit-grid", bridge.DefaultLimits.Grid, "`limit` on this replica's calls to Grid, whose own is one for the whole company")
 	s.limits.InFlight = bridge.DefaultLimits.InFlight
 	f.Var((*count)(&s.limits.InFlight), "max-in-flight", "`number` of requests at once, beyond which load is shed")
+	f.IntVar(&s.maxConnections, "max-connections", 0, "`number` of connections to --listen, beyond which quiet ones are closed; 0 for what the limit on open files leaves")
+	f.StringVar(&s.auditLog, "audit-log", onStderr, "`file` that lines of the audit are added to, opened again on SIGHUP; or stderr")
 	registerPayloads(f, &s.payloads)
 	f.StringVar(&s.redisURL, "redis-url", "", "`URL` of a Redis that all replicas share: redis://host:port/db, rediss:// for TLS. With a password, set the variable: ps shows flags")
 	f.IntVar(&s.redisPool, "redis-pool", 0, "`number` of connections to Redis; 0 for ten a processor")
@@ -77,6 +83,9 @@ func (s *settings) check() error {
 	}
 	if s.drainDelay < 0 {
 		errs = append(errs, errors.New("--drain-delay is negative"))
+	}
+	if s.maxConnections < 0 {
+		errs = append(errs, errors.New("--max-connections is negative"))
 	}
 	if s.redisPool < 0 {
 		errs = append(errs, errors.New("--redis-pool is negative"))

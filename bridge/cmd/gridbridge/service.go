@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gridsigner/bridge"
+	"gridsigner/bridge/redisstore"
+	"gridsigner/bridge/telemetry"
+)
+
+// otlpPatience is how long the collector is waited for at the end.
+const otlpPatience = 5 * time.Second
+
+// service is a bridge with what it stands on, made of settings.
+type service struct {
+	handler  http.Handler
+	registry *prometheus.Registry
+	log      *slog.Logger
+	audit    *auditFile // nil if it goes to standard error
+	happened func(bridge.Event)
+	closers  []func() error
+}
+
+// close ends what the bridge stood on, the last first. What was logged is written.
+func (v *service) close() error {
+	var errs []error
+	for _, end := range slices.Backward(v.closers) {
+		errs = append(errs, end())
+	}
+	return errors.Join(errs...)
+}
+
+// build makes the service, or reports all that is wrong with settings and environment at
+// once. It must be closed in both cases.
+func (s *settings) build(ctx context.Context, sys system) (*service, error) {
+	v := &service{registry: newRegistry()}
+	var observer atomic.Pointer[telemetry.Observer] // which needs the log, that has news itself
+	v.happened = func(e bridge.Event) {
+		if o := observer.Load(); o != nil {
+			o.Happened(e)
+		}
+	}
+	out := newSink(sys.stderr, v.happened)
+	v.closers = append(v.closers, out.close)
+	handler := func(w io.Writer) slog.Handler { return telemetry.LogHandler(slog.NewJSONHandler(w, nil)) }
+	v.log = slog.New(handler(trafficWriter{out}))
+
+	audit, errAudit := handler(auditWriter{out}), error(nil)
+	switch {
+	case s.auditLog == onStderr:
+	case s.configCheck:
+		errAudit = checkAuditFile(s.auditLog)
+	default:
+		if v.audit, errAudit = openAuditFile(s.auditLog); errAudit == nil {
+			v.closers = append(v.closers, v.audit.close)
+			audit = handler(v.audit)
+		}
+	}
+
+	telemetryOptions := telemetry.Options{Metrics: v.registry, Shared: s.redisURL != "", TraceState: s.traceState}
+	var errOTLP error
+	if s.otlp != "" {
+		provider, err := telemetry.ExportOTLP(s.otlp, telemetry.OTLP{
+			Headers: sys.getenv("OTEL_EXPORTER_OTLP_HEADERS"), InsecureHosts: s.insecureHosts, Log: v.log, Now: sys.now,
+		})
+		if errOTLP = err; err == nil {
+			telemetryOptions.Spans = provider
+			v.closers = append(v.closers, func() error {
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), otlpPatience)
+				defer cancel()
+				provider.Shutdown(ctx) // what is lost is in the log
+				return nil
+			})
+		}
+	}
+	observes, errTelemetry := telemetry.New(telemetryOptions)
+	observer.Store(observes)
+
+	authenticate, errUsers := s.users(ctx, v.log, sys.now, v.happened)
+	if errUsers != nil { // in New's place, which would only see that there is none
+		authenticate = func(*http.Request) (bridge.User, error) { return bridge.User{}, errUsers }
+	}
+	credentials := func() (string, bridge.Secret, error) { return bridge.CredentialsFromEnv(sys.getenv) }
+	_, secret, _ := credentials() // whose error New reports
+	key, errKey := bridge.KeyFromEnv(sys.getenv, secret)
+	store := bridge.NewLocalStore(sys.now)
+	var errRedis error
+	if s.redisURL != "" {
+		shared, err := redisstore.Open(redisstore.Options{
+			URL: s.redisURL, InsecureHosts: s.insecureHosts, Prefix: s.redisPrefix, PoolSize: s.redisPool, Key: key,
+			Local: store, Log: v.log, Observe: v.happened, Now: sys.now,
+		})
+		if errRedis = err; err == nil {
+			store = shared
+			v.closers = append(v.closers, shared.Close)
+		}
+	}
+	var errBridge error
+	v.handler, errBridge = bridge.New(bridge.Config{
+		Upstream: sys.getenv("GRID_BASE_URL"), Credentials: credentials, Key: key,
+		Authenticate: authenticate, AllowOrigins: s.origins, TrustedProxies: s.proxies,
+		Payloads: s.payloads, Limits: s.limits, Store: store,
+		Log: v.log, LogAddress: bridge.LogAddress(s.logAddress), Audit: audit, Observer: observes, Now: sys.now,
+	})
+	return v, errors.Join(errAudit, errOTLP, errTelemetry, errUsers, errKey, errRedis, errBridge)
+}
