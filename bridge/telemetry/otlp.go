@@ -41,7 +41,7 @@ type OTLP struct {
 	// Version of the program, which spans are said to be of.
 	Version string
 
-	// Log gets a line when spans were lost, at most one a minute.
+	// Log gets a line when spans were lost, at most one a minute. nil for none.
 	Log *slog.Logger
 
 	// Now is the clock of those lines, nil for [time.Now].
@@ -58,7 +58,8 @@ type OTLP struct {
 //
 // It is for programs: it takes OpenTelemetry's error handler, which is the process's and
 // would print to standard error. OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES and the
-// OTEL_BSP variables are read by the SDK.
+// OTEL_BSP variables are read by the SDK; those of proxies are not, as for all
+// that the bridge calls. A collector's certificate may be of a CA in SSL_CERT_FILE.
 //
 // What sends is our own, and not package otlptracehttp: that imports gRPC, which
 // makes the program 14 MB larger instead of 1, and puts debug pages on
@@ -83,6 +84,9 @@ func ExportOTLP(endpoint string, o OTLP) (*sdktrace.TracerProvider, error) {
 	}
 	if where.Path == "" || where.Path == "/" {
 		where.Path = "/v1/traces"
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Now == nil {
 		o.Now = time.Now

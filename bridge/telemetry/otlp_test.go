@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -34,6 +35,7 @@ type batch struct {
 // collected is what a collector got.
 type collected struct {
 	*httptest.Server
+	closed  chan struct{} // a connection was
 	mu      sync.Mutex
 	batches []batch
 }
@@ -47,8 +49,8 @@ func (c *collected) all() []batch {
 // newCollector starts a collector that answers with answer.
 func newCollector(t *testing.T, answer http.HandlerFunc) *collected {
 	t.Helper()
-	c := &collected{}
-	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	c := &collected{closed: make(chan struct{}, 100)}
+	c.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		c.mu.Lock()
 		c.batches = append(c.batches, batch{r, body})
@@ -58,6 +60,12 @@ func newCollector(t *testing.T, answer http.HandlerFunc) *collected {
 		}
 		answer(w, r)
 	}))
+	c.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			c.closed <- struct{}{}
+		}
+	}
+	c.Start()
 	t.Cleanup(c.Close)
 	return c
 }
@@ -104,9 +112,16 @@ func TestExport(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	o := newObserver(t, Options{Spans: provider, Metrics: registry})
 	observe(o, t, hostile)
+	func() {
+		defer func() { recover() }()
+		_, span := provider.Tracer("app").Start(t.Context(), "panics")
+		defer span.End()
+		panic(canary)
+	}()
 	if err := provider.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	<-c.closed // the exporter holds no connection
 	if len(c.all()) != 1 || log.Len() != 0 {
 		t.Fatalf("%d batches, want one; the log has %q", len(c.all()), log)
 	}
@@ -115,9 +130,10 @@ func TestExport(t *testing.T) {
 		t.Errorf("request = %s", got)
 	}
 	list := decode(t, r.body)
-	if len(list) != 1 || len(list[0].ScopeSpans) != 1 {
-		t.Fatalf("%d resources, want one with one scope", len(list))
+	if len(list) != 1 || len(list[0].ScopeSpans) != 2 {
+		t.Fatalf("%d resources, want one with two scopes", len(list))
 	}
+	slices.SortFunc(list[0].ScopeSpans, func(a, b *tracepb.ScopeSpans) int { return strings.Compare(b.Scope.Name, a.Scope.Name) }) // ours first
 	resource := list[0].Resource.String()
 	for _, want := range []string{"gridbridge", "v1", "deployment.environment.name"} {
 		if !strings.Contains(resource, want) {
@@ -205,11 +221,9 @@ func TestCollectorSaysNothing(t *testing.T) {
 	}
 }
 
-// TestUnreachable has nobody listen, and makes more spans than the queue holds.
+// TestUnreachable has nobody listen on port 1, and makes more spans than the queue holds.
 func TestUnreachable(t *testing.T) {
-	nobody := httptest.NewServer(nil)
-	nobody.Close()
-	provider, log := export(t, nobody.URL, OTLP{Now: func() time.Time { return time.Unix(1, 0) }})
+	provider, log := export(t, "http://127.0.0.1:1", OTLP{Now: func() time.Time { return time.Unix(1, 0) }})
 	o := newObserver(t, Options{Spans: provider})
 	for range 1000 {
 		observe(o, t, nil)
@@ -222,15 +236,25 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// TestShutdownGivesUp has a collector that never answers. Once Shutdown's time is up nothing
-// goes on: goleak looks. Meanwhile requests are not held up.
+// lines is a log whose lines are waited for.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
+}
+
+// TestShutdownGivesUp has a collector that never answers. Meanwhile requests are not held
+// up, and once Shutdown's time is up nothing goes on.
 func TestShutdownGivesUp(t *testing.T) {
 	arrived := make(chan struct{}, 1)
 	c := newCollector(t, func(w http.ResponseWriter, r *http.Request) {
 		arrived <- struct{}{}
 		<-r.Context().Done() // the client is gone
 	})
-	provider, log := export(t, c.URL, OTLP{})
+	provider, _ := export(t, c.URL, OTLP{})
+	log := make(lines, 1)
+	otel.SetErrorHandler(&failures{log: slog.New(slog.NewTextHandler(log, nil)), now: time.Now})
 	o := newObserver(t, Options{Spans: provider})
 	observe(o, t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -244,8 +268,9 @@ func TestShutdownGivesUp(t *testing.T) {
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("Shutdown = %v, want that its time is up", err)
 	}
-	c.Close() // waits for the connection to end
-	_ = log   // written after Shutdown, so not for us to read
+	if line := <-log; !strings.HasSuffix(line, "spans=6 reason=canceled status=0\n") {
+		t.Errorf("log = %q, want that sending was given up", line)
+	}
 }
 
 func TestExportRefuses(t *testing.T) {
@@ -274,14 +299,16 @@ func TestExportRefuses(t *testing.T) {
 			}
 		})
 	}
+	if otel.GetErrorHandler() != handler {
+		t.Error("a refusal has taken the process's error handler")
+	}
+	provider, _ := export(t, "http://collector.example", OTLP{InsecureHosts: []string{"collector.example"}})
+	provider.Shutdown(t.Context()) // with nothing to send
 	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", canary)
 	if _, err := ExportOTLP("https://collector.example", OTLP{}); err == nil {
 		t.Error("OTEL_RESOURCE_ATTRIBUTES is not looked at")
 	} else {
 		assertNoCanary(t, "an error", err.Error())
-	}
-	if otel.GetErrorHandler() != handler {
-		t.Error("a refusal has taken the process's error handler")
 	}
 }
 
