@@ -197,8 +197,12 @@ func TestCollectorSaysNothing(t *testing.T) {
 		answer http.HandlerFunc
 		want   string
 	}{
-		{"refuses", func(w http.ResponseWriter, r *http.Request) { http.Error(w, r.Header.Get("Api-Key"), 401) }, "spans=6 reason=status status=401"},
-		{"redirects", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL+"/"+canary, 307) }, "spans=6 reason=status status=307"},
+		{"refuses", func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, r.Header.Get("Api-Key"), http.StatusUnauthorized)
+		}, "spans=6 reason=status status=401"},
+		{"redirects", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, other.URL+"/"+canary, http.StatusTemporaryRedirect)
+		}, "spans=6 reason=status status=307"},
 		{"hangs up", func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }, "spans=6 reason=hung-up status=0"},
 	}
 	for _, v := range tests {
