@@ -77,40 +77,54 @@ func (b *bridge) authorize(ctx context.Context, v *visit, user User, c *call, k 
 		}
 	}
 	for _, account := range user.Accounts {
-		rows, err := b.lookUp(ctx, v, user, c.route.idKind, account)
+		found, err := b.lookUp(ctx, v, user, c, account)
 		if err != nil {
 			return err
 		}
-		if i := slices.IndexFunc(rows, func(r row) bool { return r.ID == c.id }); i >= 0 {
-			c.account, c.intent.Credential = account, rows[i].Type
+		if found != nil {
+			c.account, c.intent.Credential = account, found.Type
 			return nil
 		}
 	}
 	return errNotFound
 }
 
-// lookUp asks Grid what user's account has of a kind, and remembers it. Requests that
-// ask at once ask together; the one that asks is charged for it.
-func (b *bridge) lookUp(ctx context.Context, v *visit, user User, kind, account string) ([]row, error) {
-	f, mine := b.lookups.join(kind + account)
-	if !mine {
+// lookUp asks Grid for what c is about among what user's account has, and remembers all of
+// that. It returns nil if it is not there. Requests that ask at once ask together; the one
+// that asks is charged for it.
+//
+// A list that was asked for before this request came may be without what was made
+// since: to be on it is enough, not to be on it is not.
+func (b *bridge) lookUp(ctx context.Context, v *visit, user User, c *call, account string) (*row, error) {
+	key := c.route.idKind + account
+	for older := true; ; older = false {
+		l, mine := b.lookups.join(key)
+		if mine {
+			b.lookups.make(key, l, func() ([]row, error) {
+				ctx, cancel := detached(ctx, b.Timeout) // others may wait for it
+				defer cancel()
+				return b.list(ctx, v, user, c.route.idKind, account)
+			})
+		}
 		select {
-		case <-f.done:
-			return f.rows, f.err
+		case <-l.done:
 		case <-ctx.Done():
 			return nil, upstreamError(ctx, ctx.Err())
 		}
+		i := slices.IndexFunc(l.rows, func(r row) bool { return r.ID == c.id })
+		switch {
+		case l.err != nil:
+			return nil, l.err
+		case i >= 0:
+			return &l.rows[i], nil
+		case mine || !older:
+			return nil, nil
+		}
 	}
-	defer b.lookups.end(kind+account, f)
-	ctx, cancel := detached(ctx, b.Timeout) // the others wait for it even if this client goes away
-	defer cancel()
-	f.err = errInternal // unless it returns
-	f.rows, f.err = b.list(ctx, v, user, kind, account)
-	return f.rows, f.err
 }
 
-// list makes the call of lookUp. A list that cannot be trusted is an error, and not one
-// that the id is not on: a client takes that as "already revoked".
+// list makes the call of a look-up. A list that cannot be trusted is an error, and
+// not one that the id is not on: a client takes that as "already revoked".
 func (b *bridge) list(ctx context.Context, v *visit, user User, kind, account string) ([]row, error) {
 	if got := b.Store.Consult(ctx, []Take{b.takeOfUser(user)}, nil); got.Refused >= 0 {
 		return nil, errRateLimited.because(reasonLimitUser).after(got.Wait)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -204,4 +205,44 @@ func TestTrustedProxiesAreNotEverybody(t *testing.T) {
 			t.Errorf("%s: error = %v, want ok %t", text, err, ok)
 		}
 	}
+}
+
+// TestSharedLookUpsAreNotOlder has a request join a look-up that began before its session
+// was made: not to be on that list does not say that it is over.
+func TestSharedLookUpsAreNotOlder(t *testing.T) {
+	asked, proceed := make(chan struct{}), make(chan struct{})
+	var lists atomic.Int32
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
+	answer := u.Config.Handler
+	u.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "GET" && lists.Add(1) == 1 {
+			close(asked)
+			<-proceed
+			respondJSON(200, `{"data":[]}`)(w, r)
+			return
+		}
+		answer.ServeHTTP(w, r)
+	})
+	late := make(chan struct{}, 2)
+	c := newClient(t, u.URL, func(config *bridge.Config) {
+		config.Authenticate = func(*http.Request) (bridge.User, error) {
+			late <- struct{}{}
+			return bridge.User{ID: "user-alice", Accounts: []string{alice}}, nil
+		}
+	})
+	var all sync.WaitGroup
+	all.Go(func() { c.send("DELETE", "/auth/sessions/"+missing, "") })
+	<-asked
+	<-late
+	all.Go(func() {
+		if got := c.send("DELETE", "/auth/sessions/"+session, ""); got.status != 204 {
+			t.Errorf("answer = %d %s, want 204", got.status, got.code)
+		}
+	})
+	<-late
+	for range 1000 {
+		runtime.Gosched() // so that it has most likely joined
+	}
+	close(proceed)
+	all.Wait()
 }

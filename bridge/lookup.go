@@ -15,8 +15,7 @@ type lookup struct {
 	err  error
 }
 
-// join returns the look-up of key that is under way, or one for the caller to make
-// and to end.
+// join returns the look-up of key that is under way, or one for the caller to make.
 func (l *lookups) join(key string) (found *lookup, mine bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -30,9 +29,14 @@ func (l *lookups) join(key string) (found *lookup, mine bool) {
 	return l.all[key], true
 }
 
-func (l *lookups) end(key string, made *lookup) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.all, key)
-	close(made.done)
+// make makes a look-up that join has given out.
+func (l *lookups) make(key string, made *lookup, list func() ([]row, error)) {
+	made.err = errInternal // unless it returns
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.all, key)
+		close(made.done)
+	}()
+	made.rows, made.err = list()
 }
