@@ -38,16 +38,7 @@ const oneOf = 150
 
 func newWitness(t *testing.T, grid string) *witness {
 	t.Helper()
-	target, err := url.Parse(grid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	target.Path = ""
-	w := &witness{}
-	proxy := &httputil.ReverseProxy{
-		Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		ErrorLog: nil,
-	}
+	w, proxy := &witness{}, forward(t, grid)
 	w.Server = httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		if r.Header.Get(signer.HeaderSignature) == "" {
 			proxy.ServeHTTP(out, r)
@@ -82,6 +73,17 @@ func newWitness(t *testing.T, grid string) *witness {
 	}))
 	t.Cleanup(w.Close)
 	return w
+}
+
+// forward hands requests on to where grid is, path and all.
+func forward(t *testing.T, grid string) http.Handler {
+	t.Helper()
+	target, err := url.Parse(grid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target.Path = ""
+	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
 }
 
 // revocations is how many TestScaleOut makes: 10,000 for a release.
