@@ -74,7 +74,7 @@ var (
 	errUpstreamInvalid    = refuse(502, "BRIDGE_UPSTREAM_INVALID", reasonUnexpected, "Grid's answer is not one that the bridge relays")
 	errUpstreamCredential = refuse(502, "BRIDGE_UPSTREAM_CREDENTIALS", reasonCredentials, "Grid refused the bridge's own credentials")
 	errChallengeRefused   = refuse(502, "BRIDGE_CHALLENGE_REFUSED", reasonChallengeForm, "Grid's challenge does not ask for what this route is for")
-	errOverloaded         = refuse(503, "BRIDGE_OVERLOADED", reasonInFlight, "the bridge has too many requests in flight")
+	errOverloaded         = refuse(503, "BRIDGE_OVERLOADED", reasonInFlight, "the bridge has too much to do at the moment")
 	errAudit              = refuse(503, "BRIDGE_AUDIT_UNAVAILABLE", reasonAudit, "the bridge cannot write down what it would do")
 	errAuthUnavailable    = refuse(503, "BRIDGE_AUTH_UNAVAILABLE", ReasonUnknown, "the application cannot say at the moment who is calling")
 	errUpstreamTimeout    = refuse(504, "BRIDGE_UPSTREAM_TIMEOUT", ReasonTimeout, "Grid did not answer in time")

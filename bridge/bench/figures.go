@@ -18,7 +18,11 @@ const (
 	leastOfExpress = 2.5
 	mostOfBareP99  = 2.0
 	mostResident   = 64 << 10 // kB, with a thousand clients
+	mostOfHungP99  = 1.5      // with a Redis that hangs, of the p99 without one
 )
+
+// redisHung is the bridge with a Redis that accepts and never answers.
+const redisHung = "Redis hung"
 
 // figures are those of one candidate.
 type figures struct {
@@ -73,6 +77,9 @@ func judge(measured map[string]figures) error {
 	}
 	if ratio := float64(ours.p99) / float64(bare.p99); ratio > mostOfBareP99 {
 		miss("a p99 of %.2f times bare Go's, want at most %g", ratio, mostOfBareP99)
+	}
+	if ratio := float64(measured[redisHung].p99) / float64(ours.p99); ratio > mostOfHungP99 {
+		miss("a p99 of %.2f times its own while Redis hangs, want at most %g", ratio, mostOfHungP99)
 	}
 	if ours.idle > mostResident {
 		miss("%d kB resident with a thousand clients, want at most %d", ours.idle, mostResident)

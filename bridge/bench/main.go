@@ -110,7 +110,7 @@ func run(gridbridge, seconds string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	var addresses [6]string
+	var addresses [8]string
 	for i := range addresses {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -144,9 +144,15 @@ func run(gridbridge, seconds string) error {
 	serve := func(address, upstream string) (env, args []string) {
 		return []string{"GRID_BASE_URL=" + upstream, "GRID_CLIENT_ID=" + clientID, "GRID_CLIENT_SECRET=" + secret}, []string{
 			gridbridge, "serve", "--listen", address, "--jwks", filepath.Join(dir, "jwks.json"), "--issuer", "bench", "--audience", "bench",
-			"--limit-user", "1000000/1s,1000000", "--limit-address", "1000000/1s,1000000"}
+			"--limit-user", "1000000/1s,1000000", "--limit-address", "1000000/1s,1000000", "--limit-grid", "1000000/1s,1000000", "--limit-challenges", "1000000/1s,1000000"}
 	}
+	hung, err := net.Listen("tcp", addresses[6]) // the system accepts, and nobody answers
+	if err != nil {
+		return err
+	}
+	defer hung.Close()
 	env, args := serve(addresses[3], upstream)
+	_, argsHung := serve(addresses[7], upstream)
 	candidates := []struct {
 		name, address string
 		env           []string
@@ -155,6 +161,7 @@ func run(gridbridge, seconds string) error {
 		{"nginx", addresses[1], nil, []string{"nginx", "-e", "stderr", "-p", dir, "-c", "nginx.conf"}},
 		{"bare Go", addresses[2], []string{"LISTEN=" + addresses[2]}, []string{program, "bare", upstream}},
 		{"gridbridge", addresses[3], env, args},
+		{redisHung, addresses[7], env, append(argsHung, "--redis-url", "redis://"+addresses[6])},
 		{"Express", addresses[4], []string{"LISTEN=" + addresses[4], "UPSTREAM=" + upstream, "AUTHORIZATION=" + basic()}, []string{"node", "web/bench/express.mjs"}},
 	}
 	first, _, _ := bytes.Cut(requests, []byte("\n"))
