@@ -136,7 +136,7 @@ func (h *health) isWhole() bool {
 }
 
 func (h *health) whole() bool {
-	return !h.open && (h.failed.IsZero() || h.now().Sub(h.failed) > graceTime)
+	return h.failed.IsZero() || h.now().Sub(h.failed) > graceTime
 }
 
 func (h *health) tell(reason bridge.Reason) {

@@ -103,6 +103,35 @@ func TestTakesComeBack(t *testing.T) {
 	}
 }
 
+// TestFastBucket has tokens come back faster than the clock ticks.
+func TestFastBucket(t *testing.T) {
+	shared, now := miniredis.RunT(t), newClock()
+	shared.SetTime(now.now())
+	r := newReplica(t, "redis://"+shared.Addr(), now.set)
+	take := bridge.Take{Key: owner("1"), Limit: bridge.Limit{Rate: 2000, Per: time.Millisecond, Burst: 3}, Cost: 1}
+	for n := range 4 {
+		if got := r.take(take); (got.Refused == -1) != (n < 3) {
+			t.Errorf("take %d = %+v, want three", n, got)
+		}
+	}
+}
+
+// TestNoLife keeps things for no time, which Redis takes for ever.
+func TestNoLife(t *testing.T) {
+	shared := miniredis.RunT(t)
+	r := newReplica(t, "redis://"+shared.Addr())
+	r.Claim(t.Context(), owner("1"), 0)
+	r.Save(t.Context(), bridge.Entry{Key: owner("2"), Value: []byte("v"), Life: -1})
+	for _, key := range shared.Keys() {
+		if life := shared.TTL(key); life <= 0 || life > time.Millisecond {
+			t.Errorf("%s is kept for %s", key, life)
+		}
+	}
+	if _, ok := r.load(owner("2")); ok {
+		t.Error("it is still there")
+	}
+}
+
 // TestBucketsOfOthers has somebody else write to buckets.
 func TestBucketsOfOthers(t *testing.T) {
 	everyRedis(t, func(t *testing.T, address string) {
@@ -119,6 +148,8 @@ func TestBucketsOfOthers(t *testing.T) {
 			}
 			if got := r.take(one("user")); got.Wait < 0 || got.Wait > 3*time.Hour {
 				t.Errorf("%q: answer = %+v, want no longer wait than for a whole bucket", v, got)
+			} else if life := client.PTTL(t.Context(), name).Val(); got.Refused == -1 && (life <= 0 || life > 3*time.Hour) {
+				t.Errorf("%q: the token cost nothing: the bucket is kept for %s", v, life)
 			}
 			if got := r.told(); slices.ContainsFunc(got, func(r bridge.Reason) bool { return r != "" }) {
 				t.Errorf("%q: events = %q, want no failure", v, got)
@@ -208,16 +239,16 @@ func TestForged(t *testing.T) {
 		return string(b)
 	}
 	stranger := newReplica(t, "redis://"+miniredis.RunT(t).Addr(), now.set, func(o *Options) { o.Key = bridge.NewSecret("guess") })
-	foreign := string(seal(stranger.key, "gridbridge:owner:stolen", []byte("PASSKEY"), now.now().Add(time.Hour)))
-	unkeyed := string(seal(nil, "gridbridge:owner:stolen", []byte("PASSKEY"), now.now().Add(time.Hour)))
+	foreign := string(seal(stranger.key, "gridbridge:owner:foe", []byte("PASSKEY"), now.now().Add(time.Hour)))
+	unkeyed := string(seal(nil, "gridbridge:owner:foe", []byte("PASSKEY"), now.now().Add(time.Hour)))
 	for name, v := range map[string]struct{ id, value string }{
-		"made up":        {"stolen", "PASSKEY"},
-		"empty":          {"stolen", ""},
-		"short":          {"stolen", strings.Repeat("x", sealSize-1)},
-		"long":           {"stolen", strings.Repeat("x", sealSize+7)},
-		"another key's":  {"stolen", sealed},
-		"another MAC":    {"stolen", foreign},
-		"no key":         {"stolen", unkeyed},
+		"made up":        {"foe", "PASSKEY"},
+		"empty":          {"foe", ""},
+		"short":          {"foe", strings.Repeat("x", sealSize-1)},
+		"long":           {"foe", strings.Repeat("x", sealSize+7)},
+		"another key's":  {"foe", sealed}, // as long as the other
+		"another MAC":    {"foe", foreign},
+		"no key":         {"foe", unkeyed},
 		"cut":            {"own", sealed[:len(sealed)-1]},
 		"longer":         {"own", sealed + "x"},
 		"without a MAC":  {"own", sealed[32:]},
@@ -353,10 +384,11 @@ func TestOutage(t *testing.T) {
 
 // TestHungRedis has Redis accept and never answer, and counts who waits for it.
 func TestHungRedis(t *testing.T) {
+	t.Parallel()
 	now := newClock()
 	w := newWire(t, miniredis.RunT(t).Addr())
 	const waiting = 4
-	r := newReplica(t, w.url, now.set, func(o *Options) { o.Timeout, o.PoolSize = time.Second, 2*waiting })
+	r := newReplica(t, w.url, now.set, func(o *Options) { o.Timeout, o.PoolSize = 2*time.Second, 2*waiting })
 	many := func() {
 		for range 1000 {
 			r.Consult(t.Context(), []bridge.Take{one("user")}, []bridge.Key{owner("0")})
@@ -368,7 +400,7 @@ func TestHungRedis(t *testing.T) {
 		all.Go(func() { r.take(one("user")) })
 		<-w.arrived
 	}
-	now.advance(time.Second / 10)
+	now.advance(2 * time.Second / 10)
 	many() // nobody joins them
 	if got := w.trips.Load(); got != waiting {
 		t.Errorf("%d operations wait while it is not certain that Redis hangs, want %d", got, waiting)
@@ -407,9 +439,10 @@ func TestHungRedis(t *testing.T) {
 
 // TestBusy has one connection, which is in use.
 func TestBusy(t *testing.T) {
+	t.Parallel()
 	now := newClock()
 	w := newWire(t, miniredis.RunT(t).Addr())
-	r := newReplica(t, w.url, now.set, func(o *Options) { o.Timeout, o.PoolSize = 10*time.Second, 1 })
+	r := newReplica(t, w.url, now.set, func(o *Options) { o.Timeout, o.PoolSize = 5*time.Second, 1 })
 	r.take(one("user"))
 	r.awaits("")
 	for len(w.arrived) > 0 {
@@ -440,6 +473,7 @@ func TestBusy(t *testing.T) {
 
 // TestCrowd has a thousand clients on four connections, and a Redis that pauses.
 func TestCrowd(t *testing.T) {
+	t.Parallel()
 	address := redisServer(t)
 	r := newReplica(t, "redis://"+address, func(o *Options) { o.Timeout, o.PoolSize = 10*time.Second, 4 })
 	operator := redis.NewClient(&redis.Options{Addr: address})
@@ -481,6 +515,7 @@ func TestCrowd(t *testing.T) {
 // TestHalfARedis has every second operation fail for an hour: the log must not
 // be told each time.
 func TestHalfARedis(t *testing.T) {
+	t.Parallel()
 	now := newClock()
 	r := newReplica(t, "redis://"+miniredis.RunT(t).Addr(), now.set)
 	for range 1800 {
@@ -503,6 +538,73 @@ func TestHalfARedis(t *testing.T) {
 	r.take(one("user"))
 	if got := r.log.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "answers again") {
 		t.Errorf("log =\n%s\nwant one more line, that Redis answers again", got)
+	}
+}
+
+// TestRest has Redis fail: it is left alone for its rest, and then one probe asks it.
+func TestRest(t *testing.T) {
+	now := newClock()
+	probes, goOn := make(chan struct{}, 10), make(chan bridge.Reason)
+	r := newReplica(t, "redis://"+miniredis.RunT(t).Addr(), now.set)
+	r.health.probe = func() bridge.Reason { probes <- struct{}{}; return <-goOn }
+	r.health.enter()
+	r.health.leave(bridge.ReasonTimeout)
+	r.awaits(bridge.ReasonTimeout)
+	for range 2 {
+		now.advance(restTime - 1)
+		if r.health.enter() || r.health.probing {
+			t.Fatal("Redis is not left alone")
+		}
+		now.advance(1)
+		for range 3 {
+			if r.health.enter() || !r.health.probing {
+				t.Fatal("want a probe, and nobody else to ask Redis")
+			}
+		}
+		<-probes
+		goOn <- bridge.ReasonHungUp
+		r.awaits(bridge.ReasonHungUp)
+	}
+	now.advance(restTime)
+	r.health.enter()
+	goOn <- ""
+	r.awaits("")
+	if !r.health.enter() || len(probes) != 1 {
+		t.Error("want one probe a rest, and Redis to be asked after the one that succeeded")
+	}
+	r.health.leave("")
+}
+
+// TestStall has operations begin while Redis answers nobody.
+func TestStall(t *testing.T) {
+	now := newClock()
+	r := newReplica(t, "redis://"+miniredis.RunT(t).Addr(), now.set)
+	h := &r.health
+	enters := func(after time.Duration, want bool) {
+		t.Helper()
+		now.advance(after)
+		if got := h.enter(); got != want {
+			t.Errorf("it may ask Redis: %t, want %t", got, want)
+		}
+	}
+	now.advance(time.Hour) // nobody asked, and nobody was answered
+	enters(0, true)
+	enters(h.stall-1, true)
+	h.leave("")
+	r.awaits("")
+	enters(h.stall-1, true)
+	enters(1, false)
+	r.awaits(bridge.ReasonBusy)
+	h.leave(bridge.ReasonBusy) // which found no connection: that is no answer
+	r.awaits(bridge.ReasonBusy)
+	enters(0, false)
+	r.awaits(bridge.ReasonBusy)
+	h.leave("")
+	r.awaits("")
+	enters(h.stall, true) // of whom nobody is left
+	h.leave("")
+	if got := r.told(); len(got) != 0 {
+		t.Errorf("events = %q, want no more", got)
 	}
 }
 
@@ -745,7 +847,7 @@ func TestOpen(t *testing.T) {
 	for _, url := range []string{
 		"", "localhost:6379", "http://localhost", "unix:///" + canary, "redis://:" + canary + "@[", "%" + canary, "redis:" + canary, "redis://", "redis://:6379",
 		"redis://:" + canary + "@redis.example", "redis://u:" + canary + "@10.0.0.1:6379", "redis://localhost.evil.example", "redis://localhost/" + canary, "redis://localhost/0/1",
-		"rediss://redis.example?skip_verify=true&x=" + canary, "rediss://redis.example#" + canary,
+		"rediss://redis.example?skip_verify=true", "rediss://redis.example?x=" + canary, "rediss://redis.example#" + canary,
 	} {
 		err := open(url)
 		if err == nil {
