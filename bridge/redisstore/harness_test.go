@@ -93,8 +93,13 @@ func (r *replica) told() (told []bridge.Reason) {
 // awaits waits until the observer is told.
 func (r *replica) awaits(want bridge.Reason) {
 	r.t.Helper()
-	if got := <-r.events; got != want {
-		r.t.Errorf("event = %q, want %q", got, want)
+	select {
+	case got := <-r.events:
+		if got != want {
+			r.t.Errorf("event = %q, want %q", got, want)
+		}
+	case <-time.After(30 * time.Second):
+		r.t.Fatalf("no event, want %q", want)
 	}
 }
 

@@ -800,6 +800,16 @@ func TestCloseLeavesNothing(t *testing.T) {
 	goleak.VerifyNone(t, before)
 
 	r = newReplica(t, hung.url, now.set)
+	var waiting sync.WaitGroup
+	waiting.Go(func() { r.take(one("user")) })
+	<-hung.arrived
+	r.Close()
+	waiting.Wait()
+	if got := r.told(); len(got) != 0 || r.log.String() != "" {
+		t.Errorf("events = %q, log = %s; want nothing: what Close cuts off is no failure", got, r.log)
+	}
+
+	r = newReplica(t, hung.url, now.set)
 	r.health.enter()
 	r.health.leave(bridge.ReasonTimeout)
 	now.advance(restTime)
