@@ -114,7 +114,7 @@ func TestNothingShared(t *testing.T) {
 // its own.
 func reasons(t *testing.T) (list []string) {
 	t.Helper()
-	for _, name := range []string{"../reasons.go", "../internal/outbound/failure.go"} {
+	for _, name := range []string{"../reason.go", "../internal/outbound/failure.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
 		if err != nil {
 			t.Fatal(err)
