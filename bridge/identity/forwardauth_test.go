@@ -380,6 +380,8 @@ func TestSameHeadersAskOnce(t *testing.T) {
 		t.Errorf("asked %d times, want once", n)
 	}
 	one, two := ask("sid=2"), ask("sid=2")
+	for <-asked != "sid=2" { // or it would not have to be told
+	}
 	one()
 	two()
 	for range 2 {

@@ -106,7 +106,6 @@ func (h HTTP) fetcher() (fetch func(ctx context.Context, url string) ([]byte, er
 		if err != nil {
 			return nil, reasonOf(err)
 		}
-		req.Header.Set("Accept", "application/json")
 		req.Header.Set("User-Agent", "gridbridge")
 		resp, err := transport.RoundTrip(req)
 		if err != nil {
