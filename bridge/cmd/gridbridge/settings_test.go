@@ -149,7 +149,7 @@ func settingsTables() string {
 	table(new(settings).flags(),
 		setting{"GRID_BASE_URL", bridge.DefaultUpstream, "Grid's base URL"},
 		setting{"GRID_CLIENT_ID", "", "API client id; or its file in GRID_CLIENT_ID_FILE. Required"},
-		setting{"GRID_CLIENT_SECRET", "", "API client secret; or its file in GRID_CLIENT_SECRET_FILE. Required. Files are read again when they change"})
+		setting{"GRID_CLIENT_SECRET", "", "API client secret; or its file in GRID_CLIENT_SECRET_FILE. Required. Files are read again every ten seconds, and when Grid refuses what they say"})
 	table(new(checker).flags(),
 		setting{"GRID_CLIENT_SECRET", "", "the bridge's API client secret, if it is known here, or its file in GRID_CLIENT_SECRET_FILE: no answer may hold it. GRID_CLIENT_ID likewise, with it"})
 	table(new(simulator).flags())
