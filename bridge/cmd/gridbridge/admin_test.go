@@ -103,6 +103,7 @@ func TestConfigCheckRefuses(t *testing.T) {
 		{"named-port", append(users, "--listen", "localhost:http"), ""},
 		{"nothing-in-flight", append(users, "--max-in-flight", "0"), "--max-in-flight"},
 		{"less-in-flight", append(users, "--max-in-flight", "-1"), "--max-in-flight"},
+		{"negative-connections", append(users, "--max-connections", "-1"), "--max-connections is negative"},
 		{"negative-pool", append(users, "--redis-pool", "-1"), "--redis-pool is negative"},
 		{"addresses-in-a-form-unknown", append(users, "--log-address", "none"), `--log-address: "none"`},
 		{"addresses-hashed", append(users, "--log-address", "hashed"), ""},

@@ -59,8 +59,8 @@ func (c *connections) Accept() (net.Conn, error) {
 		}
 		surplus := c.add(conn)
 		if surplus != nil {
-			surplus.Close()
 			c.observe(bridge.Event{Kind: bridge.EventConnection})
+			surplus.Close()
 		}
 		if surplus != conn {
 			return conn, nil
