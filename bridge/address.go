@@ -16,7 +16,7 @@ import (
 // address is the client's address as far as it can be known: that of the
 // connection or, if that is of a trusted proxy, the last in X-Forwarded-For
 // that is not. What stands before it was written by the client. It is the zero
-// address if the connection is not TCP and no proxy says more.
+// address if the connection is not TCP, as nobody knows then who is behind it.
 func (b *bridge) address(r *http.Request) netip.Addr {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -46,16 +46,21 @@ func (b *bridge) trusted(addr netip.Addr) bool {
 	return slices.ContainsFunc(b.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// checkProxies refuses networks so wide that they are no proxies: whoever is trusted
+// trustedProxies refuses networks so wide that they are no proxies: whoever is trusted
 // can say that it comes from anywhere. The widest private ones are 10.0.0.0/8 and fc00::/7.
-func checkProxies(proxies []netip.Prefix) error {
+// What is IPv4 in IPv6 becomes IPv4, as addresses do.
+func trustedProxies(given []netip.Prefix) (proxies []netip.Prefix, err error) {
 	var errs []error
-	for _, p := range proxies {
-		if !p.IsValid() || p.Addr().Is4() && p.Bits() < 8 || p.Bits() < 7 {
-			errs = append(errs, fmt.Errorf("bridge: %s is too wide for a network of trusted proxies", p))
+	for _, p := range given {
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 		}
+		if !p.IsValid() || p.Addr().Is4() && p.Bits() < 8 || p.Bits() < 7 {
+			errs = append(errs, fmt.Errorf("bridge: %s is too wide for a network of trusted proxies: strangers are in it", p))
+		}
+		proxies = append(proxies, p)
 	}
-	return errors.Join(errs...)
+	return proxies, errors.Join(errs...)
 }
 
 // bucketOf is whose limits addr counts towards. A household or a machine has a whole /64

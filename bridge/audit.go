@@ -3,7 +3,9 @@ package bridge
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	"gridsigner/signer"
@@ -35,11 +37,26 @@ type leg struct {
 	processing    bool   // Grid is not done: the same signature will come again
 }
 
+// note keeps for the audit what Grid has begun to answer to c, if that is the signed leg: also
+// where nothing of the answer can be used. id is Grid's own name of the call, if it has the
+// form of one and repeats none of ours.
+func (v *visit) note(c *call, status int, id []string) {
+	const allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
+	if v.leg == nil || v.leg.call != c {
+		return
+	}
+	v.leg.gridStatus = status
+	if len(id) == 1 && id[0] != "" && len(id[0]) <= 128 && strings.Trim(id[0], allowed) == "" &&
+		!strings.Contains(c.id+" "+c.headers.Get(signer.HeaderRequestID), id[0]) {
+		v.leg.gridRequestID = id[0]
+	}
+}
+
 // formatPasskey stands for what signs in without a signature header.
 const formatPasskey signer.Format = "passkey"
 
 // A signed leg that goes to Grid has two lines in the audit: stageSent before, without
-// which it does not go, so that none is missing whatever happens to the process; and
+// which it does not go, so that none is missing if Audit keeps what it has taken; and
 // stageAnswered with what came of it. One that is refused here has one.
 const (
 	stageSent     = "sent"
@@ -64,12 +81,18 @@ func (b *bridge) audit(ctx context.Context, v *visit) {
 	if v.leg.sent {
 		stage = stageAnswered
 	}
+	ctx = context.WithoutCancel(ctx) // whoever has gone is in the audit all the same
 	if err := b.writeAudit(ctx, v, stage); err != nil {
 		b.Log.LogAttrs(ctx, slog.LevelError, "the audit takes no line", slog.String("stage", stage), slog.String("correlationId", v.Correlation))
 	}
 }
 
-func (b *bridge) writeAudit(ctx context.Context, v *visit, stage string) error {
+func (b *bridge) writeAudit(ctx context.Context, v *visit, stage string) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("bridge: the audit panicked")
+		}
+	}()
 	l := v.leg
 	line := slog.NewRecord(time.Now(), slog.LevelInfo, "audit", 0)
 	line.AddAttrs(

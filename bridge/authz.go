@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"gridsigner/bridge/internal/bounded"
@@ -64,7 +66,7 @@ func (b *bridge) authorize(ctx context.Context, v *visit, user User, c *call, k 
 	if len(user.Accounts) == 0 {
 		return errNoAccounts
 	}
-	if c.account != "" && !slices.Contains(user.Accounts, c.account) || !ownsBody(user, c.body) {
+	if c.account != "" && !owns(user, c.account) || !ownsBody(user, c.body) {
 		return errNotFound
 	}
 	if c.id == "" || c.id == c.account {
@@ -77,11 +79,14 @@ func (b *bridge) authorize(ctx context.Context, v *visit, user User, c *call, k 
 		}
 	}
 	for _, account := range user.Accounts {
-		found, err := b.lookUp(ctx, v, user, c, account)
-		if err != nil {
-			return err
+		found, rows, err := b.lookUp(ctx, v, user, c.route.idKind, account, c.id)
+		if err == nil && rows == 0 {
+			err = b.expectCredential(ctx, v, user, account)
 		}
-		if found != nil {
+		switch {
+		case err != nil:
+			return err
+		case found != nil:
 			c.account, c.intent.Credential = account, found.Type
 			return nil
 		}
@@ -89,36 +94,49 @@ func (b *bridge) authorize(ctx context.Context, v *visit, user User, c *call, k 
 	return errNotFound
 }
 
-// lookUp asks Grid for what c is about among what user's account has, and remembers all of
-// that. It returns nil if it is not there. Requests that ask at once ask together; the one
-// that asks is charged for it.
+// expectCredential is for an account that Grid lists nothing of. It lists no more of one
+// that the API credentials do not see (contract 2.2), as after a change to those of another
+// environment; but of one that they see the last credential cannot be removed. Without any
+// it is not known that a session is over.
+func (b *bridge) expectCredential(ctx context.Context, v *visit, user User, account string) error {
+	_, rows, err := b.lookUp(ctx, v, user, "AuthMethod", account, "")
+	if err == nil && rows == 0 {
+		err = errUpstreamInvalid.because(reasonNoCredential)
+	}
+	return err
+}
+
+// lookUp asks Grid for the thing with id among those of a kind that user's account has, and
+// remembers all of them. It returns nil if it is not there, and how many there are. Requests
+// that ask at once ask together; the one that asks is charged for it.
 //
 // A list that was asked for before this request came may be without what was made
 // since: to be on it is enough, not to be on it is not.
-func (b *bridge) lookUp(ctx context.Context, v *visit, user User, c *call, account string) (*row, error) {
-	key := c.route.idKind + account
+func (b *bridge) lookUp(ctx context.Context, v *visit, user User, kind, account, id string) (found *row, rows int, err error) {
+	key := kind + strings.ToLower(account)
 	for older := true; ; older = false {
 		l, mine := b.lookups.join(key)
 		if mine {
 			b.lookups.make(key, l, func() ([]row, error) {
-				ctx, cancel := detached(ctx, b.Timeout) // others may wait for it
+				ctx, cancel := detached(ctx) // others may wait for it
 				defer cancel()
-				return b.list(ctx, v, user, c.route.idKind, account)
+				return b.list(ctx, v, user, kind, account)
 			})
 		}
 		select {
 		case <-l.done:
 		case <-ctx.Done():
-			return nil, upstreamError(ctx, ctx.Err())
+			return nil, 0, upstreamError(ctx, ctx.Err())
 		}
-		i := slices.IndexFunc(l.rows, func(r row) bool { return r.ID == c.id })
+		i := slices.IndexFunc(l.rows, func(r row) bool { return sameID(r.ID, id) })
 		switch {
+		case !mine && errors.Is(l.err, errRateLimited): // which is another user's limit
 		case l.err != nil:
-			return nil, l.err
+			return nil, 0, l.err
 		case i >= 0:
-			return &l.rows[i], nil
+			return &l.rows[i], len(l.rows), nil
 		case mine || !older:
-			return nil, nil
+			return nil, len(l.rows), nil
 		}
 	}
 }
@@ -126,8 +144,8 @@ func (b *bridge) lookUp(ctx context.Context, v *visit, user User, c *call, accou
 // list makes the call of a look-up. A list that cannot be trusted is an error, and
 // not one that the id is not on: a client takes that as "already revoked".
 func (b *bridge) list(ctx context.Context, v *visit, user User, kind, account string) ([]row, error) {
-	if got := b.Store.Consult(ctx, []Take{b.takeOfUser(user)}, nil); got.Refused >= 0 {
-		return nil, errRateLimited.because(reasonLimitUser).after(got.Wait)
+	if err := b.chargeUser(ctx, user); err != nil {
+		return nil, err
 	}
 	if err := b.flood.grid(); err != nil {
 		return nil, err
@@ -150,7 +168,7 @@ func (b *bridge) list(ctx context.Context, v *visit, user User, kind, account st
 		switch {
 		case !signer.ValidID(kind, r.ID): // that of the request might be there, and not be found
 			return nil, errUpstreamInvalid.because(reasonUnexpected)
-		case r.AccountID != account: // a filter that Grid ignored must not give away everybody's
+		case !sameID(r.AccountID, account): // a filter that Grid ignored must not give away everybody's
 			return nil, errUpstreamInvalid.because(reasonOtherAccount)
 		}
 		seen = append(seen, Entry{ownerKey(account, r.ID), append(slices.Clone(ownerMark), r.Type...), ownerLife})
@@ -190,19 +208,19 @@ func (a *answer) read() (content, bool) {
 // very credential, or a person would sign in elsewhere than they think.
 func (a *answer) isOf(c *call) bool {
 	got, ok := a.read()
-	others := got.AccountID != "" && got.AccountID != c.account ||
-		slices.ContainsFunc(got.Data, func(r row) bool { return r.AccountID != c.account })
+	others := got.AccountID != "" && !sameID(got.AccountID, c.account) ||
+		slices.ContainsFunc(got.Data, func(r row) bool { return !sameID(r.AccountID, c.account) })
 	switch {
 	case !ok || others:
 		return false
 	case a.isProcessing():
 		return got.EncryptedWalletCredentials == ""
 	case c.route.op == signer.OpExportWallet: // whose id is the account's
-		return got.ID == c.account && got.EncryptedWalletCredentials != ""
+		return sameID(got.ID, c.account) && got.EncryptedWalletCredentials != ""
 	case c.route.op == signer.OpChallengeCredential:
-		return got.AccountID == c.account && got.ID == c.id && got.Type == c.intent.Credential
+		return sameID(got.AccountID, c.account) && sameID(got.ID, c.id) && got.Type == c.intent.Credential
 	}
-	return got.AccountID == c.account || got.Data != nil
+	return sameID(got.AccountID, c.account) || got.Data != nil
 }
 
 // isProcessing reports whether Grid asks for the identical request once more:
@@ -211,6 +229,16 @@ func (a *answer) isProcessing() bool {
 	c, ok := a.read()
 	return ok && a.status == http.StatusOK && c.Status == "PROCESSING"
 }
+
+// owns reports whether account is one of user's.
+func owns(user User, account string) bool {
+	return slices.ContainsFunc(user.Accounts, func(own string) bool { return sameID(own, account) })
+}
+
+// sameID reports whether a and b are one id. Its digits may be of either case, and whoever
+// writes them the other way means the same thing (contract 1.3): to find it missing would
+// say of a session that it is over.
+func sameID(a, b string) bool { return strings.EqualFold(a, b) }
 
 // ownsBody reports whether body names no id but those of the user's accounts. It
 // reads every string and not fields by name, so what Grid may take for an id in
@@ -223,7 +251,7 @@ func ownsBody(user User, body []byte) bool {
 			return err == io.EOF
 		}
 		text, ok := token.(string)
-		if !ok || slices.Contains(user.Accounts, text) {
+		if !ok || owns(user, text) {
 			continue
 		}
 		for _, kind := range []string{"InternalAccount", "Session", "AuthMethod"} {
@@ -244,4 +272,6 @@ const ownerLife = time.Hour
 // ownerMark is what the value of an owner's key begins with. The type of a credential follows.
 var ownerMark = []byte("seen ")
 
-func ownerKey(account, id string) Key { return Key{PartOwners, bounded.Key(account, id)} }
+func ownerKey(account, id string) Key {
+	return Key{PartOwners, bounded.Key(strings.ToLower(account), strings.ToLower(id))}
+}

@@ -98,12 +98,12 @@ func (b *bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.Status = a.status
 	}
 	b.audit(r.Context(), v)
+	// net/http would wait for a body that nobody has read before it answers, for as
+	// long as reading may take.
+	if !v.bodyRead && hasBody(r) && r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
 	if ref != nil {
-		// net/http would wait for a body that nobody has read before it answers, for as
-		// long as reading may take.
-		if !v.bodyRead && hasBody(r) {
-			w.Header().Set("Connection", "close")
-		}
 		ref.write(w, v.Correlation)
 	} else {
 		a.write(w)
@@ -125,6 +125,7 @@ func (b *bridge) answer(w http.ResponseWriter, r *http.Request, v *visit) (*answ
 		return a, nil
 	}
 	if a, ok := errors.AsType[*answer](err); ok {
+		v.Reason = reasonLookUp
 		return a, nil
 	}
 	if ref, ok := errors.AsType[*refusal](err); ok {
@@ -145,10 +146,11 @@ func (b *bridge) serve(w http.ResponseWriter, r *http.Request, v *visit) (a *ans
 			a, err = nil, errInternal.because(reasonPanic)
 		}
 	}()
+	allowed := b.origins.allow(w, r) // first, so that its pages can read every refusal
 	if err := b.holdFlood(r, v); err != nil {
 		return nil, err
 	}
-	rt, rawID, preflight, err := b.route(w, r, v)
+	rt, rawID, preflight, err := b.route(w, r, v, allowed)
 	switch {
 	case err != nil:
 		return nil, err
@@ -180,11 +182,14 @@ func (b *bridge) serve(w http.ResponseWriter, r *http.Request, v *visit) (a *ans
 	if err := b.authorize(ctx, v, user, c, kept); err != nil {
 		return nil, err
 	}
-	if err := b.limitCalls(ctx, c); err != nil {
+	if err := b.limitAttempts(ctx, c); err != nil {
 		return nil, err
 	}
 	if v.leg != nil {
 		return b.signedLeg(ctx, v, user, c, kept)
+	}
+	if err := b.flood.grid(); err != nil {
+		return nil, err
 	}
 	a, err = b.send(ctx, v, c)
 	if err != nil {
@@ -198,12 +203,12 @@ func (b *bridge) serve(w http.ResponseWriter, r *http.Request, v *visit) (a *ans
 //
 // The path is as the client escaped it. http.ServeMux would clean it and redirect; what
 // is checked has to be what was sent.
-func (b *bridge) route(w http.ResponseWriter, r *http.Request, v *visit) (rt *route, rawID string, preflight bool, err error) {
+func (b *bridge) route(w http.ResponseWriter, r *http.Request, v *visit, allowed bool) (rt *route, rawID string, preflight bool, err error) {
 	path, ok := strings.CutPrefix(r.URL.EscapedPath(), b.Prefix)
 	if !ok {
 		return nil, "", false, errRouteNotFound
 	}
-	method, preflight := b.origins.preflight(r, b.origins.allow(w, r))
+	method, preflight := b.origins.preflight(r, allowed)
 	if !preflight {
 		method = r.Method
 	}
@@ -235,7 +240,7 @@ func (b *bridge) user(r *http.Request) (User, error) {
 	case err == nil:
 		user.Accounts = slices.Clone(user.Accounts)
 		slices.Sort(user.Accounts)
-		user.Accounts = slices.Compact(user.Accounts) // each of them may cost a call
+		user.Accounts = slices.CompactFunc(user.Accounts, sameID) // each of them may cost a call
 		return user, nil
 	case errors.Is(r.Context().Err(), context.Canceled):
 		return User{}, errClientGone // which is no fault of whoever was asked about the user
@@ -250,7 +255,7 @@ func (b *bridge) user(r *http.Request) (User, error) {
 func (b *bridge) judge(ctx context.Context, v *visit, user User, c *call, a *answer) error {
 	switch {
 	case a.status == http.StatusUnauthorized:
-		return b.judgeUnauthorized(ctx, v, c)
+		return b.judgeUnauthorized(ctx, v, user, c)
 	case a.status == http.StatusAccepted:
 		return b.remember(ctx, user, c, a)
 	case a.status >= 300 || a.body == nil:
@@ -266,8 +271,8 @@ func (b *bridge) judge(ctx context.Context, v *visit, user User, c *call, a *ans
 // judgeUnauthorized finds out what Grid refused with 401: what the user showed or, once
 // in the life of a credential, the bridge's own. A list, to which the user adds nothing,
 // tells. Whatever else becomes of that is no matter.
-func (b *bridge) judgeUnauthorized(ctx context.Context, v *visit, c *call) error {
-	if b.flood.grid() != nil {
+func (b *bridge) judgeUnauthorized(ctx context.Context, v *visit, user User, c *call) error {
+	if b.chargeUser(ctx, user) != nil || b.flood.grid() != nil {
 		return nil
 	}
 	if _, err := b.send(ctx, v, &call{route: lists["Session"], id: c.account}); errors.Is(err, errUpstreamCredential) {

@@ -73,6 +73,9 @@ func (b *bridge) signedLeg(ctx context.Context, v *visit, user User, c *call, k 
 	if err != nil {
 		return nil, err
 	}
+	if err := b.flood.grid(); err != nil {
+		return nil, err
+	}
 	if !b.Store.Claim(ctx, spent, maxChallengeLife) {
 		return nil, errSignatureReplayed
 	}
@@ -84,12 +87,9 @@ func (b *bridge) signedLeg(ctx context.Context, v *visit, user User, c *call, k 
 		b.Store.Release(ctx, spent)
 		return nil, errAudit
 	}
-	ctx, cancel := detached(ctx, b.Timeout)
+	ctx, cancel := detached(ctx)
 	defer cancel()
 	a, err := b.send(ctx, v, c)
-	if a != nil {
-		v.leg.gridStatus, v.leg.gridRequestID = a.status, a.requestID
-	}
 	if b.goesOn(ctx, c, spent, a) {
 		b.Store.Release(ctx, spent)
 	}
@@ -100,15 +100,16 @@ func (b *bridge) signedLeg(ctx context.Context, v *visit, user User, c *call, k 
 	return a, b.judge(ctx, v, user, c, a)
 }
 
-// detached is ctx without the client that it hangs on. A deadline that passes still ends it.
-func detached(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+// detached is ctx, which has a deadline, without the client that it hangs on.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
 	on, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		if ctx.Err() == context.DeadlineExceeded {
 			end(context.DeadlineExceeded)
 		}
 	})
-	on, cancel := context.WithTimeout(on, timeout)
+	deadline, _ := ctx.Deadline() // still, once ctx has ended
+	on, cancel := context.WithDeadline(on, deadline)
 	return on, func() { stop(); cancel(); end(nil) }
 }
 

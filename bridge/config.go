@@ -77,8 +77,8 @@ type Config struct {
 	// [LogAddressTruncated].
 	LogAddress LogAddress
 
-	// Audit gets the lines of the audit, nil for Log's handler. A signed leg whose line
-	// it does not take (an error of Handle) is not sent.
+	// Audit gets the lines of the audit, nil for Log's handler: with neither there is
+	// none. A signed leg whose line it does not take (an error of Handle) is not sent.
 	Audit slog.Handler
 
 	// Observer is told what the bridge does, nil for nobody: see package telemetry.
@@ -125,7 +125,9 @@ func (c *Config) fillIn() error {
 	} else {
 		c.Upstream = strings.TrimSuffix(u.String(), "/")
 	}
-	errs = append(errs, c.Limits.fillIn(), checkProxies(c.TrustedProxies))
+	var errProxies error
+	c.TrustedProxies, errProxies = trustedProxies(c.TrustedProxies)
+	errs = append(errs, c.Limits.fillIn(), errProxies)
 	if c.Payloads.Admit(signer.Payload{}) != nil {
 		errs = append(errs, fmt.Errorf("bridge: payloads: %q is neither all nor activities", c.Payloads))
 	}

@@ -2,7 +2,6 @@ package bridge_test
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -119,9 +118,8 @@ func TestLookUpsAreShared(t *testing.T) {
 	u := newUpstream(t, nil)
 	u.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		lists.Add(1)
-		w.Header().Set("Content-Type", "application/json")
 		arrived.Wait()
-		io.WriteString(w, `{"data":[]}`)
+		respondJSON(200, `{"data":[{"id":"`+session+`","accountId":"`+alice+`"}]}`)(w, r)
 	})
 	c := newClient(t, u.URL, func(config *bridge.Config) {
 		config.Authenticate = func(*http.Request) (bridge.User, error) {

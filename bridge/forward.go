@@ -21,7 +21,6 @@ const maxResponse = 1 << 20 // Grid's largest answer is a list of a few kilobyte
 type answer struct {
 	status     int
 	retryAfter string // "" if Grid sent none
-	requestID  string // Grid's own name of the call, "" if it said none that may be logged
 	body       []byte // nil with 204
 }
 
@@ -38,7 +37,16 @@ func (a *answer) Error() string {
 func (b *bridge) send(ctx context.Context, v *visit, c *call) (*answer, error) {
 	authorization := b.credentials.header()
 	a, err := b.sendOnce(ctx, v, c, authorization)
-	if errors.Is(err, errUpstreamCredential) && b.credentials.renew(ctx, authorization) && c.route.Method == http.MethodGet {
+	if !errors.Is(err, errUpstreamCredential) {
+		return a, err
+	}
+	if c.route.Method != http.MethodGet { // they are read again all the same, and not waited for
+		ended, end := context.WithCancel(ctx)
+		end()
+		b.credentials.renew(ended, authorization)
+		return a, err
+	}
+	if b.credentials.renew(ctx, authorization) {
 		return b.sendOnce(ctx, v, c, b.credentials.header())
 	}
 	return a, err
@@ -85,7 +93,8 @@ func (b *bridge) sendOnce(ctx context.Context, v *visit, c *call, authorization 
 	}
 	defer resp.Body.Close()
 	status = resp.StatusCode
-	a = &answer{status: status, retryAfter: retryAfter(resp.Header["Retry-After"]), requestID: loggableID(resp.Header["X-Request-Id"])}
+	a = &answer{status: status, retryAfter: retryAfter(resp.Header["Retry-After"])}
+	v.note(c, status, resp.Header["X-Request-Id"])
 	switch {
 	case a.status == http.StatusUnauthorized && !c.proves():
 		// The user showed Grid nothing that could be wrong, so the refusal is
@@ -108,10 +117,10 @@ func (b *bridge) sendOnce(ctx context.Context, v *visit, c *call, authorization 
 		return nil, errUpstreamInvalid.because(ReasonNotJSON)
 	case a.status >= 400 && echoes(a.body, authorization):
 		return nil, errUpstreamInvalid.because(reasonEcho)
-	case a.status >= 400 && a.requestID == "":
+	case a.status >= 400:
 		var said struct{ Details struct{ RequestID string } }
 		json.Unmarshal(a.body, &said) // whatever else it says
-		a.requestID = loggableID([]string{said.Details.RequestID})
+		v.note(c, status, []string{said.Details.RequestID})
 	}
 	return a, nil
 }
@@ -122,6 +131,9 @@ func echoes(body []byte, authorization Secret) bool {
 	encoded := strings.TrimPrefix(authorization.reveal(), "Basic ")
 	decoded, _ := base64.StdEncoding.DecodeString(encoded)
 	_, secret, _ := strings.Cut(string(decoded), ":")
+	if len(secret) < 8 { // which may be any word
+		secret = encoded
+	}
 	tokens := json.NewDecoder(bytes.NewReader(body))
 	for {
 		token, err := tokens.Token()
@@ -132,16 +144,6 @@ func echoes(body []byte, authorization Secret) bool {
 			return true
 		}
 	}
-}
-
-// loggableID returns the one value if it has the form of an id, so that nothing else of
-// Grid's gets into the audit.
-func loggableID(values []string) string {
-	const allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_:."
-	if len(values) != 1 || len(values[0]) > 128 || strings.Trim(values[0], allowed) != "" {
-		return ""
-	}
-	return values[0]
 }
 
 // upstreamError names the failure of a round trip. The error's own text may

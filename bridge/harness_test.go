@@ -24,20 +24,21 @@ import (
 )
 
 const (
-	alice         = "InternalAccount:019542f5-b3e7-1d02-0000-00000000000a"
-	aliceToo      = "InternalAccount:019542f5-b3e7-1d02-0000-0000000000aa"
-	mallory       = "InternalAccount:019542f5-b3e7-1d02-0000-00000000000b"
-	session       = "Session:019542f5-b3e7-1d02-0000-000000000001"
-	foreign       = "Session:019542f5-b3e7-1d02-0000-000000000002"
-	missing       = "Session:019542f5-b3e7-1d02-0000-000000000003"
-	secondary     = "Session:019542f5-b3e7-1d02-0000-000000000004"
-	method        = "AuthMethod:019542f5-b3e7-1d02-0000-000000000001" // OAUTH
-	passkey       = "AuthMethod:019542f5-b3e7-1d02-0000-000000000002"
-	email         = "AuthMethod:019542f5-b3e7-1d02-0000-000000000003"
-	phone         = "AuthMethod:019542f5-b3e7-1d02-0000-000000000004"
-	foreignMethod = "AuthMethod:019542f5-b3e7-1d02-0000-00000000000b"
-	requestID     = "Request:7c4a8d09-ca37-4e3e-9e0d-8c2b3e9a1f21"
-	signature     = "eyJwdWJsaWNLZXkiOiIwMiJ9"
+	alice           = "InternalAccount:019542f5-b3e7-1d02-0000-00000000000a"
+	aliceToo        = "InternalAccount:019542f5-b3e7-1d02-0000-0000000000aa"
+	mallory         = "InternalAccount:019542f5-b3e7-1d02-0000-00000000000b"
+	session         = "Session:019542f5-b3e7-1d02-0000-000000000001"
+	foreign         = "Session:019542f5-b3e7-1d02-0000-000000000002"
+	missing         = "Session:019542f5-b3e7-1d02-0000-000000000003"
+	secondary       = "Session:019542f5-b3e7-1d02-0000-000000000004"
+	method          = "AuthMethod:019542f5-b3e7-1d02-0000-000000000001" // OAUTH
+	passkey         = "AuthMethod:019542f5-b3e7-1d02-0000-000000000002"
+	email           = "AuthMethod:019542f5-b3e7-1d02-0000-000000000003"
+	phone           = "AuthMethod:019542f5-b3e7-1d02-0000-000000000004"
+	secondaryMethod = "AuthMethod:019542f5-b3e7-1d02-0000-000000000005"
+	foreignMethod   = "AuthMethod:019542f5-b3e7-1d02-0000-00000000000b"
+	requestID       = "Request:7c4a8d09-ca37-4e3e-9e0d-8c2b3e9a1f21"
+	signature       = "eyJwdWJsaWNLZXkiOiIwMiJ9"
 
 	clientID = "canary-client-id"
 	canary   = canaryPart + "/+ %&51f2~?" // searched for in every answer and log line: it reads differently in every form
@@ -146,7 +147,8 @@ func newUpstream(t testing.TB, answer http.HandlerFunc) *upstream {
 			"/auth/sessions" + mallory:  `{"id":"` + foreign + `","accountId":"` + mallory + `"}`,
 			"/auth/credentials" + alice: `{"id":"` + method + `","accountId":"` + alice + `","type":"OAUTH"},{"id":"` + passkey + `","accountId":"` + alice + `","type":"PASSKEY"},` +
 				`{"id":"` + email + `","accountId":"` + alice + `","type":"EMAIL_OTP"},{"id":"` + phone + `","accountId":"` + alice + `","type":"SMS_OTP"}`,
-			"/auth/credentials" + mallory: `{"id":"` + foreignMethod + `","accountId":"` + mallory + `","type":"OAUTH"}`,
+			"/auth/credentials" + aliceToo: `{"id":"` + secondaryMethod + `","accountId":"` + aliceToo + `","type":"OAUTH"}`,
+			"/auth/credentials" + mallory:  `{"id":"` + foreignMethod + `","accountId":"` + mallory + `","type":"OAUTH"}`,
 		}
 		if account != "" {
 			w.Header().Set("Content-Type", "application/json")
@@ -222,7 +224,7 @@ func (b *lockedBuffer) String() string {
 }
 
 // wide are limits that no test reaches unless it is about them.
-var wide = bridge.Limits{Address: much, Network: much, User: much, SignIn: much, Attempts: much, Pending: much, Grid: much}
+var wide = bridge.Limits{Address: much, Network: much, User: much, SignIn: much, SignIns: much, Attempts: much, Pending: much, Grid: much}
 
 var much = bridge.Limit{Rate: 1e6, Per: time.Second, Burst: 1e6}
 

@@ -42,7 +42,8 @@ func (l *Limit) UnmarshalText(text []byte) error {
 }
 
 func (l Limit) check() error {
-	if l.Rate < 1 || l.Per < time.Millisecond || l.Burst < 1 || l.Every() == 0 {
+	const longest = 365 * 24 * time.Hour // for an empty bucket to be full: far below what a Duration holds
+	if l.Rate < 1 || l.Per < time.Millisecond || l.Burst < 1 || l.Every() == 0 || int64(l.Burst) > int64(longest/l.Every()) {
 		return fmt.Errorf("bridge: %s is not a limit: want RATE/PER,BURST, such as 10/1s,30", l)
 	}
 	return nil
@@ -56,7 +57,8 @@ type Limits struct {
 	Address  Limit // requests of one address, IPv6 by /64
 	Network  Limit // requests of one /48 of IPv6, which one customer of a provider may have whole
 	User     Limit // calls to Grid for one user
-	SignIn   Limit // those that sign in or export a wallet, of one address and of one user
+	SignIn   Limit // those that sign in or export a wallet, of one user
+	SignIns  Limit // and of one address, which an office may share
 	Attempts Limit // those with one credential, or of one wallet
 	Pending  Limit // challenges of one user, each of which is kept until it has run out
 	Grid     Limit // calls to Grid, whose own limit is one for the whole company
@@ -72,6 +74,7 @@ var DefaultLimits = Limits{
 	Network:  Limit{200, time.Second, 400},
 	User:     Limit{10, time.Second, 40},
 	SignIn:   Limit{1, time.Second, 20},
+	SignIns:  Limit{5, time.Second, 100},
 	Attempts: Limit{1, 3 * time.Second, 20},
 	Pending:  Limit{200, minChallengeLife, 200},
 	Grid:     Limit{200, time.Second, 400},
@@ -83,6 +86,7 @@ func (l *Limits) fillIn() error {
 	var errs []error
 	for _, v := range []struct{ limit, preset *Limit }{
 		{&l.Address, &DefaultLimits.Address}, {&l.Network, &DefaultLimits.Network}, {&l.User, &DefaultLimits.User}, {&l.SignIn, &DefaultLimits.SignIn},
+		{&l.SignIns, &DefaultLimits.SignIns},
 		{&l.Attempts, &DefaultLimits.Attempts}, {&l.Pending, &DefaultLimits.Pending}, {&l.Grid, &DefaultLimits.Grid},
 	} {
 		if *v.limit == (Limit{}) {
@@ -102,14 +106,18 @@ func (l *Limits) fillIn() error {
 // buckets are token buckets, each as the time at which it will be full again (GCRA).
 type buckets struct{ full *bounded.Map[time.Time] }
 
-// take takes cost tokens from the bucket of key, or says how long to wait for them.
-func (b buckets) take(key string, l Limit, cost int, now time.Time) (wait time.Duration, ok bool) {
+// take takes a token from the bucket of key, or says how long to wait for it.
+func (b buckets) take(key string, l Limit, now time.Time) (wait time.Duration, ok bool) {
+	empty := time.Duration(l.Burst) * l.Every()
 	full, _ := b.full.Get(key) // which keeps young what is in use: forgotten, it would be full
-	if full.Before(now) {
+	switch {
+	case full.Before(now):
 		full = now
+	case full.Sub(now) > empty: // the clock was put back
+		full = now.Add(empty)
 	}
-	full = full.Add(time.Duration(cost) * l.Every())
-	if wait := full.Sub(now) - time.Duration(l.Burst)*l.Every(); wait > 0 {
+	full = full.Add(l.Every())
+	if wait := full.Sub(now) - empty; wait > 0 {
 		return wait, false
 	}
 	b.full.Put(key, full, 0)
@@ -147,20 +155,20 @@ func (b *bridge) holdFlood(r *http.Request, v *visit) error {
 		}
 		address, network := bucketOf(ClientAddress(r.Context()))
 		if b.origins.ofOtherSite(r) { // which cannot spend what the user's own page has
-			address = "other site " + address
+			address, network = "other site "+address, "other site "+network
 		}
-		if wait, ok := f.addresses.take(address, f.limits.Address, 1, now); !ok {
+		if wait, ok := f.addresses.take(address, f.limits.Address, now); !ok {
 			return errRateLimited.because(reasonLimitAddress).after(wait)
 		}
-		if network != "" {
-			if wait, ok := f.networks.take(network, f.limits.Network, 1, now); !ok {
+		if ClientAddress(r.Context()).Is6() {
+			if wait, ok := f.networks.take(network, f.limits.Network, now); !ok {
 				return errRateLimited.because(reasonLimitNetwork).after(wait)
 			}
 		}
 		return nil
 	}()
 	if err != nil {
-		_, ok := f.whole.take("lines", floodLines, 1, now)
+		_, ok := f.whole.take("lines", floodLines, now)
 		v.quiet = !ok
 	}
 	return err
@@ -170,23 +178,32 @@ func (b *bridge) holdFlood(r *http.Request, v *visit) error {
 func (f *flood) grid() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if wait, ok := f.whole.take("grid", f.limits.Grid, 1, f.now()); !ok {
+	if wait, ok := f.whole.take("grid", f.limits.Grid, f.now()); !ok {
 		return errOverloaded.because(reasonLimitGrid).after(wait)
 	}
 	return nil
 }
 
-// limitCalls takes the tokens of a call that is about to be made: of the credential or
-// the wallet that c names, after the check of whose that is, or anybody could spend
-// somebody else's; and of Grid.
-func (b *bridge) limitCalls(ctx context.Context, c *call) error {
-	if c.route.isGuarded() {
-		take := Take{Key{PartAttempts, bounded.Key(c.id)}, b.Limits.Attempts, 1}
-		if got := b.Store.Consult(ctx, []Take{take}, nil); got.Refused >= 0 {
-			return errRateLimited.because(reasonLimitAttempts).after(got.Wait)
-		}
+// limitAttempts takes a token of the credential or the wallet that c names. It comes after
+// the check of whose that is, or anybody could spend somebody else's.
+func (b *bridge) limitAttempts(ctx context.Context, c *call) error {
+	if !c.route.isGuarded() {
+		return nil
 	}
-	return b.flood.grid()
+	take := Take{Key{PartAttempts, bounded.Key(strings.ToLower(c.id))}, b.Limits.Attempts}
+	if got := b.Store.Consult(ctx, []Take{take}, nil); got.Refused >= 0 {
+		return errRateLimited.because(reasonLimitAttempts).after(got.Wait)
+	}
+	return nil
+}
+
+// chargeUser takes the token that a call to Grid beside the one that was asked for costs
+// the user.
+func (b *bridge) chargeUser(ctx context.Context, user User) error {
+	if got := b.Store.Consult(ctx, []Take{b.takeOfUser(user)}, nil); got.Refused >= 0 {
+		return errRateLimited.because(reasonLimitUser).after(got.Wait)
+	}
+	return nil
 }
 
 // isGuarded reports whether a request may be a guess at a credential, has a message
@@ -195,26 +212,26 @@ func (rt *route) isGuarded() bool {
 	return rt.op == signer.OpChallengeCredential || rt.op == signer.OpVerifyCredential || rt.op == signer.OpExportWallet
 }
 
-// takesOfUser are the tokens that a request of user's costs beside those of its address,
-// and limitReasons why one is refused.
+// takesOfUser are the tokens that a request of user's costs beside those of its address.
 func (b *bridge) takesOfUser(ctx context.Context, user User, c *call) []Take {
 	id := bounded.Key(user.ID)
 	takes := []Take{b.takeOfUser(user)}
 	if c.route.isGuarded() {
 		address, _ := bucketOf(ClientAddress(ctx))
-		takes = append(takes, Take{Key{PartSignInAddress, bounded.Key(address)}, b.Limits.SignIn, 1}, Take{Key{PartSignIn, id}, b.Limits.SignIn, 1})
+		takes = append(takes, Take{Key{PartSignIn, id}, b.Limits.SignIn}, Take{Key{PartSignIns, bounded.Key(address)}, b.Limits.SignIns})
 	}
 	if len(c.headers) == 0 && (c.intent.Name != "" || c.route.op == signer.OpChallengeCredential) {
-		takes = append(takes, Take{Key{PartPending, id}, b.Limits.Pending, 1})
+		takes = append(takes, Take{Key{PartPending, id}, b.Limits.Pending})
 	}
 	return takes
 }
 
 // takeOfUser is the token that a call to Grid costs the user.
 func (b *bridge) takeOfUser(user User) Take {
-	return Take{Key{PartUsers, bounded.Key(user.ID)}, b.Limits.User, 1}
+	return Take{Key{PartUsers, bounded.Key(user.ID)}, b.Limits.User}
 }
 
+// limitReasons say why a request is refused whose bucket is empty.
 var limitReasons = map[Part]Reason{
-	PartUsers: reasonLimitUser, PartSignIn: reasonLimitSignIn, PartSignInAddress: reasonLimitSignIn, PartPending: reasonLimitChallenges,
+	PartUsers: reasonLimitUser, PartSignIn: reasonLimitSignIn, PartSignIns: reasonLimitSignIns, PartPending: reasonLimitChallenges,
 }

@@ -37,7 +37,7 @@ func NewLocalStore(now func() time.Time) Store {
 		s.values[part] = bounded.New[value](partBudget)
 	}
 	s.values[PartChallenges] = bounded.New[value](challengeBudget)
-	for _, part := range []Part{PartUsers, PartSignIn, PartSignInAddress, PartAttempts, PartPending} {
+	for _, part := range []Part{PartUsers, PartSignIn, PartSignIns, PartAttempts, PartPending} {
 		s.takes[part] = buckets{bounded.New[time.Time](partBudget)}
 	}
 	return s
@@ -48,7 +48,7 @@ func (s *localStore) Consult(_ context.Context, takes []Take, keys []Key) Consul
 	defer s.mu.Unlock()
 	now, got := s.now(), Consulted{Refused: -1, Values: make([][]byte, len(keys)), Whole: true}
 	for i, t := range takes {
-		if wait, ok := s.takes[t.Key.Part].take(t.Key.ID, t.Limit, t.Cost, now); !ok {
+		if wait, ok := s.takes[t.Key.Part].take(t.Key.ID, t.Limit, now); !ok {
 			got.Refused, got.Wait = i, wait
 			return got
 		}

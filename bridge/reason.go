@@ -81,6 +81,7 @@ const (
 	reasonLimitNetwork     Reason = "limit-network"
 	reasonLimitUser        Reason = "limit-user"
 	reasonLimitSignIn      Reason = "limit-sign-in"
+	reasonLimitSignIns     Reason = "limit-sign-ins"
 	reasonLimitAttempts    Reason = "limit-attempts"
 	reasonLimitChallenges  Reason = "limit-challenges"
 	reasonLimitGrid        Reason = "limit-grid"
@@ -93,6 +94,8 @@ const (
 	reasonOtherAccount     Reason = "other-account"
 	reasonUnexpected       Reason = "unexpected"
 	reasonEcho             Reason = "echo"
+	reasonLookUp           Reason = "look-up"
+	reasonNoCredential     Reason = "no-credential"
 	reasonChallengeForm    Reason = "challenge-form"
 	reasonChallengePayload Reason = "challenge-payload"
 )
@@ -155,6 +158,7 @@ var explanations = []explanation{
 	{reasonLimitNetwork, "`--limit-network`", watch},
 	{reasonLimitUser, "`--limit-user`", watch},
 	{reasonLimitSignIn, "`--limit-sign-in`", attack},
+	{reasonLimitSignIns, "`--limit-sign-ins`", "is it a proxy of yours? Name it with `--trusted-proxy`. A large office? Raise it"},
 	{reasonLimitAttempts, "`--limit-attempts`", attack},
 	{reasonLimitChallenges, "`--limit-challenges`", attack},
 	{reasonLimitGrid, "`--limit-grid`: all users of this replica together", "raise it, if Grid gives you more"},
@@ -166,9 +170,11 @@ var explanations = []explanation{
 	{ReasonStatus, "a status that is not relayed, or that a key set does not have", "look at the other side, and at proxies before it"},
 	{ReasonNotJSON, "an answer that is not JSON", "look at the other side, and at proxies before it"},
 	{reasonTooLarge, "an answer over 1 MiB", grid},
-	{reasonOtherAccount, "Grid answered with what is of another account", grid},
+	{reasonOtherAccount, "Grid answered with what is of another account, or does not say of which", grid},
 	{reasonUnexpected, "Grid's answer lacks what it must have", grid},
 	{reasonEcho, "an error of Grid's repeats the API credentials", grid + "; change them"},
+	{reasonLookUp, "Grid answered the look-up of an owner with 429 or 5xx, which the client was given", grid},
+	{reasonNoCredential, "Grid lists neither a session nor a credential of the account, so that it is not known whether a session is over", "are the API credentials of the environment and the company that the account is of?"},
 	{reasonChallengeForm, "Grid's challenge is not one", grid},
 	{reasonChallengePayload, "Grid's challenge asks for something else than the request does", grid + ". Until then sign nothing"},
 	{ReasonTimeout, "no answer in time", network},

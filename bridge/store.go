@@ -44,18 +44,17 @@ const (
 	PartSpent      Part = "spent"
 	PartProcessing Part = "processing"
 
-	PartUsers         Part = "user"
-	PartSignIn        Part = "sign-in"
-	PartSignInAddress Part = "sign-in-address"
-	PartAttempts      Part = "attempts"
-	PartPending       Part = "pending"
+	PartUsers    Part = "user"
+	PartSignIn   Part = "sign-in"
+	PartSignIns  Part = "sign-ins"
+	PartAttempts Part = "attempts"
+	PartPending  Part = "pending"
 )
 
-// Take takes Cost tokens from the bucket of Key.
+// Take takes a token from the bucket of Key.
 type Take struct {
 	Key   Key
 	Limit Limit
-	Cost  int
 }
 
 // Consulted is the answer to [Store.Consult].

@@ -12,7 +12,7 @@ import (
 func TestPartsPushNothingOutOfOthers(t *testing.T) {
 	var now = time.Now()
 	parts := []Part{PartOwners, PartChallenges, PartPasskeys, PartSpent, PartProcessing}
-	limited := []Part{PartUsers, PartSignIn, PartSignInAddress, PartAttempts, PartPending}
+	limited := []Part{PartUsers, PartSignIn, PartSignIns, PartAttempts, PartPending}
 	once := Limit{1, time.Hour, 1}
 	for _, full := range append(parts, limited...) {
 		t.Run(string(full), func(t *testing.T) {
@@ -23,13 +23,13 @@ func TestPartsPushNothingOutOfOthers(t *testing.T) {
 				s.Save(ctx, Entry{Key{part, "victim"}, []byte("kept"), time.Hour})
 			}
 			for _, part := range limited {
-				s.Consult(ctx, []Take{{Key{part, "victim"}, once, 1}}, nil)
+				s.Consult(ctx, []Take{{Key{part, "victim"}, once}}, nil)
 			}
 			big := make([]byte, 4<<10)
 			for i := range 40_000 {
 				id := strconv.Itoa(i)
 				if _, ok := s.(*localStore).takes[full]; ok {
-					s.Consult(ctx, []Take{{Key{full, id}, once, 1}}, nil)
+					s.Consult(ctx, []Take{{Key{full, id}, once}}, nil)
 				} else {
 					s.Save(ctx, Entry{Key{full, id}, big, time.Hour})
 				}
@@ -43,7 +43,7 @@ func TestPartsPushNothingOutOfOthers(t *testing.T) {
 				}
 			}
 			for _, part := range limited {
-				if got := s.Consult(ctx, []Take{{Key{part, "victim"}, once, 1}}, nil); (got.Refused < 0) != (part == full) {
+				if got := s.Consult(ctx, []Take{{Key{part, "victim"}, once}}, nil); (got.Refused < 0) != (part == full) {
 					t.Errorf("%s is full: the bucket in %s is full again: %t", full, part, got.Refused < 0)
 				}
 			}
@@ -58,7 +58,7 @@ func TestBusyBucketIsKept(t *testing.T) {
 	now := time.Now()
 	s := NewLocalStore(func() time.Time { return now })
 	take := func(id string) bool {
-		return s.Consult(t.Context(), []Take{{Key{PartUsers, id}, Limit{1, time.Hour, 1}, 1}}, nil).Refused < 0
+		return s.Consult(t.Context(), []Take{{Key{PartUsers, id}, Limit{1, time.Hour, 1}}}, nil).Refused < 0
 	}
 	if !take("busy") {
 		t.Fatal("the first token is refused")

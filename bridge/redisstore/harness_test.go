@@ -118,7 +118,7 @@ func (r *replica) take(takes ...bridge.Take) bridge.Consulted {
 
 // one is a take of one of three tokens, of which one comes back an hour.
 func one(part bridge.Part) bridge.Take {
-	return bridge.Take{Key: bridge.Key{Part: part, ID: "x"}, Limit: bridge.Limit{Rate: 1, Per: time.Hour, Burst: 3}, Cost: 1}
+	return bridge.Take{Key: bridge.Key{Part: part, ID: "x"}, Limit: bridge.Limit{Rate: 1, Per: time.Hour, Burst: 3}}
 }
 
 func owner(id string) bridge.Key { return bridge.Key{Part: bridge.PartOwners, ID: id} }
@@ -163,7 +163,7 @@ func (m *memory) Consult(_ context.Context, takes []bridge.Take, keys []bridge.K
 		if m.buckets[t.Key] == nil {
 			m.buckets[t.Key] = rate.NewLimiter(rate.Every(t.Limit.Per/time.Duration(t.Limit.Rate)), t.Limit.Burst)
 		}
-		r := m.buckets[t.Key].ReserveN(m.now(), t.Cost)
+		r := m.buckets[t.Key].ReserveN(m.now(), 1)
 		if c.Wait = r.DelayFrom(m.now()); c.Wait > 0 {
 			r.CancelAt(m.now())
 			c.Refused = i

@@ -61,7 +61,7 @@ func (s *Store) consult(ctx context.Context, takes []bridge.Take, names []string
 	for _, t := range takes {
 		// Rounded up: a token never comes back too early.
 		every := (int64(t.Limit.Per)/int64(t.Limit.Rate) + 999) / 1000
-		keys, args = append(keys, s.name(t.Key)), append(args, int64(t.Cost)*every, int64(t.Limit.Burst)*every)
+		keys, args = append(keys, s.name(t.Key)), append(args, every, int64(t.Limit.Burst)*every)
 	}
 	reply, err := script.Run(ctx, s.client, append(keys, names...), args...).Slice()
 	if err != nil {
@@ -92,7 +92,7 @@ func (s *Store) probe() bridge.Reason {
 	ctx, cancel := context.WithTimeout(s.ctx, s.timeout)
 	defer cancel()
 	_, err := s.consult(ctx, []bridge.Take{{
-		Key: bridge.Key{Part: "probe"}, Limit: bridge.Limit{Rate: 1, Per: time.Second, Burst: 1}, Cost: 1,
+		Key: bridge.Key{Part: "probe"}, Limit: bridge.Limit{Rate: 1, Per: time.Second, Burst: 1},
 	}}, nil)
 	return reasonOf(err)
 }

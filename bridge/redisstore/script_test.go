@@ -15,7 +15,7 @@ func TestTakes(t *testing.T) {
 	everyRedis(t, func(t *testing.T, address string) {
 		a, b := newReplica(t, "redis://"+address), newReplica(t, "redis://"+address)
 		first, second, third := one("first"), one("second"), one("third")
-		second.Cost = 2
+		second.Limit.Burst = 1
 		if got := a.take(first, second, third); got.Refused != -1 || got.Wait != 0 {
 			t.Errorf("answer = %+v, want all taken", got)
 		}
@@ -28,7 +28,7 @@ func TestTakes(t *testing.T) {
 		for i, v := range []struct {
 			t    bridge.Take
 			left int
-		}{{first, 1}, {one("second"), 1}, {third, 2}, {one("fresh"), 3}} {
+		}{{first, 1}, {second, 0}, {third, 2}, {one("fresh"), 3}} {
 			for n := range 4 {
 				if got := b.take(v.t); (got.Refused == -1) != (n < v.left) {
 					t.Errorf("bucket %d, take %d = %+v, want %d left", i, n, got, v.left)
@@ -43,12 +43,12 @@ func TestTakes(t *testing.T) {
 func TestTakesComeBack(t *testing.T) {
 	shared, now := miniredis.RunT(t), newClock()
 	r, want := newReplica(t, "redis://"+shared.Addr(), now.set), newMemory(now.now)
-	limit := bridge.Limit{Rate: 10, Per: time.Second, Burst: 7} // of which about 15 a second are wanted
+	limit := bridge.Limit{Rate: 10, Per: time.Second, Burst: 7}
 	refused := 0
 	for i := range 500 {
 		now.advance(time.Duration(i*i*7919%300) * time.Millisecond)
 		shared.SetTime(now.now())
-		take := bridge.Take{Key: owner("1"), Limit: limit, Cost: 1 + i%3}
+		take := bridge.Take{Key: owner("1"), Limit: limit}
 		got, want := r.take(take), want.Consult(t.Context(), []bridge.Take{take}, nil)
 		if got.Refused != want.Refused || (got.Wait-want.Wait).Abs() > time.Microsecond {
 			t.Fatalf("take %d = %d, wait %s; want %d, wait %s", i, got.Refused, got.Wait, want.Refused, want.Wait)
@@ -70,7 +70,7 @@ func TestFastBucket(t *testing.T) {
 	shared, now := miniredis.RunT(t), newClock()
 	shared.SetTime(now.now())
 	r := newReplica(t, "redis://"+shared.Addr(), now.set)
-	take := bridge.Take{Key: owner("1"), Limit: bridge.Limit{Rate: 2000, Per: time.Millisecond, Burst: 3}, Cost: 1}
+	take := bridge.Take{Key: owner("1"), Limit: bridge.Limit{Rate: 2000, Per: time.Millisecond, Burst: 3}}
 	for n := range 4 {
 		if got := r.take(take); (got.Refused == -1) != (n < 3) {
 			t.Errorf("take %d = %+v, want three", n, got)

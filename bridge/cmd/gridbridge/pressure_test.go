@@ -25,10 +25,10 @@ import (
 type witness struct {
 	*httptest.Server
 	mu   sync.Mutex
-	legs []*signedLeg
+	legs []*arrival
 }
 
-type signedLeg struct {
+type arrival struct {
 	session, requestID, signature string
 	status                        int // of Grid's answer, 0 if it never got there
 }
@@ -44,7 +44,7 @@ func newWitness(t *testing.T, grid string) *witness {
 			proxy.ServeHTTP(out, r)
 			return
 		}
-		leg := &signedLeg{r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:], r.Header.Get(signer.HeaderRequestID), r.Header.Get(signer.HeaderSignature), 0}
+		leg := &arrival{r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:], r.Header.Get(signer.HeaderRequestID), r.Header.Get(signer.HeaderSignature), 0}
 		w.mu.Lock()
 		w.legs = append(w.legs, leg)
 		n := len(w.legs) % oneOf

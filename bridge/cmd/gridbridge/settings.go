@@ -43,7 +43,8 @@ func (s *settings) flags() *flag.FlagSet {
 	f.Var(&s.proxies, "trusted-proxy", "`address or CIDR` of a proxy whose X-Forwarded-For is believed; repeatable")
 	f.TextVar(&s.limits.Address, "limit-address", bridge.DefaultLimits.Address, "`limit` on the requests of one address, as RATE/PER,BURST")
 	f.TextVar(&s.limits.User, "limit-user", bridge.DefaultLimits.User, "`limit` on the calls to Grid for one user: each request is one, and each look-up of an owner")
-	f.TextVar(&s.limits.SignIn, "limit-sign-in", bridge.DefaultLimits.SignIn, "`limit` on the requests to sign in and to export a wallet, of one address and of one user")
+	f.TextVar(&s.limits.SignIn, "limit-sign-in", bridge.DefaultLimits.SignIn, "`limit` on the requests to sign in and to export a wallet, of one user")
+	f.TextVar(&s.limits.SignIns, "limit-sign-ins", bridge.DefaultLimits.SignIns, "`limit` on the same, of one address, which an office may share")
 	f.TextVar(&s.limits.Attempts, "limit-attempts", bridge.DefaultLimits.Attempts, "`limit` on the requests to sign in with one credential, and to export one wallet")
 	f.TextVar(&s.limits.Pending, "limit-challenges", bridge.DefaultLimits.Pending, "`limit` on the challenges of one user, each of which is kept until it has run out")
 	f.TextVar(&s.limits.Network, "limit-network", bridge.DefaultLimits.Network, "`limit` on the requests of one /48 of IPv6")
@@ -54,7 +55,7 @@ func (s *settings) flags() *flag.FlagSet {
 	f.StringVar(&s.auditLog, "audit-log", onStderr, "`file` that lines of the audit are added to, opened again on SIGHUP; or stderr")
 	registerPayloads(f, &s.payloads)
 	f.StringVar(&s.redisURL, "redis-url", "", "`URL` of a Redis that all replicas share: redis://host:port/db, rediss:// for TLS. With a password, set the variable: ps shows flags")
-	f.IntVar(&s.redisPool, "redis-pool", 0, "`number` of connections to Redis; 0 for ten a processor")
+	f.IntVar(&s.redisPool, "redis-pool", 0, "`number` of connections to Redis; 0 for 32")
 	f.StringVar(&s.redisPrefix, "redis-prefix", "gridbridge:", "`text` that keys in Redis begin with")
 	f.StringVar(&s.logAddress, "log-address", "truncated", "`form` of clients' addresses in the log: whole, truncated to their network, or hashed")
 	f.StringVar(&s.otlp, "otlp", "", "`URL` of an OpenTelemetry collector that spans are sent to, over HTTP; none if empty")
@@ -233,16 +234,6 @@ func (p *prefixes) Set(value string) error {
 			return errors.New("neither an address nor a CIDR")
 		}
 		network = netip.PrefixFrom(addr, addr.BitLen())
-	}
-	if addr := network.Addr(); addr.Is4In6() && network.Bits() >= 96 { // ::ffff:10.0.0.0/104
-		network = netip.PrefixFrom(addr.Unmap(), network.Bits()-96)
-	}
-	widest := 7 // fc00::/7
-	if network.Addr().Is4() {
-		widest = 8 // 10.0.0.0/8
-	}
-	if network.Bits() < widest {
-		return fmt.Errorf("a network wider than /%d, the widest that is private, has strangers in it", widest)
 	}
 	*p = append(*p, network.Masked())
 	return nil

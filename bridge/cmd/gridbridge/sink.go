@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -229,12 +228,20 @@ func (a *auditFile) reopen() error {
 	}
 	a.mu.Lock()
 	old := a.file
-	a.file, a.torn = file, false
+	a.torn = a.torn && sameFile(old, file)
+	a.file = file
 	a.mu.Unlock()
 	if old != nil {
 		old.Close() // nothing is buffered
 	}
 	return nil
+}
+
+// sameFile reports whether a and b are one, or may be.
+func sameFile(a, b *os.File) bool {
+	one, errOne := a.Stat()
+	other, errOther := b.Stat()
+	return errOne != nil || errOther != nil || os.SameFile(one, other)
 }
 
 // Write adds a line with one write to the system.
@@ -271,23 +278,4 @@ func (a *auditFile) followRotation(log *slog.Logger) (stop func()) {
 		signal.Stop(hup)
 		close(hup)
 	}
-}
-
-// split sends the lines of the audit to one handler, and all others to another.
-type split struct{ traffic, audit slog.Handler }
-
-func (s split) of(r slog.Record) slog.Handler {
-	if r.Message == "audit" {
-		return s.audit
-	}
-	return s.traffic
-}
-
-func (s split) Enabled(ctx context.Context, l slog.Level) bool  { return s.traffic.Enabled(ctx, l) }
-func (s split) Handle(ctx context.Context, r slog.Record) error { return s.of(r).Handle(ctx, r) }
-func (s split) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return split{s.traffic.WithAttrs(attrs), s.audit.WithAttrs(attrs)}
-}
-func (s split) WithGroup(name string) slog.Handler {
-	return split{s.traffic.WithGroup(name), s.audit.WithGroup(name)}
 }

@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -163,13 +166,27 @@ func TestEndOfASinkThatIsNotRead(t *testing.T) {
 	})
 }
 
+// audited are the settings of a bridge for whose user signedLeg sends what is audited: one
+// without a Grid.
+func audited(t *testing.T) (env map[string]string, args []string) {
+	t.Helper()
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Gridsigner-User", "user-1")
+		w.Header().Set("X-Gridsigner-Accounts", "InternalAccount:019542f5-b3e7-1d02-0000-000000000001")
+	}))
+	t.Cleanup(app.Close)
+	env = maps.Clone(serveEnv)
+	env["GRID_BASE_URL"] = "http://127.0.0.1:1/grid"
+	return env, []string{"serve", "--listen", "127.0.0.1:0", "--forward-auth", app.URL, "--limit-user", "1000/1s,1000", "--limit-address", "1000/1s,1000"}
+}
+
 // signedLeg sends what is audited whatever becomes of it.
 func signedLeg(t *testing.T, base string) {
 	t.Helper()
 	resp, body := fetch(t, "DELETE", base+"/auth/sessions/Session:019542f5-b3e7-1d02-0000-000000000001", "",
-		map[string]string{"X-Gridsigner": "1", "Request-Id": "Request:7c4a8d09-ca37-4e3e-9e0d-8c2b3e9a1f21"})
-	if resp.StatusCode != 401 {
-		t.Fatalf("answer = %d %s, want 401", resp.StatusCode, body)
+		map[string]string{"X-Gridsigner": "1", "Request-Id": "Request:7c4a8d09-ca37-4e3e-9e0d-8c2b3e9a1f21", "Grid-Wallet-Signature": "AAAA", "Cookie": "a=b"})
+	if resp.StatusCode != 502 {
+		t.Fatalf("answer = %d %s, want 502", resp.StatusCode, body)
 	}
 }
 
@@ -181,8 +198,9 @@ func TestServeWithAStandardErrorThatIsNotRead(t *testing.T) {
 	done := make(chan error, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	env, args := audited(t)
 	go func() {
-		done <- run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--forward-auth", "https://app.example/"}, func(n string) string { return serveEnv[n] }, in, stderrIn)
+		done <- run(ctx, args, func(n string) string { return env[n] }, in, stderrIn)
 		stderrIn.Close()
 	}()
 	base := strings.TrimPrefix((&process{t: t, lines: bufio.NewReader(out)}).line(), "bridge listening on ")
@@ -204,7 +222,8 @@ func TestServeWithAStandardErrorThatIsNotRead(t *testing.T) {
 // and none on standard error.
 func TestAuditFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
-	p := start(t, serveEnv, "serve", "--listen", "127.0.0.1:0", "--audit-log", path, "--forward-auth", "https://app.example/")
+	env, args := audited(t)
+	p := start(t, env, append(args, "--audit-log", path)...)
 	base := strings.TrimPrefix(p.line(), "bridge listening on ")
 	signedLeg(t, base)
 	assertAudit(t, path, 1) // when the answer is there, so is the line
@@ -309,9 +328,10 @@ func TestStopWithAStandardErrorThatIsNotRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), program, "serve", "--listen", "127.0.0.1:0", "--limit-address", "1000/1s,1000", "--forward-auth", "https://app.example/")
+	env, args := audited(t)
+	cmd := exec.CommandContext(t.Context(), program, args...)
 	cmd.Env = append(os.Environ(), "GRIDBRIDGE_TEST_MAIN=1")
-	for name, value := range serveEnv {
+	for name, value := range env {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
 	stdout, errOut := cmd.StdoutPipe()
