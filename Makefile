@@ -91,8 +91,8 @@ test: tools ## Prove every behaviour once, where that is cheapest; installs what
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target BESIDE=nice test-web test-wasm size fuzz-parsers
 
 .PHONY: test-all
-test-all: ## Every test in every engine, 100,000 signatures, and the long fuzz: for releases
-	$(MAKE) --no-print-directory test EVERYWHERE=--all
+test-all: ## Every test in every engine, 100,000 signatures, 10,000 revocations under pressure, and the long fuzz: for releases
+	REVOCATIONS=10000 $(MAKE) --no-print-directory test EVERYWHERE=--all
 	$(MAKE) --no-print-directory fuzz
 
 # In web/build there is nothing to race: its tests are made of what "make web" compiles anyway, esbuild above all. Nor is

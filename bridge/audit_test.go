@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -111,6 +112,7 @@ func TestLegGoesOnWithoutItsClient(t *testing.T) {
 	})
 	gone := make(chan struct{})
 	c := newClient(t, u.URL, func(config *bridge.Config) {
+		config.Audit = &strictAudit{Handler: config.Log.Handler()}
 		authenticate := config.Authenticate
 		config.Authenticate = func(r *http.Request) (bridge.User, error) {
 			if r.Header.Get("Request-Id") != "" {
@@ -139,6 +141,68 @@ func TestLegGoesOnWithoutItsClient(t *testing.T) {
 	}
 	c.server.Close()
 	holdAudit(t, c.audit("status", "code", "gridStatus"), "stage=sent", "stage=answered status=204 code= gridStatus=204")
+}
+
+// strictAudit is an audit that looks at its context, as one in a database does, and that
+// panics if it is told to.
+type strictAudit struct {
+	slog.Handler
+	panics bool
+}
+
+func (a *strictAudit) Handle(ctx context.Context, r slog.Record) error {
+	if a.panics {
+		panic(canary)
+	}
+	return errors.Join(ctx.Err(), a.Handler.Handle(ctx, r))
+}
+
+// TestAuditThatPanics stops what it would have to write down, and nothing else.
+func TestAuditThatPanics(t *testing.T) {
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
+	audit := &strictAudit{panics: true}
+	c := newClient(t, u.URL, func(config *bridge.Config) { audit.Handler = config.Log.Handler(); config.Audit = audit })
+	signed := c.firstLeg(u, requestID)
+	assertRefused(t, u, c.send("DELETE", "/auth/sessions/"+session, "", signed...), 503, "BRIDGE_AUDIT_UNAVAILABLE")
+	audit.panics = false
+	if got := c.send("DELETE", "/auth/sessions/"+session, "", signed...); got.status != 204 {
+		t.Errorf("answer = %d %s, want 204: it is not spent", got.status, got.code)
+	}
+}
+
+// TestAuditHasWhatGridSaid has Grid answer with what is not relayed, and call the call by
+// names that are not to be believed.
+func TestAuditHasWhatGridSaid(t *testing.T) {
+	for name, v := range map[string]struct{ id, contentType, body, want string }{
+		"not JSON":    {"grid-1", "text/plain", "done", "status=502 gridStatus=200 gridRequestId=grid-1"},
+		"cut short":   {"grid-1", "application/json", `{"a":`, "status=502 gridStatus=200 gridRequestId=grid-1"},
+		"our own id":  {requestID, "application/json", ofAlice, "status=200 gridStatus=200 gridRequestId="},
+		"its digits":  {requestID[8:], "application/json", ofAlice, "status=200 gridStatus=200 gridRequestId="},
+		"the session": {session[8:], "application/json", ofAlice, "status=200 gridStatus=200 gridRequestId="},
+		"a story":     {"once upon a time", "application/json", ofAlice, "status=200 gridStatus=200 gridRequestId="},
+	} {
+		u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Request-Id", v.id)
+			w.Header().Set("Content-Type", v.contentType)
+			io.WriteString(w, v.body)
+		})
+		c := newClient(t, u.URL)
+		c.send("DELETE", "/auth/sessions/"+session, "", c.firstLeg(u, requestID)...)
+		c.server.Close()
+		t.Run(name, func(t *testing.T) {
+			holdAudit(t, c.audit("status", "gridStatus", "gridRequestId"), "stage=sent", "stage=answered "+v.want)
+		})
+	}
+}
+
+// TestAuditOfALookUpThatFails says why a leg was refused with an answer of Grid's.
+func TestAuditOfALookUpThatFails(t *testing.T) {
+	u := newUpstream(t, nil)
+	u.Config.Handler = respondJSON(503, `{"status":503,"code":"INTERNAL_ERROR"}`)
+	c := newClient(t, u.URL)
+	c.send("DELETE", "/auth/sessions/"+session, "", "Grid-Wallet-Signature: "+signature, "Request-Id: "+requestID)
+	c.server.Close()
+	holdAudit(t, c.audit("status", "code", "reason"), "stage=refused status=503 code= reason=look-up")
 }
 
 // fullAudit is an audit that takes some lines, and no more.

@@ -209,3 +209,63 @@ func TestCredentialsRefusedLater(t *testing.T) {
 		})
 	}
 }
+
+// TestAccountThatIsNotSeen has the API credentials changed to ones of another environment, to
+// whom Grid lists nothing: a session is not over because it is not on an empty list.
+func TestAccountThatIsNotSeen(t *testing.T) {
+	seen := false
+	u := newUpstream(t, nil)
+	u.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if seen && strings.Contains(r.URL.Path, "credentials") {
+			respondJSON(200, `{"data":[{"id":"`+method+`","accountId":"`+r.URL.Query().Get("accountId")+`","type":"OAUTH"}]}`)(w, r)
+			return
+		}
+		respondJSON(200, `{"data":[]}`)(w, r)
+	})
+	c := newClient(t, u.URL)
+	for _, id := range []string{"sessions/" + session, "credentials/" + email} {
+		if got := c.send("DELETE", "/auth/"+id, ""); got.status != 502 || got.code != "BRIDGE_UPSTREAM_INVALID" {
+			t.Errorf("%s: answer = %d %s, want 502 BRIDGE_UPSTREAM_INVALID", id, got.status, got.code)
+		}
+	}
+	if got := c.reasons(); strings.Join(got, " ") != "no-credential no-credential" {
+		t.Errorf("reasons = %q, want no-credential", got)
+	}
+	seen = true
+	for _, id := range []string{"sessions/" + session, "credentials/" + email} {
+		if got := c.send("DELETE", "/auth/"+id, ""); got.status != 404 || got.code != "BRIDGE_NOT_FOUND" {
+			t.Errorf("%s: answer = %d %s, want 404: it is not on a list that is seen", id, got.status, got.code)
+		}
+	}
+}
+
+// TestIDsOfEitherCase writes the digits of ids the other way: each is the same thing.
+func TestIDsOfEitherCase(t *testing.T) {
+	upper := func(id string) string {
+		kind, uuid, _ := strings.Cut(id, ":")
+		return kind + ":" + strings.ToUpper(uuid)
+	}
+	u := newUpstream(t, nil)
+	u.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "DELETE" {
+			w.WriteHeader(204)
+			return
+		}
+		respondJSON(200, `{"data":[{"id":"Session:019542f5-b3e7-1d02-0000-0000000000ab","accountId":"`+alice+`"}]}`)(w, r)
+	})
+	for _, own := range []string{alice, upper(alice)} {
+		c := newClient(t, u.URL, func(config *bridge.Config) {
+			config.Authenticate = func(*http.Request) (bridge.User, error) { return bridge.User{ID: "u", Accounts: []string{own}}, nil }
+		})
+		for _, path := range []string{"/auth/sessions/Session:019542f5-b3e7-1d02-0000-0000000000AB", "/auth/sessions/Session:019542f5-b3e7-1d02-0000-0000000000ab"} {
+			if got := c.send("DELETE", path, ""); got.status != 204 {
+				t.Errorf("account %s, DELETE %s = %d %s, want 204", own, path, got.status, got.code)
+			}
+		}
+		for _, account := range []string{alice, upper(alice)} {
+			if got := c.send("GET", "/auth/sessions?accountId="+account, ""); got.status != 200 {
+				t.Errorf("account %s, GET of %s = %d %s, want 200", own, account, got.status, got.code)
+			}
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"gridsigner/bridge"
+	"gridsigner/signer"
 )
 
 // still is a clock that stands still: what is spent does not come back.
@@ -74,17 +76,19 @@ func TestNetworkOfIPv6(t *testing.T) {
 // browser, with the user's cookie.
 func TestOtherSitesSpendNothing(t *testing.T) {
 	for _, method := range []string{"GET", "DELETE"} {
-		c := newClient(t, newUpstream(t, nil).URL, still(func(l *bridge.Limits) { l.Address, l.User = few, few }))
+		c := newClient(t, newUpstream(t, nil).URL, still(func(l *bridge.Limits) { l.Address, l.Network, l.User = few, few, few }), func(c *bridge.Config) {
+			c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		})
 		for range 9 {
 			path := anyGet
 			if method == "DELETE" {
 				path = "/auth/sessions/" + session
 			}
-			if got := c.send(method, path, "", "Sec-Fetch-Site: cross-site"); got.status != 403 && got.status != 429 {
+			if got := c.send(method, path, "", "Sec-Fetch-Site: cross-site", "X-Forwarded-For: 2001:db8::1"); got.status != 403 && got.status != 429 {
 				t.Errorf("%s of another site = %d", method, got.status)
 			}
 		}
-		if got := c.passes(3, "GET", anyGet, ""); got != 3 {
+		if got := c.passes(3, "GET", anyGet, "", "X-Forwarded-For: 2001:db8::1"); got != 3 {
 			t.Errorf("after the %ss of another site %d requests of the user passed, want 3", method, got)
 		}
 	}
@@ -194,6 +198,7 @@ func TestTrustedProxiesAreNotEverybody(t *testing.T) {
 	for text, ok := range map[string]bool{
 		"0.0.0.0/0": false, "::/0": false, "128.0.0.0/1": false, "10.0.0.0/7": false, "2000::/3": false,
 		"10.0.0.0/8": true, "fc00::/7": true, "192.0.2.1/32": true, "::1/128": true,
+		"::ffff:0.0.0.0/96": false, "::ffff:10.0.0.0/103": false, "::ffff:10.0.0.0/104": true,
 	} {
 		_, err := bridge.New(bridge.Config{
 			ClientID: clientID, ClientSecret: bridge.NewSecret(canary), Authenticate: func(*http.Request) (bridge.User, error) { return bridge.User{}, nil },
@@ -243,4 +248,113 @@ func TestSharedLookUpsAreNotOlder(t *testing.T) {
 	}
 	close(proceed)
 	all.Wait()
+}
+
+// TestPreflightsHoldNothingUp announces a body with what is answered without reading it.
+func TestPreflightsHoldNothingUp(t *testing.T) {
+	c := newClient(t, newUpstream(t, nil).URL, func(c *bridge.Config) { c.AllowOrigins = []string{"https://friend.example"} })
+	got := c.raw("OPTIONS /api/grid/auth/sessions/" + session + " HTTP/1.1\r\nHost: app.example\r\nOrigin: https://friend.example\r\n" +
+		"Access-Control-Request-Method: DELETE\r\nContent-Length: 10\r\n\r\n")
+	if got.status != 204 || !got.closed {
+		t.Errorf("answer = %d, closed %t, want 204 at once and the connection closed", got.status, got.closed)
+	}
+}
+
+// TestPagesCanReadThatTheyAreLimited has an allowed origin meet the limit of its address.
+func TestPagesCanReadThatTheyAreLimited(t *testing.T) {
+	c := newClient(t, newUpstream(t, nil).URL, still(func(l *bridge.Limits) { l.Address = few }), func(c *bridge.Config) { c.AllowOrigins = []string{"https://friend.example"} })
+	var got reply
+	for range 4 {
+		got = c.send("GET", anyGet, "", "Origin: https://friend.example")
+	}
+	if got.status != 429 || got.header.Get("Access-Control-Allow-Origin") != "https://friend.example" {
+		t.Errorf("answer = %d with Access-Control-Allow-Origin %q, want 429 that the page can read", got.status, got.header.Get("Access-Control-Allow-Origin"))
+	}
+}
+
+// TestLimitOfAnotherUser has two users of one account look up one thing at once, the first
+// of whom has no tokens left.
+func TestLimitOfAnotherUser(t *testing.T) {
+	store := &slowStore{Store: bridge.NewLocalStore(new(clock).time), refusing: make(chan struct{}), proceed: make(chan struct{})}
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
+	c := newClient(t, u.URL, twoUsers, still(func(l *bridge.Limits) { l.User = bridge.Limit{Rate: 1, Per: time.Hour, Burst: 2} }), func(c *bridge.Config) { c.Store = store })
+	c.send("GET", anyGet, "") // leaves Alice one token: for the request, and none for the look-up
+	var all sync.WaitGroup
+	all.Go(func() {
+		if got := c.send("DELETE", "/auth/sessions/"+session, ""); got.status != 429 {
+			t.Errorf("Alice's answer = %d, want 429", got.status)
+		}
+	})
+	<-store.refusing
+	all.Go(func() {
+		if got := c.send("DELETE", "/auth/sessions/"+session, "", "X-User: mallory"); got.status != 204 {
+			t.Errorf("the answer of somebody who has tokens = %d %s, want 204", got.status, got.code)
+		}
+	})
+	for range 1000 {
+		runtime.Gosched() // so that they have most likely joined
+	}
+	close(store.proceed)
+	all.Wait()
+}
+
+// slowStore waits, when it first refuses a token, until it is told to proceed.
+type slowStore struct {
+	bridge.Store
+	once              sync.Once
+	refusing, proceed chan struct{}
+}
+
+func (s *slowStore) Consult(ctx context.Context, takes []bridge.Take, keys []bridge.Key) bridge.Consulted {
+	got := s.Store.Consult(ctx, takes, keys)
+	if got.Refused >= 0 {
+		s.once.Do(func() { close(s.refusing); <-s.proceed })
+	}
+	return got
+}
+
+// TestClockIsPutBack empties a bucket, and puts the clock back by a day: it is full again
+// after no more than its own time.
+func TestClockIsPutBack(t *testing.T) {
+	var now clock
+	c := newClient(t, newUpstream(t, nil).URL, func(c *bridge.Config) { c.Limits.Address, c.Now = few, now.time })
+	for range 4 {
+		c.from("192.0.2.1:1", anyGet)
+	}
+	now.advance(-24 * time.Hour)
+	c.from("192.0.2.1:1", anyGet)
+	now.advance(time.Minute)
+	if c.from("192.0.2.1:1", anyGet) == 429 {
+		t.Error("the address has no token a minute later")
+	}
+}
+
+// TestRefusedLegsCostGridNothing replays a signed leg more often than Grid's ceiling allows
+// calls: each is refused for what it is, and the ceiling is not touched.
+func TestRefusedLegsCostGridNothing(t *testing.T) {
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
+	c := newClient(t, u.URL, still(func(l *bridge.Limits) { l.Grid = bridge.Limit{Rate: 1, Per: time.Hour, Burst: 3} }))
+	signed := c.firstLeg(u, requestID) // with its look-up, two calls
+	wrong := sign(t, challengeOf(otherPayload, requestID), signer.FormatStamp)
+	for range 5 {
+		if got := c.send("DELETE", "/auth/sessions/"+session, "", wrong...); got.code != "BRIDGE_SIGNATURE_INVALID" {
+			t.Errorf("answer = %d %s, want BRIDGE_SIGNATURE_INVALID", got.status, got.code)
+		}
+	}
+	if got := c.send("DELETE", "/auth/sessions/"+session, "", signed...); got.status != 204 {
+		t.Errorf("answer = %d %s, want 204: there is a call left", got.status, got.code)
+	}
+}
+
+// TestUnauthorizedLegsAreCharged has Grid refuse signatures, after each of which a list
+// tells whether it was the bridge's credentials.
+func TestUnauthorizedLegsAreCharged(t *testing.T) {
+	u := newUpstream(t, respondJSON(401, `{"status":401,"code":"UNAUTHORIZED"}`))
+	c := newClient(t, u.URL, still(func(l *bridge.Limits) { l.User = bridge.Limit{Rate: 1, Per: time.Hour, Burst: 6} }))
+	for range 9 {
+		c.send("POST", "/auth/credentials/"+method+"/verify", verifyBody)
+	}
+	if calls := strings.Count(u.tap.received(), " HTTP/1.1"); calls > 6 {
+		t.Errorf("%d calls reached Grid for six tokens", calls)
+	}
 }

@@ -115,6 +115,7 @@ func (b buckets) take(key string, l Limit, now time.Time) (wait time.Duration, o
 		full = now
 	case full.Sub(now) > empty: // the clock was put back
 		full = now.Add(empty)
+		b.full.Put(key, full, 0)
 	}
 	full = full.Add(l.Every())
 	if wait := full.Sub(now) - empty; wait > 0 {

@@ -86,6 +86,16 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%d requests of Mallory passed, want 3", got)
 		}
 	})
+	t.Run("sign-in, one address", func(t *testing.T) {
+		c := newClient(t, newUpstream(t, answer).URL, twoUsers, limit(func(l *bridge.Limits) { l.SignIn, l.SignIns = few, bridge.Limit{Rate: 1, Per: time.Minute, Burst: 5} }))
+		path := "/auth/credentials/" + email + "/challenge"
+		if got := c.passes(9, "POST", path, "{}", "X-User: mallory"); got != 3 {
+			t.Errorf("%d requests of Mallory passed, want 3", got)
+		}
+		if got := c.passes(9, "POST", path, "{}"); got != 2 { // what Mallory was refused did not cost the address
+			t.Errorf("%d requests of Alice passed, want the 2 left of the address's 5", got)
+		}
+	})
 	t.Run("attempts", func(t *testing.T) {
 		everyGuarded(t, func(t *testing.T, s sample) {
 			u := newUpstream(t, answer)
@@ -198,7 +208,7 @@ func TestLoadIsShed(t *testing.T) {
 func TestLimitText(t *testing.T) {
 	for text, ok := range map[string]bool{
 		"10/1s,30": true, "1/1m0s,1": true, "600/1h0m0s,600": true,
-		"": false, "10": false, "10/1s": false, "0/1s,1": false, "1/0s,1": false, "1/1s,0": false, "-1/1s,1": false, "1/-1s,1": false, "a/1s,1": false, "1/1,1": false,
+		"": false, "10": false, "10/1s": false, "0/1s,1": false, "1/0s,1": false, "1/1s,0": false, "1/8760h,1000": false, "1000000/1s,1000000": true, "-1/1s,1": false, "1/-1s,1": false, "a/1s,1": false, "1/1,1": false,
 	} {
 		var l bridge.Limit
 		if err := l.UnmarshalText([]byte(text)); (err == nil) != ok || ok && l.String() != text {

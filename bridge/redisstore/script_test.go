@@ -46,7 +46,7 @@ func TestTakesComeBack(t *testing.T) {
 	limit := bridge.Limit{Rate: 10, Per: time.Second, Burst: 7}
 	refused := 0
 	for i := range 500 {
-		now.advance(time.Duration(i*i*7919%300) * time.Millisecond)
+		now.advance(time.Duration(i*i*7919%150) * time.Millisecond)
 		shared.SetTime(now.now())
 		take := bridge.Take{Key: owner("1"), Limit: limit}
 		got, want := r.take(take), want.Consult(t.Context(), []bridge.Take{take}, nil)

@@ -24,7 +24,7 @@ func TestServeForOperators(t *testing.T) {
 	fetch(t, "GET", base+"/auth/sessions", "", nil)
 	for path, want := range map[string]string{
 		"/healthz": "ok\n", "/readyz": "ok\n",
-		"/metrics": `gridbridge_requests_total{code="BRIDGE_UNAUTHENTICATED",method="GET",route="/auth/sessions",status="401"} 1`,
+		"/metrics": `gridbridge_requests_total{code="BRIDGE_UNAUTHENTICATED",method="GET",reason="no-token",route="/auth/sessions",status="401"} 1`,
 	} {
 		resp, body := fetch(t, "GET", admin+path, "", nil)
 		if resp.StatusCode != 200 || !strings.Contains(body, want) || strings.Contains(body, "canary-secret") {

@@ -41,27 +41,18 @@ func TestSettingsFromEnvironment(t *testing.T) {
 	}
 }
 
-// TestTrustedProxies wants addresses and private networks, and none with strangers in it.
+// TestTrustedProxies wants addresses and networks. Which are too wide the bridge says.
 func TestTrustedProxies(t *testing.T) {
 	for value, want := range map[string]string{ // "" for one that is refused
-		"10.1.2.3":            "10.1.2.3/32",
-		"10.0.0.0/8":          "10.0.0.0/8",
-		"fc00::/7":            "fc00::/7",
-		"::1":                 "::1/128",
-		"::ffff:10.0.0.1":     "10.0.0.1/32",
-		"::ffff:10.0.0.0/104": "10.0.0.0/8",
-		"0.0.0.0/0":           "",
-		"10.0.0.0/7":          "",
-		"::/0":                "",
-		"fc00::/6":            "",
-		"::ffff:0.0.0.0/96":   "",
-		"::ffff:10.0.0.0/103": "",
-		"::ffff:0.0.0.0/1":    "",
-		"10.0.0.0/33":         "",
-		"proxy.internal":      "",
-		"10.0.0.1,10.0.0.2":   "",
-		"fe80::1%eth0/64":     "",
-		"2001:db8::/32":       "2001:db8::/32",
+		"10.1.2.3":          "10.1.2.3/32",
+		"10.0.0.0/8":        "10.0.0.0/8",
+		"fc00::/7":          "fc00::/7",
+		"::1":               "::1/128",
+		"10.0.0.0/33":       "",
+		"proxy.internal":    "",
+		"10.0.0.1,10.0.0.2": "",
+		"fe80::1%eth0/64":   "",
+		"2001:db8::/32":     "2001:db8::/32",
 	} {
 		var p prefixes
 		if err := p.Set(value); (err == nil) != (want != "") || p.String() != want {

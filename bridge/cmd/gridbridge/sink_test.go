@@ -287,6 +287,9 @@ func TestAuditFileFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.torn = true // as after a disk that was full
+	if err := a.reopen(); err != nil { // the same file: it is torn as before
+		t.Fatal(err)
+	}
 	for range 2 {
 		if err := log.Handle(t.Context(), record); err != nil {
 			t.Error(err)
