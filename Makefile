@@ -99,7 +99,7 @@ test-all: ## Every test in every engine, 100,000 signatures, 10,000 revocations 
 # there in the arithmetic of 100,000 signatures, which would take eight minutes.
 .PHONY: test-go
 test-go: $(WASM_MOD) .build/overlay.json ## Go tests with the race detector, which need not sleep a second before each process ends
-	GORACE=atexit_sleep_ms=0 go test -race $$(go list ./... | grep -v /web/build)
+	GORACE=atexit_sleep_ms=0 go test -race -timeout 30m $$(go list ./... | grep -v /web/build)
 	go test ./web/build
 	go test -run '^TestSignsAsDcrdDoes$$' ./signer
 

@@ -286,7 +286,7 @@ func TestAuditFileFails(t *testing.T) {
 	if _, err := good.WriteString("half a li"); err != nil {
 		t.Fatal(err)
 	}
-	a.torn = true // as after a disk that was full
+	a.torn = true                      // as after a disk that was full
 	if err := a.reopen(); err != nil { // the same file: it is torn as before
 		t.Fatal(err)
 	}
