@@ -39,8 +39,8 @@ type health struct {
 	forgery time.Time // when the log was told of one
 }
 
-// enter reports whether an operation may ask Redis. It must then leave.
-func (h *health) enter() bool {
+// begin reports whether an operation may ask Redis. It must then end.
+func (h *health) begin() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.now()
@@ -63,12 +63,12 @@ func (h *health) enter() bool {
 	return true
 }
 
-// leave counts an operation out that failed for reason, "" if it did not. What found
+// end counts an operation out that failed for reason, "" if it did not. What found
 // no free connection says nothing about Redis.
 //
 // That Redis is back the log says after graceTime without a failure: one that fails
 // now and then must not fill it.
-func (h *health) leave(reason bridge.Reason) {
+func (h *health) end(reason bridge.Reason) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.asking--

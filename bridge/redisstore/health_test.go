@@ -226,13 +226,13 @@ func TestHalfARedis(t *testing.T) {
 	now := newClock()
 	r := newReplica(t, "redis://"+miniredis.RunT(t).Addr(), now.set)
 	for range 1800 {
-		if !r.health.enter() {
+		if !r.health.begin() {
 			t.Fatal("Redis is left alone for longer than its rest")
 		}
-		r.health.leave(bridge.ReasonTimeout)
+		r.health.end(bridge.ReasonTimeout)
 		r.awaits(bridge.ReasonTimeout)
 		now.advance(restTime)
-		if r.health.enter() {
+		if r.health.begin() {
 			t.Fatal("an operation is the probe")
 		}
 		r.awaits("")
@@ -254,17 +254,17 @@ func TestRest(t *testing.T) {
 	probes, goOn := make(chan struct{}, 10), make(chan bridge.Reason)
 	r := newReplica(t, "redis://"+miniredis.RunT(t).Addr(), now.set)
 	r.health.probe = func() bridge.Reason { probes <- struct{}{}; return <-goOn }
-	r.health.enter()
-	r.health.leave(bridge.ReasonTimeout)
+	r.health.begin()
+	r.health.end(bridge.ReasonTimeout)
 	r.awaits(bridge.ReasonTimeout)
 	for range 2 {
 		now.advance(restTime - 1)
-		if r.health.enter() || r.health.probing {
+		if r.health.begin() || r.health.probing {
 			t.Fatal("Redis is not left alone")
 		}
 		now.advance(1)
 		for range 3 {
-			if r.health.enter() || !r.health.probing {
+			if r.health.begin() || !r.health.probing {
 				t.Fatal("want a probe, and nobody else to ask Redis")
 			}
 		}
@@ -273,13 +273,13 @@ func TestRest(t *testing.T) {
 		r.awaits(bridge.ReasonHungUp)
 	}
 	now.advance(restTime)
-	r.health.enter()
+	r.health.begin()
 	goOn <- ""
 	r.awaits("")
-	if !r.health.enter() || len(probes) != 1 {
+	if !r.health.begin() || len(probes) != 1 {
 		t.Error("want one probe a rest, and Redis to be asked after the one that succeeded")
 	}
-	r.health.leave("")
+	r.health.end("")
 }
 
 // TestStall has operations begin while Redis answers nobody.
@@ -290,26 +290,26 @@ func TestStall(t *testing.T) {
 	enters := func(after time.Duration, want bool) {
 		t.Helper()
 		now.advance(after)
-		if got := h.enter(); got != want {
+		if got := h.begin(); got != want {
 			t.Errorf("it may ask Redis: %t, want %t", got, want)
 		}
 	}
 	now.advance(time.Hour) // nobody asked, and nobody was answered
 	enters(0, true)
 	enters(h.stall-1, true)
-	h.leave("")
+	h.end("")
 	r.awaits("")
 	enters(h.stall-1, true)
 	enters(1, false)
 	r.awaits(bridge.ReasonBusy)
-	h.leave(bridge.ReasonBusy) // which found no connection: that is no answer
+	h.end(bridge.ReasonBusy) // which found no connection: that is no answer
 	r.awaits(bridge.ReasonBusy)
 	enters(0, false)
 	r.awaits(bridge.ReasonBusy)
-	h.leave("")
+	h.end("")
 	r.awaits("")
 	enters(h.stall, true) // of whom nobody is left
-	h.leave("")
+	h.end("")
 	if got := r.told(); len(got) != 0 {
 		t.Errorf("events = %q, want no more", got)
 	}
@@ -347,8 +347,8 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 
 	r = newReplica(t, hung.url, now.set)
-	r.health.enter()
-	r.health.leave(bridge.ReasonTimeout)
+	r.health.begin()
+	r.health.end(bridge.ReasonTimeout)
 	now.advance(restTime)
 	r.take(one("user"))
 	<-hung.arrived // the probe

@@ -313,13 +313,13 @@ func atLeast(life time.Duration) time.Duration { return max(life, time.Milliseco
 // does not cut it short: a mark against replay must not hang on that, and a cut would
 // count as a failure of Redis.
 func (s *Store) ask(ctx context.Context, operation func(context.Context) error) bool {
-	if !s.health.enter() {
+	if !s.health.begin() {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
 	defer cancel()
 	reason := reasonOf(operation(ctx))
-	s.health.leave(reason)
+	s.health.end(reason)
 	return reason == ""
 }
 

@@ -91,8 +91,8 @@ http {
 }
 `
 
-// TestCheckBehindNginx checks the bridge as users meet it.
-func TestCheckBehindNginx(t *testing.T) {
+// TestCheckOfServe checks the bridge as users meet it: alone, and behind nginx.
+func TestCheckOfServe(t *testing.T) {
 	t.Parallel()
 	nginx := tool(t, "nginx", "nginx-light")
 	sim := start(t, nil, "simulate", "--json").ready()
@@ -104,6 +104,7 @@ func TestCheckBehindNginx(t *testing.T) {
 	serve := start(t, map[string]string{"GRID_BASE_URL": sim.URL, "GRID_CLIENT_ID": sim.ClientID, "GRID_CLIENT_SECRET": sim.ClientSecret},
 		"serve", "--listen", "127.0.0.1:0", "--trusted-proxy", "127.0.0.2", "--jwks", jwks, "--issuer", "https://id.example", "--audience", demoAudience)
 	base, _, _ := strings.Cut(strings.TrimPrefix(serve.line(), "bridge listening on http://"), "/")
+	passes(t, "http://"+base+bridge.DefaultPrefix, sim.AccountID, login.AccessToken)
 	dir, public := t.TempDir(), freeAddresses(t, 1)[0]
 	config := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(config, fmt.Appendf(nil, publicConfig, base, public), 0o600); err != nil {
