@@ -108,9 +108,10 @@ func (b *bridge) hash(text string) string {
 	return hash(b.auditKey, text)
 }
 
+// hash takes the digits of an id in either case for the same.
 func hash(key []byte, text string) string {
 	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(text))
+	mac.Write([]byte(strings.ToLower(text)))
 	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 

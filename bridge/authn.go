@@ -22,10 +22,9 @@ type User struct {
 	Accounts []string // the InternalAccount ids they own, at most 16
 }
 
-// check refuses a user that no request should act for, with a [Reason]. It guards
-// against an Authenticate function that returns an empty or careless User without an
-// error.
-func (u User) check() error {
+// Check refuses a user that no request should act for, with a [Reason]. The bridge asks it
+// of what an Authenticate function returns, which it refuses as nobody's.
+func (u User) Check() error {
 	if u.ID == "" || len(u.ID) > maxUserID {
 		return ReasonUserID
 	}

@@ -65,7 +65,7 @@ func TestUserCheck(t *testing.T) {
 		{"seventeen-accounts", bridge.User{ID: "u", Accounts: make([]string, 17)}, bridge.ReasonTooManyAccounts},
 		{"account-of-another-kind", bridge.User{ID: "u", Accounts: []string{session}}, bridge.ReasonClaimForm},
 	} {
-		if err := bridge.CheckUser(v.user); err != v.want {
+		if err := v.user.Check(); err != v.want {
 			t.Errorf("%s: error = %v, want %v", v.name, err, v.want)
 		}
 	}

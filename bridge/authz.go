@@ -27,7 +27,7 @@ type kept struct {
 func (b *bridge) consult(ctx context.Context, user User, c *call) (kept, error) {
 	var k kept
 	var keys []Key
-	looksUp := c.id != "" && c.id != c.account
+	looksUp := c.id != "" && !sameID(c.id, c.account)
 	if looksUp {
 		for _, account := range user.Accounts {
 			keys = append(keys, ownerKey(account, c.id))
@@ -69,7 +69,7 @@ func (b *bridge) authorize(ctx context.Context, v *visit, user User, c *call, k 
 	if c.account != "" && !owns(user, c.account) || !ownsBody(user, c.body) {
 		return errNotFound
 	}
-	if c.id == "" || c.id == c.account {
+	if c.id == "" || sameID(c.id, c.account) {
 		return nil
 	}
 	for i, account := range user.Accounts {
@@ -78,12 +78,15 @@ func (b *bridge) authorize(ctx context.Context, v *visit, user User, c *call, k 
 			return nil
 		}
 	}
+	var notFound error = errNotFound
 	for _, account := range user.Accounts {
 		found, rows, err := b.lookUp(ctx, v, user, c.route.idKind, account, c.id)
 		if err == nil && rows == 0 {
 			err = b.expectCredential(ctx, v, user, account)
 		}
 		switch {
+		case errors.Is(err, errUpstreamInvalid): // it may be another's of the user's all the same
+			notFound = err
 		case err != nil:
 			return err
 		case found != nil:
@@ -91,7 +94,7 @@ func (b *bridge) authorize(ctx context.Context, v *visit, user User, c *call, k 
 			return nil
 		}
 	}
-	return errNotFound
+	return notFound
 }
 
 // expectCredential is for an account that Grid lists nothing of. It lists no more of one

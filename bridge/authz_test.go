@@ -1,11 +1,14 @@
 package bridge_test
 
 import (
+	"encoding/base64"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"gridsigner/bridge"
 )
@@ -180,7 +183,7 @@ func TestCredentialsRefusedLater(t *testing.T) {
 	}{
 		"the bridge's": {refused, 502, "BRIDGE_UPSTREAM_CREDENTIALS"},
 		"the user's":   {nil, 401, "UNAUTHORIZED"},
-		"nobody knows": {respondJSON(503, `{"status":503,"code":"X"}`), 401, "UNAUTHORIZED"},
+		"nobody knows": {respondJSON(503, `{"status":503,"code":"X"}`), 503, "X"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u := newUpstream(t, refused)
@@ -267,5 +270,57 @@ func TestIDsOfEitherCase(t *testing.T) {
 				t.Errorf("account %s, GET of %s = %d %s, want 200", own, account, got.status, got.code)
 			}
 		}
+	}
+}
+
+// TestCredentialsChangeUnderALeg has the credentials be replaced while Grid refuses the old
+// ones: what it refused is not what the user showed.
+func TestCredentialsChangeUnderALeg(t *testing.T) {
+	var now clock
+	var old atomic.Bool // no longer good
+	basic := func(secret string) string {
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(clientID+":"+secret))
+	}
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
+	good := u.Config.Handler
+	u.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if old.Load() && r.Header.Get("Authorization") != basic("new-secret") {
+			respondJSON(401, `{"status":401,"code":"UNAUTHORIZED"}`)(w, r)
+			return
+		}
+		good.ServeHTTP(w, r)
+	})
+	c := newClient(t, u.URL, func(config *bridge.Config) {
+		config.Now = now.time
+		config.Credentials = func() (string, bridge.Secret, error) {
+			if old.Load() {
+				return clientID, bridge.NewSecret("new-secret"), nil
+			}
+			return clientID, bridge.NewSecret("old-secret"), nil
+		}
+	})
+	signed := c.firstLeg(u, requestID)
+	now.advance(2 * time.Second) // they may be read again
+	old.Store(true)
+	if got := c.send("DELETE", "/auth/sessions/"+session, "", signed...); got.status != 502 || got.code != "BRIDGE_UPSTREAM_CREDENTIALS" {
+		t.Errorf("answer = %d %s, want 502 BRIDGE_UPSTREAM_CREDENTIALS", got.status, got.code)
+	}
+}
+
+// TestAnEmptyAccountHidesNoOther has Grid list nothing of one of the user's accounts, and the
+// session of another.
+func TestAnEmptyAccountHidesNoOther(t *testing.T) {
+	const empty = "InternalAccount:00000000-0000-0000-0000-000000000000" // which is looked at first
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
+	c := newClient(t, u.URL, func(config *bridge.Config) {
+		config.Authenticate = func(*http.Request) (bridge.User, error) {
+			return bridge.User{ID: "u", Accounts: []string{alice, empty}}, nil
+		}
+	})
+	if got := c.send("DELETE", "/auth/sessions/"+missing, ""); got.status != 502 {
+		t.Errorf("answer = %d, want 502: it may be of the account that is not seen", got.status)
+	}
+	if got := c.send("DELETE", "/auth/sessions/"+session, ""); got.status != 204 {
+		t.Errorf("answer = %d, want 204", got.status)
 	}
 }

@@ -230,7 +230,7 @@ func (b *bridge) route(w http.ResponseWriter, r *http.Request, v *visit, allowed
 func (b *bridge) user(r *http.Request) (User, error) {
 	user, err := b.Authenticate(r)
 	if err == nil {
-		err = user.check()
+		err = user.Check()
 	}
 	reason, known := errors.AsType[Reason](err)
 	if !known {
@@ -270,13 +270,24 @@ func (b *bridge) judge(ctx context.Context, v *visit, user User, c *call, a *ans
 
 // judgeUnauthorized finds out what Grid refused with 401: what the user showed or, once
 // in the life of a credential, the bridge's own. A list, to which the user adds nothing,
-// tells. Whatever else becomes of that is no matter.
+// tells, with the credentials that c was sent with. If that is not found out the answer is
+// why not: with 401 a client would believe that its session is over.
 func (b *bridge) judgeUnauthorized(ctx context.Context, v *visit, user User, c *call) error {
-	if b.chargeUser(ctx, user) != nil || b.flood.grid() != nil {
-		return nil
-	}
-	if _, err := b.send(ctx, v, &call{route: lists["Session"], id: c.account}); errors.Is(err, errUpstreamCredential) {
+	if err := b.chargeUser(ctx, user); err != nil {
 		return err
+	}
+	if err := b.flood.grid(); err != nil {
+		return err
+	}
+	a, err := b.sendAs(ctx, v, &call{route: lists["Session"], id: c.account}, c.sentAs)
+	switch {
+	case errors.Is(err, errUpstreamCredential):
+		b.credentials.renew(ended(ctx), c.sentAs)
+		return err
+	case err != nil:
+		return err
+	case a.status == http.StatusTooManyRequests || a.status >= 500:
+		return a
 	}
 	return nil
 }

@@ -226,7 +226,7 @@ func CredentialsFromEnv(getenv func(string) string) (id string, secret Secret, e
 		}
 		lastID, lastText = id, text
 	}
-	return "", Secret{}, &credentialsError{ReasonBusy, "the files of the credentials change while they are read"}
+	return "", Secret{}, &credentialsError{ReasonForm, "the files of the credentials change while they are read"}
 }
 
 func envOrFile(getenv func(string) string, name string) (string, error) {

@@ -45,6 +45,3 @@ func (c *credentials) Renew(ctx context.Context, refused string) bool {
 
 // BasicOf is the header of a pair, as it is sent.
 func BasicOf(id string, secret Secret) string { return basic(id, secret).reveal() }
-
-// CheckUser is the check of what an Authenticate function returns.
-func CheckUser(u User) error { return u.check() }

@@ -35,24 +35,28 @@ func (a *answer) Error() string {
 // Its errors are refusals. It never sends twice, but for a list whose credentials
 // have been changed meanwhile.
 func (b *bridge) send(ctx context.Context, v *visit, c *call) (*answer, error) {
-	authorization := b.credentials.header()
-	a, err := b.sendOnce(ctx, v, c, authorization)
-	if !errors.Is(err, errUpstreamCredential) {
-		return a, err
-	}
-	if c.route.Method != http.MethodGet { // they are read again all the same, and not waited for
-		ended, end := context.WithCancel(ctx)
-		end()
-		b.credentials.renew(ended, authorization)
-		return a, err
-	}
-	if b.credentials.renew(ctx, authorization) {
-		return b.sendOnce(ctx, v, c, b.credentials.header())
+	c.sentAs = b.credentials.header()
+	a, err := b.sendAs(ctx, v, c, c.sentAs)
+	switch {
+	case !errors.Is(err, errUpstreamCredential):
+	case c.route.Method != http.MethodGet:
+		b.credentials.renew(ended(ctx), c.sentAs)
+	case b.credentials.renew(ctx, c.sentAs):
+		c.sentAs = b.credentials.header()
+		return b.sendAs(ctx, v, c, c.sentAs)
 	}
 	return a, err
 }
 
-func (b *bridge) sendOnce(ctx context.Context, v *visit, c *call, authorization Secret) (a *answer, err error) {
+// ended is a context that has ended: for what is to begin, and not to be waited for.
+func ended(ctx context.Context) context.Context {
+	ctx, end := context.WithCancel(ctx)
+	end()
+	return ctx
+}
+
+// sendAs sends c once, with authorization as the credentials.
+func (b *bridge) sendAs(ctx context.Context, v *visit, c *call, authorization Secret) (a *answer, err error) {
 	var body io.Reader
 	if c.body != nil {
 		body = bytes.NewReader(c.body)

@@ -45,6 +45,7 @@ type call struct {
 	body    []byte
 	intent  signer.Intent // of its challenge, with what the body submits
 	account string        // that it is about: as it says, or else as authorize finds
+	sentAs  Secret        // the credentials that it was sent to Grid with
 }
 
 // proves reports whether the call carries something of the user's that Grid

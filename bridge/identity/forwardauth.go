@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,8 +29,8 @@ const (
 
 	// Each made-up cookie is a question to the app. While it hangs they would take
 	// all that the bridge has for requests, from a single client.
-	maxQuestions      = 128 // under way at once
-	maxQuestionsOfOne = 8   // of them, of one client address
+	maxQuestions      = 256 // under way at once
+	maxQuestionsOfOne = 32  // of them, of one client address
 )
 
 // ForwardAuth says which app to ask who is calling.
@@ -55,7 +56,7 @@ type ForwardAuth struct {
 //
 // An answer with a user is kept for five seconds, under a hash of the two headers.
 // A request with neither is refused without asking, and requests with the same ask
-// once. At most 128 questions are under way at a time, and at most 8 of one client
+// once. At most 256 questions are under way at a time, and at most 32 of one client
 // address (IPv6: of one /64); beyond that, a request that would have to ask fails at
 // once with [bridge.ErrAuthUnavailable].
 func NewForwardAuth(f ForwardAuth) (func(*http.Request) (bridge.User, error), error) {
@@ -216,6 +217,8 @@ func (f *forwardAuth) answer(req *http.Request) (bridge.User, error) {
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode >= 200 && resp.StatusCode < 300:
+	case resp.StatusCode == http.StatusMovedPermanently, resp.StatusCode == http.StatusPermanentRedirect:
+		return bridge.User{}, unavailable(bridge.ReasonAppAnswer) // which is for everybody: the URL is another
 	case resp.StatusCode >= 300 && resp.StatusCode < 400,
 		resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
 		return bridge.User{}, bridge.ReasonAppRefused
@@ -254,13 +257,11 @@ func userFromHeaders(id, accounts []string) (bridge.User, error) {
 	return newUser(id[0], list)
 }
 
+// newUser refuses what no user is: it is a fault of the app's, and signs nobody out.
 func newUser(id string, accounts []string) (bridge.User, error) {
-	if len(id) > maxUserID {
-		return bridge.User{}, bridge.ReasonUserID
+	user := bridge.User{ID: id, Accounts: distinct(accounts)}
+	if reason, ok := errors.AsType[bridge.Reason](user.Check()); ok {
+		return bridge.User{}, unavailable(reason)
 	}
-	once, err := distinct(accounts)
-	if err != nil {
-		return bridge.User{}, err
-	}
-	return bridge.User{ID: id, Accounts: once}, nil
+	return user, nil
 }

@@ -55,8 +55,11 @@ func TestForwardAuth(t *testing.T) {
 		{"401", answer(401, "", "X-Gridsigner-User", "u"), bridge.User{}, bridge.ReasonAppRefused, false},
 		{"403", answer(403, ""), bridge.User{}, bridge.ReasonAppRefused, false},
 		{"login page", answer(302, "", "Location", "/login?"+canaryPart, "X-Gridsigner-User", "u"), bridge.User{}, bridge.ReasonAppRefused, false},
-		{"17 accounts", answer(200, "", "X-Gridsigner-User", "u", "X-Gridsigner-Accounts", many(17)), bridge.User{}, bridge.ReasonTooManyAccounts, false},
-		{"long id", answer(200, "", "X-Gridsigner-User", strings.Repeat("u", 256)), bridge.User{}, bridge.ReasonUserID, false},
+		{"17 accounts", answer(200, "", "X-Gridsigner-User", "u", "X-Gridsigner-Accounts", many(17)), bridge.User{}, bridge.ReasonTooManyAccounts, true},
+		{"long id", answer(200, "", "X-Gridsigner-User", strings.Repeat("u", 256)), bridge.User{}, bridge.ReasonUserID, true},
+		{"account that is none", answer(200, "", "X-Gridsigner-User", "u", "X-Gridsigner-Accounts", "alice"), bridge.User{}, bridge.ReasonClaimForm, true},
+		{"moved", answer(301, "", "Location", "/whoami/"), bridge.User{}, bridge.ReasonAppAnswer, true},
+		{"moved for good", answer(308, "", "Location", "https://app.example/"), bridge.User{}, bridge.ReasonAppAnswer, true},
 		{"500", answer(500, canary, "X-Gridsigner-User", "u"), bridge.User{}, bridge.ReasonAppStatus, true},
 		{"404", answer(404, ""), bridge.User{}, bridge.ReasonAppStatus, true},
 		{"nobody named", answer(200, ""), bridge.User{}, bridge.ReasonAppAnswer, true},
@@ -257,7 +260,7 @@ func TestMadeUpCookies(t *testing.T) {
 			answers <- err
 		}()
 	}
-	for range 292 { // at once: nothing else ends before the app does
+	for range 268 { // at once: nothing else ends before the app does
 		err := <-answers
 		assertReason(t, err, bridge.ReasonAppBusy)
 		if !errors.Is(err, bridge.ErrAuthUnavailable) {
@@ -268,7 +271,7 @@ func TestMadeUpCookies(t *testing.T) {
 	assert("known", "good-known", household(0), "")
 	assert("not known", "good-neighbour", household(1), bridge.ReasonAppBusy)
 	hangUp()
-	for range 8 {
+	for range 32 {
 		assertReason(t, <-answers, bridge.ReasonCanceled)
 	}
 	assert("after they hung up", "good-neighbour", household(1), "")
@@ -279,38 +282,38 @@ func TestQuestionsAltogether(t *testing.T) {
 	app, authenticate := newHanging(t)
 	ctx, hangUp := context.WithCancel(t.Context())
 	answers := make(chan error)
-	for i := range 128 {
+	for i := range 256 {
 		go func() {
-			r := cookieRequest(fmt.Sprint("made-up-", i), fmt.Sprintf("192.0.2.%d", i/8))
+			r := cookieRequest(fmt.Sprint("made-up-", i), fmt.Sprintf("192.0.2.%d", i/32))
 			_, err := authenticate(r.WithContext(context.WithValue(ctx, addressKey{}, addressOf(r.Context()))))
 			answers <- err
 		}()
 	}
-	for range 128 {
+	for range 256 {
 		<-app.asked
 	}
 	_, err := authenticate(cookieRequest("good", "198.51.100.1"))
 	assertReason(t, err, bridge.ReasonAppBusy)
 	hangUp()
-	for range 128 {
+	for range 256 {
 		assertReason(t, <-answers, bridge.ReasonCanceled)
 	}
 	_, err = authenticate(cookieRequest("good", "198.51.100.1"))
 	assertReason(t, err, "")
 }
 
-// TestUnknownAddress has more than eight users whose addresses are not known, which
+// TestUnknownAddress has more than 32 users whose addresses are not known, which
 // are not one client.
 func TestUnknownAddress(t *testing.T) {
 	app, authenticate := newHanging(t)
 	ctx, hangUp := context.WithCancel(t.Context())
 	var all sync.WaitGroup
-	for i := range 9 {
+	for i := range 33 {
 		r := httptest.NewRequest("GET", "/", nil).WithContext(ctx)
 		r.Header.Set("Cookie", fmt.Sprint("made-up-", i))
 		all.Go(func() { authenticate(r) })
 	}
-	for range 9 {
+	for range 33 {
 		<-app.asked
 	}
 	hangUp()

@@ -240,6 +240,8 @@ type keySet struct {
 	keys *keys
 	read time.Time       // when the last read ended, well or not
 	wait <-chan struct{} // ends the waiting for the read under way, nil if none is
+
+	failed bool // the last read
 }
 
 // newKeySet reads the keys of issuer i once, to find a wrong source at the start.
@@ -264,9 +266,19 @@ func (k *keySet) verify(ctx context.Context, token *jose.JSONWebSignature) ([]by
 		return payload, nil
 	}
 	if newer := k.younger(ctx, keysMinAge); newer != keys {
-		return newer.verify(token)
+		payload, err = newer.verify(token)
 	}
-	return nil, err
+	if errors.Is(err, bridge.ReasonTokenKey) && k.lags() {
+		err = unavailable(bridge.ReasonTokenKey) // it may be a new key's: no reason to sign anybody out
+	}
+	return payload, err
+}
+
+// lags reports whether the set could not be read when it was last tried.
+func (k *keySet) lags() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.failed || k.wait != nil
 }
 
 // younger returns the keys, as far as possible read less than age ago.
@@ -308,5 +320,5 @@ func (k *keySet) refresh(done context.CancelFunc) {
 	if err == nil {
 		k.keys = keys
 	}
-	k.read, k.wait = k.now(), nil
+	k.read, k.wait, k.failed = k.now(), nil, err != nil
 }

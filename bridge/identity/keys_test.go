@@ -40,6 +40,9 @@ func TestKeysRotate(t *testing.T) {
 			if (err == nil) != want || reads != wantReads {
 				t.Errorf("%s: error %v after %d reads, want ok %t after %d", step, err, reads, want, wantReads)
 			}
+			if !want && errors.Is(err, bridge.ErrAuthUnavailable) != (down != nil) { // it may be good, and signs nobody out
+				t.Errorf("%s: error %v, want that nobody can say: %t", step, err, down != nil)
+			}
 		}
 		assert("first key", first, true, 1)
 		set = jwks(first, second)

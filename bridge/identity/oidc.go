@@ -26,9 +26,7 @@ import (
 )
 
 const (
-	maxToken    = 8 << 10 // room for a few dozen claims
-	maxAccounts = 16      // of a [bridge.User]
-	maxUserID   = 255     // likewise
+	maxToken = 8 << 10 // room for a few dozen claims
 
 	// tokenLife is how long a token that was checked is believed without checking
 	// it again, though never past its expiry. A token of a key that the issuer
@@ -206,11 +204,13 @@ func (t *tokens) verify(ctx context.Context, raw string) (user bridge.User, expi
 	if len(t.Issuers) > 1 {
 		user.ID = claims.Issuer + " " + claims.Subject
 	}
-	if len(user.ID) > maxUserID {
-		return bridge.User{}, expiry, bridge.ReasonUserID
+	if user.Accounts, err = accountsOf(all[t.AccountsClaim]); err == nil {
+		err = user.Check()
 	}
-	user.Accounts, err = accountsOf(all[t.AccountsClaim])
-	return user, claims.Expiry.Time(), err
+	if err != nil {
+		return bridge.User{}, expiry, err
+	}
+	return user, claims.Expiry.Time(), nil
 }
 
 // checkHeader judges what says how the token is to be read.
@@ -282,22 +282,18 @@ func accountsOf(claim any) ([]string, error) {
 			}
 			accounts[i] = account
 		}
-		return distinct(accounts)
+		return distinct(accounts), nil
 	}
 	return nil, bridge.ReasonClaimForm
 }
 
 // distinct returns each account once, in their order. Some issuers and apps make
 // the list of a join of tables.
-func distinct(accounts []string) (once []string, err error) {
+func distinct(accounts []string) (once []string) {
 	for _, account := range accounts {
-		switch {
-		case slices.Contains(once, account):
-		case len(once) == maxAccounts:
-			return nil, bridge.ReasonTooManyAccounts
-		default:
+		if !slices.Contains(once, account) {
 			once = append(once, account)
 		}
 	}
-	return once, nil
+	return once
 }

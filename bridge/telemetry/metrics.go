@@ -176,11 +176,14 @@ func (m *metrics) countEvent(e bridge.Event) {
 	case bridge.EventCredentials, bridge.EventKeys:
 		m.reloads.WithLabelValues(string(e.Kind), string(e.Reason)).Inc()
 	case bridge.EventShared:
-		if e.Reason == "" {
+		switch e.Reason {
+		case "":
 			m.sharedUp.Set(1)
 			return
+		case bridge.ReasonBusy, bridge.ReasonForged: // which say nothing of Redis itself
+		default:
+			m.sharedUp.Set(0)
 		}
-		m.sharedUp.Set(0)
 		m.sharedFailures.WithLabelValues(string(e.Reason)).Inc()
 	case bridge.EventLog:
 		m.linesDropped.Inc()

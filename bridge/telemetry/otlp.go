@@ -38,7 +38,8 @@ type OTLP struct {
 	// InsecureHosts may be talked to without TLS, beside loopback.
 	InsecureHosts []string
 
-	// Version of the program, which spans are said to be of.
+	// Version of the program, which spans are said to be of. If it is empty, that is what
+	// the Go toolchain has written into the program.
 	Version string
 
 	// Log gets a line when spans were lost, at most one a minute. nil for none.
@@ -75,7 +76,7 @@ func ExportOTLP(endpoint string, o OTLP) (*sdktrace.TracerProvider, error) {
 	}
 	header, errHeaders := parseHeaders(o.Headers)
 	of, errResource := resource.New(context.Background(), resource.WithTelemetrySDK(),
-		resource.WithAttributes(attribute.String("service.name", "gridbridge"), attribute.String("service.version", o.Version)), resource.WithFromEnv())
+		resource.WithAttributes(attribute.String("service.name", "gridbridge"), attribute.String("service.version", build(o.Version)[0])), resource.WithFromEnv())
 	if errResource != nil {
 		errResource = errors.New("OTEL_RESOURCE_ATTRIBUTES: want name=value, with commas in between") // its text quotes it
 	}

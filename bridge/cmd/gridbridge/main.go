@@ -5,6 +5,7 @@
 //	gridbridge simulate  a simulator of Grid's auth endpoints, on loopback
 //	gridbridge demo      simulator, bridge and demo page together, on loopback
 //	gridbridge check     a conformance suite, against this or any other bridge
+//	gridbridge hash      what stands for an id in the audit
 //
 // "gridbridge COMMAND -h" lists the flags of a command.
 package main
@@ -24,7 +25,8 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	context.AfterFunc(ctx, stop)   // a second signal ends the program at once
+	signal.Ignore(syscall.SIGPIPE) // or it would end with whoever reads standard error
 	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr); err != nil {
 		if !errors.Is(err, errAuditLost) { // printing would wait for the same reader
 			fmt.Fprintln(os.Stderr, "gridbridge:", err)
@@ -47,6 +49,7 @@ const usage = `usage: gridbridge COMMAND [flags]
   simulate  simulate Grid's auth endpoints, on loopback
   demo      run simulator, bridge and demo page together, on loopback
   check     test from outside whether a bridge is safe: gridbridge check URL
+  hash      print what stands for an id in the audit: gridbridge hash ID
 
 gridbridge COMMAND -h lists the flags of a command.
 `
@@ -92,13 +95,13 @@ func (sys system) parse(flags *flag.FlagSet, args []string, arguments ...*string
 	errValues := values()
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprintf(sys.stdout, "usage: gridbridge %s [flags]%s\n\n", flags.Name(), strings.Repeat(" URL", len(arguments)))
+		fmt.Fprintf(sys.stdout, "usage: gridbridge %s [flags]%s\n\n", flags.Name(), strings.Repeat(" ARGUMENT", len(arguments)))
 		flags.SetOutput(sys.stdout)
 		flags.PrintDefaults()
 	case err == nil && flags.NArg() > len(arguments):
-		err = fmt.Errorf("%s takes no argument %q", flags.Name(), flags.Arg(len(arguments)))
+		err = fmt.Errorf("%s takes no argument beside its flags: a blank in one of them?", flags.Name()) // which may be a part of a secret
 	case err == nil && flags.NArg() < len(arguments):
-		err = fmt.Errorf("%s needs a URL", flags.Name())
+		err = fmt.Errorf("%s needs an argument: gridbridge %s -h", flags.Name(), flags.Name())
 	}
 	for i, argument := range arguments {
 		*argument = flags.Arg(i)

@@ -98,7 +98,7 @@ func TestCommandLine(t *testing.T) {
 		{"simulate with codes that never were good", []string{"simulate", "--otp-ttl", "-1s"}, "negative", ""},
 		{"help of demo", []string{"demo", "-h"}, "", "-web"},
 		{"unknown flag", []string{"simulate", "--fly"}, "-fly", ""},
-		{"argument", []string{"simulate", "now"}, `no argument "now"`, ""},
+		{"argument", []string{"simulate", "now"}, "no argument beside its flags", ""},
 		{"unknown profile", []string{"simulate", "--profile", "future"}, "future", ""},
 		{"simulate beyond loopback", []string{"simulate", "--listen", "0.0.0.0:0"}, "not a loopback address", ""},
 		{"simulate on every address", []string{"simulate", "--listen", ":0"}, "not a loopback address", ""},

@@ -32,6 +32,9 @@ func serve(ctx context.Context, sys system, args []string) (err error) {
 	for _, warning := range bridge.CredentialsWarnings(sys.getenv) {
 		v.log.Warn(warning)
 	}
+	if s.redisURL != "" && sys.getenv("GRIDBRIDGE_KEY") == "" && sys.getenv("GRIDBRIDGE_KEY_FILE") == "" {
+		v.log.Warn("GRIDBRIDGE_KEY is not set: while the API secret is changed, replicas do not understand one another")
+	}
 	if v.audit != nil {
 		defer v.audit.followRotation(v.log)()
 	}

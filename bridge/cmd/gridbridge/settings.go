@@ -224,8 +224,6 @@ type prefixes []netip.Prefix
 func (p *prefixes) String() string  { return strings.Trim(fmt.Sprint([]netip.Prefix(*p)), "[]") }
 func (*prefixes) separator() string { return "," }
 
-// Set refuses networks so wide that strangers are in them: of a trusted proxy all is
-// believed, and these would write their own addresses into every limit.
 func (p *prefixes) Set(value string) error {
 	network, err := netip.ParsePrefix(value)
 	if err != nil {

@@ -355,3 +355,36 @@ func TestStopWithAStandardErrorThatIsNotRead(t *testing.T) {
 		t.Errorf("end = %v, want exit status 1, as lines of the audit are lost", err)
 	}
 }
+
+// TestServeWithAStandardErrorThatIsClosed has whoever reads standard error end, as a program
+// behind a pipe may: the bridge goes on, and does nothing any more that it cannot write down.
+func TestServeWithAStandardErrorThatIsClosed(t *testing.T) {
+	program, err := os.Executable() // see TestMain
+	if err != nil {
+		t.Fatal(err)
+	}
+	env, args := audited(t)
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Env = append(os.Environ(), "GRIDBRIDGE_TEST_MAIN=1")
+	for name, value := range env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	stdout, errOut := cmd.StdoutPipe()
+	stderr, errErr := cmd.StderrPipe()
+	if err := errors.Join(errOut, errErr, cmd.Start()); err != nil {
+		t.Fatal(err)
+	}
+	base := strings.TrimPrefix((&process{t: t, lines: bufio.NewReader(stdout)}).line(), "bridge listening on ")
+	stderr.Close()
+	for range 10 {
+		if resp, body := fetch(t, "GET", base+"/auth/sessions", "", nil); resp.StatusCode != 401 {
+			t.Fatalf("answer = %d %s, want 401", resp.StatusCode, body)
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil && !cmd.ProcessState.Exited() {
+		t.Errorf("end = %v, want an exit", err)
+	}
+}
