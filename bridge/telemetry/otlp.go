@@ -54,7 +54,8 @@ type OTLP struct {
 // recorded, whatever a client's trace context says: a collector can leave out some.
 //
 // Nothing waits for the collector. What it does not take is dropped and said in the log,
-// without a word of what it answered or where it is. Shutdown sends what is left, and
+// without a word of what it answered or where it is; what does not fit into the SDK's queue
+// (OTEL_BSP_MAX_QUEUE_SIZE) is dropped and not said. Shutdown sends what is left, and
 // gives up when its context ends.
 //
 // It is for programs: it takes OpenTelemetry's error handler, which is the process's and
