@@ -135,13 +135,13 @@ type flood struct {
 	limits Limits
 	now    func() time.Time
 
-	mu                         sync.Mutex
-	addresses, networks, whole buckets
+	mu                             sync.Mutex
+	addresses, networks, everybody buckets
 }
 
 func newFlood(limits Limits, now func() time.Time) *flood {
 	bucketsOf := func() buckets { return buckets{bounded.New[time.Time](partBudget)} }
-	return &flood{limits: limits, now: now, addresses: bucketsOf(), networks: bucketsOf(), whole: bucketsOf()}
+	return &flood{limits: limits, now: now, addresses: bucketsOf(), networks: bucketsOf(), everybody: bucketsOf()}
 }
 
 // holdFlood turns r away, before anything else is done or written, if there are too many
@@ -169,7 +169,7 @@ func (b *bridge) holdFlood(r *http.Request, v *visit) error {
 		return nil
 	}()
 	if err != nil {
-		_, ok := f.whole.take("lines", floodLines, now)
+		_, ok := f.everybody.take("lines", floodLines, now)
 		v.quiet = !ok
 	}
 	return err
@@ -179,7 +179,7 @@ func (b *bridge) holdFlood(r *http.Request, v *visit) error {
 func (f *flood) grid() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if wait, ok := f.whole.take("grid", f.limits.Grid, f.now()); !ok {
+	if wait, ok := f.everybody.take("grid", f.limits.Grid, f.now()); !ok {
 		return errOverloaded.because(reasonLimitGrid).after(wait)
 	}
 	return nil
