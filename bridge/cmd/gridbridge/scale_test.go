@@ -181,7 +181,7 @@ func newScale(t *testing.T) *scale {
 		s.audits = append(s.audits, filepath.Join(dir, fmt.Sprint("audit-", i)))
 		args := []string{"serve", "--listen", address, "--admin-listen", s.admins[i], "--redis-url", "redis://" + redisAddress, "--trusted-proxy", "127.0.0.1",
 			"--jwks", jwks, "--issuer", "https://id.example", "--audience", demoAudience, "--audit-log", s.audits[i], "--limit-user", fmt.Sprintf("1/1m,%d", burst)}
-		for _, name := range []string{"address", "network", "sign-in", "attempts", "challenges", "grid"} {
+		for _, name := range []string{"address", "network", "sign-in", "sign-ins", "attempts", "challenges", "grid"} {
 			args = append(args, "--limit-"+name, "100000/1s,100000")
 		}
 		s.bridges[i] = newChild(t, address, []string{
