@@ -22,8 +22,8 @@ type Limit struct {
 	Burst int
 }
 
-// Every is the time that one token takes to come back.
-func (l Limit) Every() time.Duration { return l.Per / time.Duration(l.Rate) }
+// every is the time that one token takes to come back.
+func (l Limit) every() time.Duration { return l.Per / time.Duration(l.Rate) }
 
 func (l Limit) String() string { return fmt.Sprintf("%d/%s,%d", l.Rate, l.Per, l.Burst) }
 
@@ -43,7 +43,7 @@ func (l *Limit) UnmarshalText(text []byte) error {
 
 func (l Limit) check() error {
 	const longest = 365 * 24 * time.Hour // for an empty bucket to be full: far below what a Duration holds
-	if l.Rate < 1 || l.Per < time.Millisecond || l.Burst < 1 || l.Every() == 0 || int64(l.Burst) > int64(longest/l.Every()) {
+	if l.Rate < 1 || l.Per < time.Millisecond || l.Burst < 1 || l.every() == 0 || int64(l.Burst) > int64(longest/l.every()) {
 		return fmt.Errorf("bridge: %s is not a limit: want RATE/PER,BURST, such as 10/1s,30", l)
 	}
 	return nil
@@ -108,7 +108,7 @@ type buckets struct{ full *bounded.Map[time.Time] }
 
 // take takes a token from the bucket of key, or says how long to wait for it.
 func (b buckets) take(key string, l Limit, now time.Time) (wait time.Duration, ok bool) {
-	empty := time.Duration(l.Burst) * l.Every()
+	empty := time.Duration(l.Burst) * l.every()
 	full, _ := b.full.Get(key) // which keeps young what is in use: forgotten, it would be full
 	switch {
 	case full.Before(now):
@@ -117,7 +117,7 @@ func (b buckets) take(key string, l Limit, now time.Time) (wait time.Duration, o
 		full = now.Add(empty)
 		b.full.Put(key, full, 0)
 	}
-	full = full.Add(l.Every())
+	full = full.Add(l.every())
 	if wait := full.Sub(now) - empty; wait > 0 {
 		return wait, false
 	}

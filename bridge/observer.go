@@ -46,7 +46,7 @@ type Called struct {
 	Took   time.Duration
 }
 
-// Checked says how a signed leg was checked before it went to Grid.
+// Checked says how a signed leg was checked, whether or not it then went to Grid.
 type Checked string
 
 const (

@@ -52,7 +52,7 @@ var (
 		"Time of a call to Grid.",
 		"A rise is Grid's, or of the way there.")
 	signedTotal = row("gridbridge_signed_total", "counter", []string{"checked"},
-		"Signed legs that were checked and passed on: verified in full, or in form alone, as another replica may have the challenge.",
+		"Signed legs by how they were checked, whatever came of it: verified in full, or in form alone, as another replica may have the challenge.",
 		"`form` should be nought but while Redis is away; Grid checks all of it in any case.")
 	reloadsTotal = row("gridbridge_reloads_total", "counter", []string{"what", "reason"},
 		"Times that the credentials or an issuer's keys were read again; reason is empty if they could be.",
