@@ -324,15 +324,16 @@ func TestAuditFileIsChecked(t *testing.T) {
 	}
 }
 
-// TestStopWithAStandardErrorThatIsNotRead stops a process whose standard error is full,
-// and which has lines of the audit for it.
-func TestStopWithAStandardErrorThatIsNotRead(t *testing.T) {
+// auditedProcess is the bridge of audited as a process of its own, with its standard error
+// and base URL.
+func auditedProcess(t *testing.T) (cmd *exec.Cmd, stderr io.ReadCloser, base string) {
+	t.Helper()
 	program, err := os.Executable() // see TestMain
 	if err != nil {
 		t.Fatal(err)
 	}
 	env, args := audited(t)
-	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd = exec.CommandContext(t.Context(), program, args...)
 	cmd.Env = append(os.Environ(), "GRIDBRIDGE_TEST_MAIN=1")
 	for name, value := range env {
 		cmd.Env = append(cmd.Env, name+"="+value)
@@ -342,39 +343,30 @@ func TestStopWithAStandardErrorThatIsNotRead(t *testing.T) {
 	if err := errors.Join(errOut, errErr, cmd.Start()); err != nil {
 		t.Fatal(err)
 	}
+	return cmd, stderr, strings.TrimPrefix((&process{t: t, lines: bufio.NewReader(stdout)}).line(), "bridge listening on ")
+}
+
+// TestStopWithAStandardErrorThatIsNotRead stops a process whose standard error is full,
+// and which has lines of the audit for it.
+func TestStopWithAStandardErrorThatIsNotRead(t *testing.T) {
+	cmd, stderr, base := auditedProcess(t)
 	defer stderr.Close() // and not read
-	base := strings.TrimPrefix((&process{t: t, lines: bufio.NewReader(stdout)}).line(), "bridge listening on ")
-	for range 300 { // of two lines each: more than a pipe holds
+	for range 300 {      // of two lines each: more than a pipe holds
 		signedLeg(t, base)
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	err = cmd.Wait()
+	err := cmd.Wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
 		t.Errorf("end = %v, want exit status 1, as lines of the audit are lost", err)
 	}
 }
 
 // TestServeWithAStandardErrorThatIsClosed has whoever reads standard error end, as a program
-// behind a pipe may: the bridge goes on, and does nothing any more that it cannot write down.
+// behind a pipe may: the bridge goes on.
 func TestServeWithAStandardErrorThatIsClosed(t *testing.T) {
-	program, err := os.Executable() // see TestMain
-	if err != nil {
-		t.Fatal(err)
-	}
-	env, args := audited(t)
-	cmd := exec.CommandContext(t.Context(), program, args...)
-	cmd.Env = append(os.Environ(), "GRIDBRIDGE_TEST_MAIN=1")
-	for name, value := range env {
-		cmd.Env = append(cmd.Env, name+"="+value)
-	}
-	stdout, errOut := cmd.StdoutPipe()
-	stderr, errErr := cmd.StderrPipe()
-	if err := errors.Join(errOut, errErr, cmd.Start()); err != nil {
-		t.Fatal(err)
-	}
-	base := strings.TrimPrefix((&process{t: t, lines: bufio.NewReader(stdout)}).line(), "bridge listening on ")
+	cmd, stderr, base := auditedProcess(t)
 	stderr.Close()
 	for range 10 {
 		if resp, body := fetch(t, "GET", base+"/auth/sessions", "", nil); resp.StatusCode != 401 {
