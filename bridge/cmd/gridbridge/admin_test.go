@@ -83,6 +83,11 @@ func TestConfigCheck(t *testing.T) {
 			t.Errorf("error = %v, want %q in it", err, want)
 		}
 	}
+	// What is missing once is one thing to mend.
+	err = run(t.Context(), []string{"serve", "--config-check", "--forward-auth", "https://app.example/", "--redis-url", "redis://localhost"}, getenv(nil), &out, io.Discard)
+	if err == nil || strings.Contains(err.Error(), "redisstore") {
+		t.Errorf("error = %v, want that the credentials are missing, and nothing of Redis", err)
+	}
 }
 
 // TestConfigCheckRefuses spoils a good configuration in one way at a time, and
