@@ -114,6 +114,7 @@ class Demo implements Host, Door, Room {
     if (event.type === "leaving") {
       const outcome = pending(session.expiresAt, this.devices.find((device) => device.key.id === key)?.key);
       this.#signOuts.add(event, name, outcome);
+      this.#leave(key);
       if (isNews) this.tell(session.id, name, outcome);
     } else if (event.type === "ended") {
       const outcome = endingOf(event);
@@ -128,6 +129,12 @@ class Demo implements Host, Door, Room {
     if (event.type !== "leaving") void followed.then(() => this.refresh()); // of that, Grid has not been told
   }
 
+  /** Takes a device away in the moment in which its sign-out is shown: to list the keys takes time, in which the page would say both. */
+  #leave(keyId: string): void {
+    this.devices = this.devices.filter(({ key }) => key.id !== keyId);
+    this.#act(this.#acting?.key.id === keyId ? this.devices.at(-1) : this.#acting);
+  }
+
   /** Brings the devices in line with the keys. */
   async #follow(): Promise<void> {
     try {
@@ -135,7 +142,7 @@ class Demo implements Host, Door, Room {
         const before = this.devices;
         const devices: Device[] = [];
         for (const key of await this.signer.keys()) {
-          if (key.session === undefined) continue; // about to sign in, or another app's
+          if (key.session === undefined || this.#signOuts.has(key.session.id)) continue; // about to sign in, another app's, or just signed out
           const known = before.find(({ session, name }) => session.id === key.session?.id && name === nameOf(key.id));
           devices.push(known ?? (await describe(key, key.session)));
         }
