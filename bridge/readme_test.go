@@ -39,7 +39,7 @@ func TestReadmeListsEveryOperation(t *testing.T) {
 		}
 		table += fmt.Sprintf("| `%s` | `%s %s` | %s | %d | %s |\n", op, rt.Method, rt.Path, bodies[op], rt.Status, payloads[rt.Intent])
 	}
-	readme.Hold(t, "../README.md", "<!-- operations: made by the tests -->\n", "<!-- end of operations -->", table)
+	readme.Hold(t, "README.md", "<!-- operations: made by the tests -->\n", "<!-- end of operations -->", table)
 }
 
 // TestReadmeListsEveryRefusal holds the README's table of codes against the one
@@ -54,7 +54,7 @@ func TestReadmeListsEveryRefusal(t *testing.T) {
 			t.Errorf("code %q is not a code of its own", e.code)
 		}
 	}
-	readme.Hold(t, "../README.md", "<!-- refusals: made by the tests -->\n", "<!-- end of refusals -->", table)
+	readme.Hold(t, "README.md", "<!-- refusals: made by the tests -->\n", "<!-- end of refusals -->", table)
 }
 
 // TestReadmeExplainsEveryReason holds the README's table of reasons against the code, in
@@ -76,5 +76,5 @@ func TestReadmeExplainsEveryReason(t *testing.T) {
 			t.Errorf("%s is explained twice", e.reason)
 		}
 	}
-	readme.Hold(t, "../README.md", "<!-- reasons: made by the tests -->\n", "<!-- end of reasons -->", table)
+	readme.Hold(t, "README.md", "<!-- reasons: made by the tests -->\n", "<!-- end of reasons -->", table)
 }

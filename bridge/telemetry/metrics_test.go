@@ -224,7 +224,7 @@ func TestReadmeListsEveryMetric(t *testing.T) {
 		}
 		table += fmt.Sprintf("| `%s`, %s | %s | %s | %s |\n", m.Name, m.Type, labels, m.Says, m.Do)
 	}
-	readme.Hold(t, "../../README.md", "<!-- metrics: made by the tests -->\n", "<!-- end of metrics -->", table)
+	readme.Hold(t, "../README.md", "<!-- metrics: made by the tests -->\n", "<!-- end of metrics -->", table)
 }
 
 // TestManyAtOnce is for the race detector.

@@ -153,5 +153,5 @@ func settingsTables() string {
 // TestReadmeListsEverySetting holds the README's tables against the flags. With
 // UPDATE_README=1 it writes them.
 func TestReadmeListsEverySetting(t *testing.T) {
-	readme.Hold(t, "../../../README.md", "<!-- settings: made by the tests -->\n", "<!-- end of settings -->", settingsTables())
+	readme.Hold(t, "../../README.md", "<!-- settings: made by the tests -->\n", "<!-- end of settings -->", settingsTables())
 }

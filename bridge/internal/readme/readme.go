@@ -1,4 +1,4 @@
-// Package readme is for tests: it holds what README.md lists against what it is
+// Package readme is for tests: it holds what the README lists against what it is
 // made from.
 package readme
 
@@ -16,7 +16,7 @@ func Hold(t *testing.T, file, begin, end, want string) {
 	before, rest, ok := strings.Cut(string(text), begin)
 	got, after, ok2 := strings.Cut(rest, end)
 	if err != nil || !ok || !ok2 {
-		t.Fatalf("README.md has no section between %q and %q", begin, end)
+		t.Fatalf("the README has no section between %q and %q", begin, end)
 	}
 	if os.Getenv("UPDATE_README") != "" {
 		got = want
@@ -25,6 +25,6 @@ func Hold(t *testing.T, file, begin, end, want string) {
 		}
 	}
 	if got != want {
-		t.Errorf("README.md lists\n%s\nwant\n%s\nUPDATE_README=1 go test ./bridge/... writes it", got, want)
+		t.Errorf("the README lists\n%s\nwant\n%s\nUPDATE_README=1 go test ./bridge/... writes it", got, want)
 	}
 }
