@@ -2,7 +2,7 @@
 // for a browser. It forwards the few requests of its allow-list with the API
 // credentials added, for users that it knows and on accounts that are theirs.
 //
-// Mount what [New] returns, or run cmd/gridbridge. Paths below the prefix are
+// Serve what [New] returns with [NewServer], or run cmd/gridbridge. Paths below the prefix are
 // Grid's own; so are status codes and bodies, byte for byte. The bridge's own
 // refusals use Grid's error envelope with codes that begin with BRIDGE_.
 //
@@ -52,8 +52,8 @@ type bridge struct {
 	inFlight    atomic.Int64
 }
 
-// New returns the handler. It answers every path: those outside its prefix
-// with 404, so it can be a server's only handler. Every error of the
+// New returns the handler. It answers every path, those outside its prefix by
+// [Config.App], so it can be a server's only handler. Every error of the
 // configuration is reported at once.
 func New(c Config) (http.Handler, error) {
 	errConfig := c.fillIn()
@@ -81,7 +81,12 @@ type visit struct {
 
 // ServeHTTP answers a request, and accounts for it.
 func (b *bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if b.isApps(r) {
+		b.App.ServeHTTP(w, r)
+		return
+	}
 	start := time.Now()
+	b.makeTime(w, r)
 	ctx, end := b.Observer.Request(r.Context(), r.Header)
 	address := b.address(r)
 	r = r.WithContext(context.WithValue(ctx, addressKey{}, address))

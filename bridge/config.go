@@ -45,6 +45,12 @@ type Config struct {
 	// [DefaultPrefix].
 	Prefix string
 
+	// App answers all that is not below Prefix, nil for a refusal with 404. It is the app's own
+	// router, if it has one. To mount the bridge on a router instead takes from it what
+	// routers do to a path first: [http.ServeMux] cleans it and redirects, so that the
+	// bridge does not see what was sent, nor the client the bridge's refusal.
+	App http.Handler
+
 	// AllowOrigins are the origins, beside the bridge's own, whose pages may
 	// call it with the user's cookies: https://host or https://host:port.
 	AllowOrigins []string

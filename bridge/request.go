@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"gridsigner/bridge/internal/outbound"
 	"gridsigner/signer"
@@ -160,6 +161,8 @@ func (rt *route) parseBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 	if !outbound.IsJSON(r.Header["Content-Type"]) {
 		return nil, errContentType
 	}
+	// The server that the handler is mounted on may have no limit of its own. Where none can be set it has to have one.
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	switch _, tooLarge := errors.AsType[*http.MaxBytesError](err); {
 	case tooLarge:

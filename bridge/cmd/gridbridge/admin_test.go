@@ -49,23 +49,6 @@ func TestServeForOperators(t *testing.T) {
 	}
 }
 
-// TestServerLimitsSlowClients wants a limit on each thing that a client can do
-// slowly. That some of them work is shown by gridbridge check.
-func TestServerLimitsSlowClients(t *testing.T) {
-	s := newServer(nil, slog.New(slog.DiscardHandler))
-	for name, limit := range map[string]time.Duration{"header": s.ReadHeaderTimeout, "read": s.ReadTimeout, "write": s.WriteTimeout, "idle": s.IdleTimeout} {
-		if limit <= 0 || limit > time.Minute {
-			t.Errorf("%s timeout = %s, want one of at most a minute", name, limit)
-		}
-	}
-	if s.MaxHeaderBytes <= 0 || s.MaxHeaderBytes > 64<<10 {
-		t.Errorf("at most %d bytes of header, want at most 64 KiB", s.MaxHeaderBytes)
-	}
-	if bridge.DefaultTimeout >= s.WriteTimeout-s.ReadTimeout {
-		t.Errorf("Grid has %s to answer, which with reading leaves nothing of %s to write it", bridge.DefaultTimeout, s.WriteTimeout)
-	}
-}
-
 func TestConfigCheck(t *testing.T) {
 	var out strings.Builder
 	getenv := func(env map[string]string) func(string) string { return func(n string) string { return env[n] } }

@@ -9,18 +9,12 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"gridsigner/bridge"
 )
 
-// Limits on clients. A request is a few kilobytes, and the bridge gives Grid 15
-// seconds to answer it.
-const (
-	headerTimeout   = 5 * time.Second
-	readTimeout     = 15 * time.Second
-	writeTimeout    = 45 * time.Second // from the end of the headers: reading, Grid, writing
-	idleTimeout     = time.Minute
-	shutdownTimeout = writeTimeout // so that what is in flight is finished
-	maxHeader       = 32 << 10
-)
+// shutdownTimeout is how long what is in flight may take to finish.
+const shutdownTimeout = 45 * time.Second
 
 // listenLoopback listens where no other machine can connect, and refuses an
 // address that is not such a place. It judges what a name resolves to.
@@ -46,22 +40,6 @@ func origin(ln net.Listener) string {
 	return (&url.URL{Scheme: "http", Host: ln.Addr().String()}).String()
 }
 
-// newServer makes a server with a limit on everything that a client can do
-// slowly.
-func newServer(handler http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		// "OPTIONS *" is for the handler to refuse, like all else.
-		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}
-}
-
 // serveAll serves on all listeners until ctx ends, then lets the requests in
 // flight finish. It closes the listeners.
 //
@@ -74,12 +52,13 @@ func serveAll(ctx context.Context, log *slog.Logger, drain func(), listeners ...
 	var servers []*http.Server
 	failed := make(chan error, len(listeners))
 	for _, ln := range listeners {
-		server := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		server := bridge.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if ctx.Err() != nil {
 				w.Header().Set("Connection", "close")
 			}
 			ln.handler.ServeHTTP(w, r)
-		}), log)
+		}))
+		server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 		if c, ok := ln.Listener.(*connections); ok {
 			c.watch(server)
 		}
