@@ -105,7 +105,8 @@ func (t *target) sendPromise(ctx context.Context, text string) (reply, error) {
 // prompt is how long an answer may take that waits for nobody.
 func (t *target) prompt() time.Duration { return t.Patience / 10 }
 
-// patiently asks again while the answer is that of a rate limit.
+// patiently asks again while the answer is that of a rate limit, later each time: what is
+// asked may cost more than one token.
 func patiently(ctx context.Context, ask func() (reply, error)) (reply, error) {
 	for attempt := 1; ; attempt++ {
 		got, err := ask()
@@ -116,7 +117,7 @@ func patiently(ctx context.Context, ask func() (reply, error)) (reply, error) {
 		select {
 		case <-ctx.Done():
 			return got, ctx.Err()
-		case <-time.After(min(time.Duration(wait)*time.Second, maxWait)):
+		case <-time.After(min(time.Duration(attempt*wait)*time.Second, maxWait)):
 		}
 	}
 }
