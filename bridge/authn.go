@@ -1,7 +1,11 @@
 package bridge
 
 import (
+	"context"
 	"errors"
+	"slices"
+	"strings"
+	"time"
 
 	"gridsigner/signer"
 )
@@ -15,6 +19,19 @@ const (
 // The bridge answers an error that wraps it with 503 and not 401, which would
 // make apps sign their users out.
 var ErrAuthUnavailable = errors.New("bridge: the users cannot be asked for")
+
+// WWWAuthenticate is the value of the header of that name in a 401, which says how to show who
+// one is (RFC 9110, 11.6.1). An error of an Authenticate function that wraps one
+// chooses it; for others it is "Bearer". Browsers ask for a password on "Basic".
+type WWWAuthenticate string
+
+func (w WWWAuthenticate) Error() string { return "bridge: not authenticated" }
+
+// valid reports whether w is one line of characters that a header may have.
+func (w WWWAuthenticate) valid() bool {
+	other := func(r rune) bool { return r < ' ' || r > '~' }
+	return w != "" && len(w) <= 256 && strings.IndexFunc(string(w), other) < 0
+}
 
 // User is who is calling.
 type User struct {
@@ -37,4 +54,30 @@ func (u User) Check() error {
 		}
 	}
 	return nil
+}
+
+// HeaderAccount names, for [Config.Owns], the InternalAccount that the id in a request's path is
+// on. Where the request itself names an account it is not read.
+const HeaderAccount = "X-Gridsigner-Account"
+
+// withNamed is user with the account that c names, if it is not on the list and the app says
+// that it is theirs all the same.
+func (b *bridge) withNamed(ctx context.Context, user User, c *call) (User, error) {
+	account := c.account
+	if account == "" {
+		account = c.named
+	}
+	if b.Owns == nil || account == "" || owns(user, account) {
+		return user, nil
+	}
+	ok, err := b.Owns(ctx, user, account)
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return user, errClientGone
+	case err != nil:
+		return user, errAuthUnavailable.because(reasonOwnership).after(time.Second)
+	case ok:
+		user.Accounts = append(slices.Clip(user.Accounts), account)
+	}
+	return user, nil
 }

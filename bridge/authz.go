@@ -79,6 +79,9 @@ func (b *bridge) authorize(ctx context.Context, v *visit, user User, c *call, k 
 		}
 	}
 	var notFound error = errNotFound
+	if b.Owns != nil && c.named == "" {
+		notFound = errNoAccounts.because(reasonNotNamed) // it may be on one that only Owns knows
+	}
 	for _, account := range user.Accounts {
 		found, rows, err := b.lookUp(ctx, v, user, c.route.idKind, account, c.id)
 		if err == nil && rows == 0 {

@@ -177,6 +177,9 @@ func (b *bridge) serve(w http.ResponseWriter, r *http.Request, v *visit) (a *ans
 	v.bodyRead = true
 	ctx, cancel := context.WithTimeout(r.Context(), b.Timeout)
 	defer cancel()
+	if user, err = b.withNamed(ctx, user, c); err != nil {
+		return nil, err
+	}
 	kept, err := b.consult(ctx, user, c)
 	if err != nil {
 		return nil, err
@@ -252,7 +255,7 @@ func (b *bridge) user(r *http.Request) (User, error) {
 	case errors.Is(err, ErrAuthUnavailable):
 		return User{}, errAuthUnavailable.because(reason).after(time.Second)
 	}
-	return User{}, errUnauthenticated.because(reason)
+	return User{}, errUnauthenticated.because(reason).asking(err)
 }
 
 // judge looks at a, Grid's answer to c, before it is relayed, and keeps the challenge in

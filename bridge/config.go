@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,6 +41,12 @@ type Config struct {
 	// An error is answered with 401, or with 503 if it wraps
 	// [ErrAuthUnavailable], and never shown to the client.
 	Authenticate func(*http.Request) (User, error)
+
+	// Owns is asked whether an account that a request names and that is not among User.Accounts
+	// is user's all the same, nil for no. It is for apps whose users have more than fit
+	// there, or who do not know them all when a user is. In a session's or credential's path no
+	// account is named: the app's page names it in [HeaderAccount]. An error is answered with 503.
+	Owns func(ctx context.Context, user User, account string) (bool, error)
 
 	// Prefix is the path under which Grid's own paths appear, "" for
 	// [DefaultPrefix].

@@ -17,7 +17,7 @@ import (
 const HeaderClient = "X-Gridsigner"
 
 // corsHeaders are the request headers that a page of an allowed origin may set.
-const corsHeaders = "Authorization, Content-Type, Grid-Wallet-Signature, Request-Id, Traceparent, Tracestate, " + HeaderClient
+const corsHeaders = "Authorization, Content-Type, Grid-Wallet-Signature, Request-Id, Traceparent, Tracestate, " + HeaderClient + ", " + HeaderAccount
 
 // origins says which pages may call the bridge: those of its own origin, and
 // those of the allowed origins, compared exactly.

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -16,7 +17,8 @@ type refusal struct {
 	message string
 	reason  Reason // for operators: never shown to the client
 
-	retryAfter int // seconds, 0 for not said
+	retryAfter      int             // seconds, 0 for not said
+	wwwAuthenticate WWWAuthenticate // of a 401
 }
 
 // refusals is the list below, for the README's table of it.
@@ -46,6 +48,15 @@ func (e refusal) because(reason Reason) *refusal {
 // after is e with the advice to come back when wait is over.
 func (e refusal) after(wait time.Duration) *refusal {
 	e.retryAfter = max(1, int((wait+time.Second-1)/time.Second)) // whole seconds, rounded up (RFC 9110, 10.2.3)
+	return &e
+}
+
+// asking is e with the way to authenticate that err chooses, or else "Bearer".
+func (e refusal) asking(err error) *refusal {
+	e.wwwAuthenticate = "Bearer"
+	if w, ok := errors.AsType[WWWAuthenticate](err); ok && w.valid() {
+		e.wwwAuthenticate = w
+	}
 	return &e
 }
 
@@ -95,8 +106,8 @@ func (e *refusal) write(w http.ResponseWriter, requestID string) {
 	if err != nil {
 		panic("bridge: " + err.Error()) // four strings and a number always marshal
 	}
-	if e.code == errUnauthenticated.code {
-		w.Header().Set("WWW-Authenticate", "Bearer")
+	if e.wwwAuthenticate != "" {
+		w.Header().Set("WWW-Authenticate", string(e.wwwAuthenticate))
 	}
 	if e.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(e.retryAfter))

@@ -46,6 +46,7 @@ type call struct {
 	body    []byte
 	intent  signer.Intent // of its challenge, with what the body submits
 	account string        // that it is about: as it says, or else as authorize finds
+	named   string        // that it says its id is on, "" if it says none
 	sentAs  Secret        // the credentials that it was sent to Grid with
 }
 
@@ -64,6 +65,9 @@ func (rt *route) parse(w http.ResponseWriter, r *http.Request, rawID string) (*c
 		return nil, err
 	}
 	if c.headers, err = rt.parseHeaders(r.Header); err != nil {
+		return nil, err
+	}
+	if c.named, err = parseNamed(r.Header[HeaderAccount]); err != nil {
 		return nil, err
 	}
 	if c.body, err = rt.parseBody(w, r); err != nil {
@@ -124,6 +128,17 @@ func (rt *route) parseHeaders(in http.Header) (http.Header, error) {
 		}
 	}
 	return out, nil
+}
+
+// parseNamed reads [HeaderAccount]: one id, if it is there.
+func parseNamed(named []string) (string, error) {
+	switch {
+	case len(named) == 0:
+		return "", nil
+	case len(named) > 1 || !signer.ValidID("InternalAccount", named[0]):
+		return "", errInputInvalid.because(reasonHeaders)
+	}
+	return named[0], nil
 }
 
 // fitHeaders holds the headers against the body that they came with: both or

@@ -221,7 +221,7 @@ func (f *forwardAuth) answer(req *http.Request) (bridge.User, error) {
 		return bridge.User{}, unavailable(bridge.ReasonAppAnswer) // which is for everybody: the URL is another
 	case resp.StatusCode >= 300 && resp.StatusCode < 400,
 		resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
-		return bridge.User{}, bridge.ReasonAppRefused
+		return bridge.User{}, refusedBy(resp)
 	default:
 		return bridge.User{}, unavailable(bridge.ReasonAppStatus)
 	}
@@ -240,6 +240,14 @@ func (f *forwardAuth) answer(req *http.Request) (bridge.User, error) {
 		return bridge.User{}, unavailable(bridge.ReasonAppAnswer) // such an app is set up wrongly
 	}
 	return newUser(user.User, user.Accounts)
+}
+
+// refusedBy is the refusal of the app's, which may say how to authenticate.
+func refusedBy(resp *http.Response) error {
+	if v := resp.Header["Www-Authenticate"]; len(v) == 1 {
+		return fmt.Errorf("%w: %w", bridge.ReasonAppRefused, bridge.WWWAuthenticate(v[0]))
+	}
+	return bridge.ReasonAppRefused
 }
 
 // userFromHeaders wants each header at most once: of two values, one may come

@@ -142,7 +142,17 @@ type tokens struct {
 	known *knownUsers
 }
 
+// authenticate has a token that is refused answered as RFC 6750, 3.1 wants it: none asks for
+// one, and a bad one learns that it is bad.
 func (t *tokens) authenticate(r *http.Request) (bridge.User, error) {
+	user, err := t.user(r)
+	if err == nil || errors.Is(err, bridge.ReasonNoToken) || errors.Is(err, bridge.ErrAuthUnavailable) {
+		return user, err
+	}
+	return user, fmt.Errorf("%w: %w", err, bridge.WWWAuthenticate(`Bearer error="invalid_token"`))
+}
+
+func (t *tokens) user(r *http.Request) (bridge.User, error) {
 	raw, err := bearer(r.Header["Authorization"])
 	if err != nil {
 		return bridge.User{}, err

@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http/httptest"
@@ -163,8 +164,13 @@ func TestOIDC(t *testing.T) {
 			r.Header["Authorization"] = v.authorization
 			user, err := authenticate(r)
 			assertReason(t, err, v.reason)
-			if err != nil && err.Error() != string(v.reason) {
-				t.Errorf("error = %v, want nothing but the reason %q", err, v.reason)
+			says, _ := errors.AsType[bridge.WWWAuthenticate](err)
+			want, text := bridge.WWWAuthenticate(`Bearer error="invalid_token"`), string(v.reason)+": "+says.Error()
+			if v.reason == "" || v.reason == bridge.ReasonNoToken { // RFC 6750, 3.1
+				want, text = "", string(v.reason)
+			}
+			if err != nil && err.Error() != text || says != want {
+				t.Errorf("error = %v that says %q, want nothing but the reason %q and %q", err, says, v.reason, want)
 			}
 			if v.reason == "" && (user.ID != "u1" || !slices.Equal(user.Accounts, v.accounts)) {
 				t.Errorf("user = %+v, want u1 with %v", user, v.accounts)
