@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"syscall"
 
 	"gridsigner/bridge"
@@ -78,7 +77,7 @@ func demo(ctx context.Context, sys system, args []string) error {
 	upstream := origin(simListener) + gridPath
 	api, err := bridge.New(bridge.Config{
 		Upstream: upstream, ClientID: seed.ClientID, ClientSecret: bridge.NewSecret(seed.ClientSecret),
-		Authenticate: authenticate, Payloads: d.payloads, Log: log,
+		Authenticate: authenticate, App: demoApp(idp, pageData(sim), files), Payloads: d.payloads, Log: log,
 	})
 	if err != nil {
 		return err
@@ -86,7 +85,7 @@ func demo(ctx context.Context, sys system, args []string) error {
 	if err := sys.print(ready{URL: upstream, Seed: seed, Page: page}, d.json); err != nil {
 		return err
 	}
-	return serveAll(ctx, log, nil, simListener, listener{ln, demoHandler(api, idp, pageData(sim), files)})
+	return serveAll(ctx, log, nil, simListener, listener{ln, onThisMachine(api)})
 }
 
 // pageOrigin is the origin of the demo page: by name, since passkeys are made for
@@ -111,29 +110,31 @@ func listenDemo(address string) (net.Listener, error) {
 	return ln, err
 }
 
-// demoHandler lays out the demo: the bridge, the login, what the page has to know,
-// and the site.
-//
-// A page of another site can have its own name resolve to 127.0.0.1 (DNS
-// rebinding) and would then share an origin with the demo. It cannot change the
-// Host that the browser sends, so only names of this machine are served.
-func demoHandler(api, login, data, site http.Handler) http.Handler {
+// demoApp is what the demo has beside the bridge: the login, what the page has to know, and
+// the site.
+func demoApp(login, data, site http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch (&url.URL{Host: r.Host}).Hostname() {
-		case "localhost", "127.0.0.1", "::1":
-		default:
-			http.Error(w, "the demo answers on localhost only", http.StatusMisdirectedRequest)
-			return
-		}
-		switch path := r.URL.EscapedPath(); {
-		case path == bridge.DefaultPrefix || strings.HasPrefix(path, bridge.DefaultPrefix+"/"):
-			api.ServeHTTP(w, r)
-		case path == "/demo/login":
+		switch r.URL.EscapedPath() {
+		case "/demo/login":
 			login.ServeHTTP(w, r)
-		case path == configPath || path == inboxPath:
+		case configPath, inboxPath:
 			data.ServeHTTP(w, r)
 		default:
 			site.ServeHTTP(w, r)
+		}
+	})
+}
+
+// onThisMachine has handler serve only names of this machine. A page of another site can have
+// its own name resolve to 127.0.0.1 (DNS rebinding) and would then share an origin with the
+// demo. It cannot change the Host that the browser sends.
+func onThisMachine(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch (&url.URL{Host: r.Host}).Hostname() {
+		case "localhost", "127.0.0.1", "::1":
+			handler.ServeHTTP(w, r)
+		default:
+			http.Error(w, "the demo answers on localhost only", http.StatusMisdirectedRequest)
 		}
 	})
 }
