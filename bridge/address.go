@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -16,14 +17,16 @@ import (
 // address is the client's address as far as it can be known: that of the
 // connection or, if that is of a trusted proxy, the last in X-Forwarded-For
 // that is not. What stands before it was written by the client. It is the zero
-// address if the connection is not TCP, as nobody knows then who is behind it.
+// address if the connection is not TCP, as nobody knows then who is behind it, but for a
+// Unix socket's, of which the operator may know that.
 func (b *bridge) address(r *http.Request) netip.Addr {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
+	var addr netip.Addr
+	trusted := b.TrustUnix && isUnix(r)
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		addr = peer.Addr().Unmap().WithZone("")
+		trusted = b.trusted(addr)
 	}
-	addr := peer.Addr().Unmap().WithZone("")
-	for hops := strings.Join(r.Header["X-Forwarded-For"], ","); hops != "" && b.trusted(addr); {
+	for hops := strings.Join(r.Header["X-Forwarded-For"], ","); hops != "" && trusted; trusted = b.trusted(addr) {
 		comma := strings.LastIndexByte(hops, ',')
 		next, err := parseHop(strings.TrimSpace(hops[comma+1:]))
 		if err != nil {
@@ -40,6 +43,12 @@ func parseHop(text string) (netip.Addr, error) {
 		return hop.Addr(), nil
 	}
 	return netip.ParseAddr(text)
+}
+
+// isUnix reports whether r came by a Unix socket.
+func isUnix(r *http.Request) bool {
+	_, ok := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr)
+	return ok
 }
 
 func (b *bridge) trusted(addr netip.Addr) bool {

@@ -72,6 +72,9 @@ type Config struct {
 	// others it is ignored: any client can write one.
 	TrustedProxies []netip.Prefix
 
+	// TrustUnix says the same of whoever connects to a Unix socket, whose address nobody knows.
+	TrustUnix bool
+
 	// Store is what replicas share, nil for one replica: see package redisstore.
 	Store Store
 

@@ -71,6 +71,7 @@ type EventKind string
 const (
 	EventCredentials EventKind = "credentials" // the API credentials were read again
 	EventKeys        EventKind = "keys"        // an issuer's key set was read again
+	EventCertificate EventKind = "certificate" // the server's certificate was read again
 	EventShared      EventKind = "shared"      // what replicas share was asked; only failures, and the first success after one
 	EventLog         EventKind = "log"         // a line of the traffic log was dropped: nobody reads stderr
 	EventConnection  EventKind = "connection"  // a connection was closed to make room for another

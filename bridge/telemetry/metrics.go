@@ -55,8 +55,8 @@ var (
 		"Signed legs by how they were checked, whatever came of it: verified in full, or in form alone, as another replica may have the challenge.",
 		"`form` should be nought but while Redis is away; Grid checks all of it in any case.")
 	reloadsTotal = row("gridbridge_reloads_total", "counter", []string{"what", "reason"},
-		"Times that the credentials or an issuer's keys were read again; reason is empty if they could be.",
-		"Alert on any reason: what was read last stays in use, so nothing is broken yet. `credentials`: the files. `keys`: the issuer.")
+		"Times that the credentials, an issuer's keys or the server's certificate were read again; reason is empty if they could be.",
+		"Alert on any reason: what was read last stays in use, so nothing is broken yet. `credentials`, `certificate`: the files. `keys`: the issuer.")
 	sharedFailures = row("gridbridge_shared_failures_total", "counter", []string{"reason"},
 		"Exchanges with what replicas share that came to nothing. Only with a shared store.",
 		"`password`, `forbidden`, `forged`: look at who else uses that Redis. Others: the way to Redis.")
@@ -173,7 +173,7 @@ func (m *metrics) countCall(method, route string, c *bridge.Called) {
 
 func (m *metrics) countEvent(e bridge.Event) {
 	switch e.Kind {
-	case bridge.EventCredentials, bridge.EventKeys:
+	case bridge.EventCredentials, bridge.EventKeys, bridge.EventCertificate:
 		m.reloads.WithLabelValues(string(e.Kind), string(e.Reason)).Inc()
 	case bridge.EventShared:
 		switch e.Reason {
@@ -192,27 +192,37 @@ func (m *metrics) countEvent(e bridge.Event) {
 	}
 }
 
-// build is the version, the revision and Go's version of what is running. The version is
-// this module's, which in another's program is not the program's; the revision is
-// known of this module's own program alone.
-func build(version string) []string {
-	var revision string
-	if info, ok := debug.ReadBuildInfo(); ok {
-		of := &info.Main
-		if of.Path == module {
-			for _, setting := range info.Settings {
-				if setting.Key == "vcs.revision" {
-					revision = setting.Value
-				}
-			}
-		} else if i := slices.IndexFunc(info.Deps, func(m *debug.Module) bool { return m.Path == module }); i >= 0 {
-			of = info.Deps[i]
-		}
-		if version == "" && of.Path == module {
-			version = of.Version
-		}
+// build is [Build] with a version that was given, if it was.
+func build(given string) []string {
+	version, revision, goVersion := Build()
+	if given != "" {
+		version = given
 	}
-	return []string{version, revision, runtime.Version()}
+	return []string{version, revision, goVersion}
+}
+
+// Build is what is running, as gridbridge_build_info has it. The version is this module's,
+// which in another's program is not the program's; the revision is known of this
+// module's own program alone.
+func Build() (version, revision, goVersion string) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "", "", runtime.Version()
+	}
+	of := &info.Main
+	if of.Path == module {
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" {
+				revision = setting.Value
+			}
+		}
+	} else if i := slices.IndexFunc(info.Deps, func(m *debug.Module) bool { return m.Path == module }); i >= 0 {
+		of = info.Deps[i]
+	}
+	if of.Path == module {
+		version = of.Version
+	}
+	return version, revision, runtime.Version()
 }
 
 // module is the path of this one.

@@ -40,7 +40,7 @@ func samples(t *testing.T, registry *prometheus.Registry) (lines []string) {
 }
 
 var allEvents = []bridge.Event{
-	{Kind: bridge.EventCredentials}, {Kind: bridge.EventKeys}, {Kind: bridge.EventCredentials, Reason: bridge.ReasonDenied},
+	{Kind: bridge.EventCredentials}, {Kind: bridge.EventKeys}, {Kind: bridge.EventCertificate}, {Kind: bridge.EventCredentials, Reason: bridge.ReasonDenied},
 	{Kind: bridge.EventKeys, Reason: bridge.ReasonTimeout}, {Kind: bridge.EventShared, Reason: bridge.ReasonRefused},
 	{Kind: bridge.EventLog}, {Kind: bridge.EventLog}, {Kind: bridge.EventConnection}, {Kind: canary, Reason: canary}, {},
 }
@@ -153,7 +153,7 @@ func TestLabelsAreClosed(t *testing.T) {
 	}
 	for _, reason := range reasons(t) {
 		tell(bridge.Record{Method: "GET", Route: "/auth/sessions", Status: 500, Code: "BRIDGE_INTERNAL", Reason: bridge.Reason(reason), User: canary, Client: canary, Correlation: canary})
-		for _, kind := range []bridge.EventKind{bridge.EventCredentials, bridge.EventKeys, bridge.EventShared, bridge.EventLog, bridge.EventConnection, canary, ""} {
+		for _, kind := range []bridge.EventKind{bridge.EventCredentials, bridge.EventKeys, bridge.EventCertificate, bridge.EventShared, bridge.EventLog, bridge.EventConnection, canary, ""} {
 			o.Happened(bridge.Event{Kind: kind, Reason: bridge.Reason(reason)})
 		}
 	}

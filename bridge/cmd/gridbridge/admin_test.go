@@ -129,10 +129,10 @@ func TestShutdownFinishesWhatIsInFlight(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		listeners = append(listeners, listener{ln, h})
+		listeners = append(listeners, listener{Listener: ln, handler: h})
 	}
 	done := make(chan error, 1)
-	go func() { done <- serveAll(ctx, slog.New(slog.DiscardHandler), nil, listeners...) }()
+	go func() { done <- serveAll(ctx, slog.New(slog.DiscardHandler), time.Minute, nil, listeners...) }()
 	answer := make(chan string, 1)
 	go func() {
 		_, body := fetch(t, "GET", origin(listeners[0]), "", nil)

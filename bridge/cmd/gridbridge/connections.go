@@ -3,6 +3,7 @@ package main
 import (
 	ordered "container/list"
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
@@ -112,6 +113,14 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	}
 }
 
+// accepted is what Accept has returned: a server with TLS has more around it.
+func accepted(conn net.Conn) net.Conn {
+	if c, ok := conn.(*tls.Conn); ok {
+		return c.NetConn()
+	}
+	return conn
+}
+
 type connectionKey struct{}
 
 // watch has server, which is to serve on c, say which connections have a request.
@@ -119,9 +128,9 @@ type connectionKey struct{}
 // with the one before it.
 func (c *connections) watch(server *http.Server) {
 	handler := server.Handler
-	server.ConnState = c.changed
+	server.ConnState = func(conn net.Conn, state http.ConnState) { c.changed(accepted(conn), state) }
 	server.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
-		return context.WithValue(ctx, connectionKey{}, conn)
+		return context.WithValue(ctx, connectionKey{}, accepted(conn))
 	}
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if conn, _ := r.Context().Value(connectionKey{}).(net.Conn); !c.begin(conn) {

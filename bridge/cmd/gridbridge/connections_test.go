@@ -41,7 +41,9 @@ func capped(t *testing.T, most int, observe func(bridge.Event), handler http.Han
 	ctx, cancel := context.WithCancel(t.Context())
 	c := newConnections(ln, most, observe)
 	done := make(chan error, 1)
-	go func() { done <- serveAll(ctx, slog.New(slog.DiscardHandler), nil, listener{c, handler}) }()
+	go func() {
+		done <- serveAll(ctx, slog.New(slog.DiscardHandler), time.Minute, nil, listener{Listener: c, handler: handler})
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -85,7 +85,7 @@ func demo(ctx context.Context, sys system, args []string) error {
 	if err := sys.print(ready{URL: upstream, Seed: seed, Page: page}, d.json); err != nil {
 		return err
 	}
-	return serveAll(ctx, log, nil, simListener, listener{ln, onThisMachine(api)})
+	return serveAll(ctx, log, bridge.DefaultTimeout, nil, simListener, listener{Listener: ln, handler: onThisMachine(api)})
 }
 
 // pageOrigin is the origin of the demo page: by name, since passkeys are made for

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,8 +17,9 @@ import (
 	"gridsigner/bridge"
 )
 
-// shutdownTimeout is how long what is in flight may take to finish.
-const shutdownTimeout = 45 * time.Second
+// shutdownMargin is how long what is in flight may take to finish beyond what Grid is given:
+// reading and writing.
+const shutdownMargin = 30 * time.Second
 
 // listenLoopback listens where no other machine can connect, and refuses an
 // address that is not such a place. It judges what a name resolves to.
@@ -32,12 +37,41 @@ func listenLoopback(address string) (net.Listener, error) {
 // listener is an open listener and what answers on it.
 type listener struct {
 	net.Listener
+	tls     *tls.Config // nil for none
 	handler http.Handler
 }
 
 // origin is the listener's base URL.
 func origin(ln net.Listener) string {
 	return (&url.URL{Scheme: "http", Host: ln.Addr().String()}).String()
+}
+
+// at says where path is on the listener: its URL, or what comes nearest to one for a socket.
+func (l listener) at(path string) string {
+	switch {
+	case l.Addr().Network() == "unix" && path != "":
+		return socketPrefix + l.Addr().String() + ", below " + path
+	case l.Addr().Network() == "unix":
+		return socketPrefix + l.Addr().String()
+	case l.tls != nil:
+		return (&url.URL{Scheme: "https", Host: l.Addr().String(), Path: path}).String()
+	}
+	return origin(l) + path
+}
+
+// serverLog is for what servers have to say, but of handshakes: anybody who connects can make
+// one fail, and its line has their whole address.
+func serverLog(log *slog.Logger) *stdlog.Logger {
+	return stdlog.New(quietHandshakes{slog.NewLogLogger(log.Handler(), slog.LevelWarn).Writer()}, "", 0)
+}
+
+type quietHandshakes struct{ io.Writer }
+
+func (q quietHandshakes) Write(line []byte) (int, error) {
+	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
+		return len(line), nil
+	}
+	return q.Writer.Write(line)
 }
 
 // serveAll serves on all listeners until ctx ends, then lets the requests in
@@ -48,7 +82,7 @@ func origin(ln net.Listener) string {
 // but each connection is used for the last time. Otherwise those that a
 // balancer keeps would be closed under its next request, which it may not send
 // twice.
-func serveAll(ctx context.Context, log *slog.Logger, drain func(), listeners ...listener) error {
+func serveAll(ctx context.Context, log *slog.Logger, timeout time.Duration, drain func(), listeners ...listener) error {
 	var servers []*http.Server
 	failed := make(chan error, len(listeners))
 	for _, ln := range listeners {
@@ -58,12 +92,16 @@ func serveAll(ctx context.Context, log *slog.Logger, drain func(), listeners ...
 			}
 			ln.handler.ServeHTTP(w, r)
 		}))
-		server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+		server.ErrorLog = serverLog(log)
 		if c, ok := ln.Listener.(*connections); ok {
 			c.watch(server)
 		}
 		servers = append(servers, server)
-		go func() { failed <- server.Serve(ln) }()
+		open := ln.Listener
+		if ln.tls != nil {
+			open = tls.NewListener(open, ln.tls)
+		}
+		go func() { failed <- server.Serve(open) }()
 	}
 	var errs []error
 	select {
@@ -74,7 +112,7 @@ func serveAll(ctx context.Context, log *slog.Logger, drain func(), listeners ...
 	case err := <-failed:
 		errs = append(errs, err)
 	}
-	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout+shutdownMargin)
 	defer cancel()
 	for _, server := range servers {
 		errs = append(errs, server.Shutdown(patience))

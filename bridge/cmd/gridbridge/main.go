@@ -6,6 +6,7 @@
 //	gridbridge demo      simulator, bridge and demo page together, on loopback
 //	gridbridge check     a conformance suite, against this or any other bridge
 //	gridbridge hash      what stands for an id in the audit
+//	gridbridge version   what this is
 //
 // "gridbridge COMMAND -h" lists the flags of a command.
 package main
@@ -50,6 +51,7 @@ const usage = `usage: gridbridge COMMAND [flags]
   demo      run simulator, bridge and demo page together, on loopback
   check     test from outside whether a bridge is safe: gridbridge check URL
   hash      print what stands for an id in the audit: gridbridge hash ID
+  version   print the version, the revision and that of Go
 
 gridbridge COMMAND -h lists the flags of a command.
 `
@@ -73,6 +75,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		err = hash(sys, args)
 	case "check":
 		err = check(ctx, sys, args)
+	case "version", "-version", "--version":
+		err = printVersion(sys, args)
 	case "-h", "-help", "--help", "help":
 		_, err = io.WriteString(stdout, usage)
 	default:

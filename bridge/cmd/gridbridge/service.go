@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -25,7 +26,8 @@ type service struct {
 	handler  http.Handler
 	registry *prometheus.Registry
 	log      *slog.Logger
-	audit    *auditFile // nil if it goes to standard error
+	audit    *auditFile  // nil if it goes to standard error
+	tls      *tls.Config // nil for none
 	happened func(bridge.Event)
 	closers  []func() error
 }
@@ -63,6 +65,14 @@ func (s *settings) build(ctx context.Context, sys system) (*service, error) {
 		if v.audit, errAudit = openAuditFile(s.auditLog); errAudit == nil {
 			v.closers = append(v.closers, v.audit.close)
 			audit = handler(v.audit)
+		}
+	}
+
+	var errTLS error
+	if s.tlsCert != "" || s.tlsKey != "" {
+		certificate, err := openCertificate(s.tlsCert, s.tlsKey, v.log, v.happened, sys.now)
+		if errTLS = err; err == nil {
+			v.tls = certificate.config()
 		}
 	}
 
@@ -110,9 +120,10 @@ func (s *settings) build(ctx context.Context, sys system) (*service, error) {
 	var errBridge error
 	v.handler, errBridge = bridge.New(bridge.Config{
 		Upstream: sys.getenv("GRID_BASE_URL"), Credentials: credentials, Key: key,
-		Authenticate: authenticate, AllowOrigins: s.origins, TrustedProxies: s.proxies,
+		Authenticate: authenticate, AllowOrigins: s.origins, TrustedProxies: s.proxies.networks, TrustUnix: s.proxies.unix,
+		Prefix: s.prefix, Timeout: s.timeout,
 		Payloads: s.payloads, Limits: s.limits, Store: store,
 		Log: v.log, LogAddress: bridge.LogAddress(s.logAddress), Audit: audit, Observer: observes, Now: sys.now,
 	})
-	return v, errors.Join(errAudit, errOTLP, errTelemetry, errUsers, errKey, errRedis, errBridge)
+	return v, errors.Join(errAudit, errTLS, errOTLP, errTelemetry, errUsers, errKey, errRedis, errBridge)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -21,7 +22,10 @@ type settings struct {
 	userSettings
 	listen                string
 	origins               list
-	proxies               prefixes
+	proxies               proxies
+	prefix                string
+	timeout               time.Duration
+	tlsCert, tlsKey       string
 	limits                bridge.Limits
 	adminListen, auditLog string
 	maxConnections        int
@@ -36,11 +40,15 @@ type settings struct {
 
 func (s *settings) flags() *flag.FlagSet {
 	f := flag.NewFlagSet("serve", flag.ContinueOnError)
-	f.StringVar(&s.listen, "listen", "127.0.0.1:8080", "`address` to listen on; port 0 picks one")
-	f.StringVar(&s.adminListen, "admin-listen", "", "`address` for /metrics, /healthz and /readyz; none if empty")
+	f.StringVar(&s.listen, "listen", "127.0.0.1:8080", "`address` to listen on: HOST:PORT, where port 0 picks one, or unix:PATH")
+	f.StringVar(&s.adminListen, "admin-listen", "", "`address` for /metrics, /healthz and /readyz, like that of --listen; none if empty")
+	f.StringVar(&s.tlsCert, "tls-cert", "", "`file` of the certificate chain (PEM) for TLS on --listen, with --tls-key; read again when it changes")
+	f.StringVar(&s.tlsKey, "tls-key", "", "`file` of the key of --tls-cert (PEM)")
+	f.StringVar(&s.prefix, "prefix", bridge.DefaultPrefix, "`path` below which Grid's paths are")
+	f.DurationVar(&s.timeout, "timeout", bridge.DefaultTimeout, "`time` that Grid may take for all that one request asks of it")
 	s.register(f)
 	f.Var(&s.origins, "allow-origin", "`origin` whose pages may call the bridge, beside its own; repeatable")
-	f.Var(&s.proxies, "trusted-proxy", "`address or CIDR` of a proxy whose X-Forwarded-For is believed; repeatable")
+	f.Var(&s.proxies, "trusted-proxy", "`address or CIDR` of a proxy whose X-Forwarded-For is believed, or unix for whoever connects to a socket; repeatable")
 	f.TextVar(&s.limits.Address, "limit-address", bridge.DefaultLimits.Address, "`limit` on the requests of one address, as RATE/PER,BURST")
 	f.TextVar(&s.limits.User, "limit-user", bridge.DefaultLimits.User, "`limit` on the calls to Grid for one user: each request is one, and each look-up of an owner")
 	f.TextVar(&s.limits.SignIn, "limit-sign-in", bridge.DefaultLimits.SignIn, "`limit` on the requests to sign in and to export a wallet, of one user")
@@ -78,9 +86,12 @@ func (s *settings) check() error {
 	if s.adminListen != "" {
 		admin, err := listenAddress("admin-listen", s.adminListen)
 		errs = append(errs, err)
-		if public != nil && admin != nil && overlap(public, admin) {
+		if s.adminListen == s.listen && public == nil || public != nil && admin != nil && overlap(public, admin) {
 			errs = append(errs, errors.New("--admin-listen: the address of --listen, where users would reach it"))
 		}
+	}
+	if s.timeout < minTimeout || s.timeout > maxTimeout {
+		errs = append(errs, fmt.Errorf("--timeout: want %s to %s", minTimeout, maxTimeout))
 	}
 	if s.drainDelay < 0 {
 		errs = append(errs, errors.New("--drain-delay is negative"))
@@ -99,9 +110,22 @@ func (s *settings) check() error {
 	return errors.Join(errs...)
 }
 
+// What Grid may be given: with less it would often be asked in vain, and with more a
+// browser has given up.
+const (
+	minTimeout = time.Second
+	maxTimeout = 2 * time.Minute
+)
+
 // listenAddress reads an address as net.Listen will, without listening: a
-// bridge that is being replaced may still have it.
+// bridge that is being replaced may still have it. It is nil for a socket.
 func listenAddress(name, address string) (*net.TCPAddr, error) {
+	if path, ok := strings.CutPrefix(address, socketPrefix); ok {
+		if len(path) > maxSocketPath || !filepath.IsAbs(path) {
+			return nil, fmt.Errorf("--%s: want unix: and an absolute path of at most %d bytes", name, maxSocketPath)
+		}
+		return nil, nil
+	}
 	_, port, err := net.SplitHostPort(address)
 	if err == nil && port == "" { // which would be any
 		err = errors.New("no port")
@@ -111,7 +135,7 @@ func listenAddress(name, address string) (*net.TCPAddr, error) {
 		addr, err = net.ResolveTCPAddr("tcp", address)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("--%s: %q: %w: want HOST:PORT, or :PORT for all of this machine", name, address, err)
+		return nil, fmt.Errorf("--%s: %q: %w: want HOST:PORT, :PORT for all of this machine, or unix:PATH", name, address, err)
 	}
 	return addr, nil
 }
@@ -218,21 +242,34 @@ type lines struct{ list }
 
 func (*lines) separator() string { return "\n" }
 
-// prefixes is a repeatable flag of addresses and networks.
-type prefixes []netip.Prefix
+// proxies is a repeatable flag of addresses and networks, and of whoever connects to a socket.
+type proxies struct {
+	networks []netip.Prefix
+	unix     bool
+}
 
-func (p *prefixes) String() string  { return strings.Trim(fmt.Sprint([]netip.Prefix(*p)), "[]") }
-func (*prefixes) separator() string { return "," }
+func (p *proxies) String() string {
+	text := strings.Trim(fmt.Sprint(p.networks), "[]")
+	if p.unix {
+		text = strings.TrimSpace(text + " unix")
+	}
+	return text
+}
+func (*proxies) separator() string { return "," }
 
-func (p *prefixes) Set(value string) error {
+func (p *proxies) Set(value string) error {
+	if value == "unix" {
+		p.unix = true
+		return nil
+	}
 	network, err := netip.ParsePrefix(value)
 	if err != nil {
 		addr, err := netip.ParseAddr(value)
 		if err != nil || addr.Zone() != "" {
-			return errors.New("neither an address nor a CIDR")
+			return errors.New("neither an address nor a CIDR, nor unix")
 		}
 		network = netip.PrefixFrom(addr, addr.BitLen())
 	}
-	*p = append(*p, network.Masked())
+	p.networks = append(p.networks, network.Masked())
 	return nil
 }

@@ -48,13 +48,14 @@ func TestTrustedProxies(t *testing.T) {
 		"10.0.0.0/8":        "10.0.0.0/8",
 		"fc00::/7":          "fc00::/7",
 		"::1":               "::1/128",
+		"unix":              "unix",
 		"10.0.0.0/33":       "",
 		"proxy.internal":    "",
 		"10.0.0.1,10.0.0.2": "",
 		"fe80::1%eth0/64":   "",
 		"2001:db8::/32":     "2001:db8::/32",
 	} {
-		var p prefixes
+		var p proxies
 		if err := p.Set(value); (err == nil) != (want != "") || p.String() != want {
 			t.Errorf("%s = %q, %v; want %q", value, p.String(), err, want)
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"gridsigner/bridge"
 	"gridsigner/bridge/gridsim"
 )
 
@@ -74,7 +75,7 @@ func (s *simulator) open(sys system, address string) (*gridsim.Sim, listener, er
 	if err != nil {
 		return nil, listener{}, err
 	}
-	return sim, listener{ln, below(gridPath, sim)}, nil
+	return sim, listener{Listener: ln, handler: below(gridPath, sim)}, nil
 }
 
 // below serves what is below path, without it. For all else h is asked for the
@@ -140,5 +141,5 @@ func simulate(ctx context.Context, sys system, args []string) error {
 	if err := sys.print(ready{URL: origin(ln) + gridPath, Seed: sim.Seed()}, s.json); err != nil {
 		return err
 	}
-	return serveAll(ctx, slog.New(slog.NewTextHandler(sys.stderr, nil)), nil, ln)
+	return serveAll(ctx, slog.New(slog.NewTextHandler(sys.stderr, nil)), bridge.DefaultTimeout, nil, ln)
 }
