@@ -1,6 +1,8 @@
 package bridge_test
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -213,6 +215,45 @@ func TestLimitText(t *testing.T) {
 		var l bridge.Limit
 		if err := l.UnmarshalText([]byte(text)); (err == nil) != ok || ok && l.String() != text {
 			t.Errorf("%q: limit = %s, error = %v, want ok %t", text, l, err, ok)
+		}
+	}
+}
+
+// TestAddressBehindASocket believes X-Forwarded-For from whoever connects to a Unix socket if
+// the operator says so, and from no other connection without an address.
+func TestAddressBehindASocket(t *testing.T) {
+	socket, tcp := &net.UnixAddr{Name: "/run/s", Net: "unix"}, &net.TCPAddr{}
+	for _, v := range []struct {
+		name      string
+		trust     bool
+		local     net.Addr
+		remote    string
+		forwarded []string
+		want      string
+	}{
+		{"trusted", true, socket, "@", []string{"192.0.2.1"}, "192.0.2.1"},
+		{"trusted, with what the client wrote first", true, socket, "@", []string{"1.1.1.1, 192.0.2.1"}, "192.0.2.1"},
+		{"trusted, behind another proxy", true, socket, "", []string{"192.0.2.1, 10.0.0.1"}, "192.0.2.1"},
+		{"trusted, and says nothing", true, socket, "@", nil, "invalid IP"},
+		{"trusted, and says nonsense", true, socket, "@", []string{"unknown"}, "invalid IP"},
+		{"not trusted", false, socket, "@", []string{"192.0.2.1"}, "invalid IP"},
+		{"no socket", true, tcp, "@", []string{"192.0.2.1"}, "invalid IP"},
+		{"TCP", true, tcp, "192.0.2.9:1", []string{"192.0.2.1"}, "192.0.2.9"},
+	} {
+		got := ""
+		handler := newClient(t, newUpstream(t, nil).URL, func(c *bridge.Config) {
+			c.TrustUnix, c.TrustedProxies = v.trust, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+			c.Authenticate = func(r *http.Request) (bridge.User, error) {
+				got = bridge.ClientAddress(r.Context()).String()
+				return bridge.User{}, bridge.ReasonNoToken
+			}
+		}).server.Config.Handler
+		r := httptest.NewRequest("GET", "/api/grid"+anyGet, nil)
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, v.local))
+		r.RemoteAddr, r.Header["X-Forwarded-For"] = v.remote, v.forwarded
+		handler.ServeHTTP(httptest.NewRecorder(), r)
+		if got != v.want {
+			t.Errorf("%s: the client is %q, want %q", v.name, got, v.want)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -18,14 +19,16 @@ import (
 )
 
 // passes checks the bridge at url, with what is to be answered at once in six
-// seconds: a busy machine may stall for some.
-func passes(t *testing.T, url, account, token string) {
+// seconds: a busy machine may stall for some. It believes certificates of ca, a file, if there
+// is one.
+func passes(t *testing.T, url, account, token, ca string) {
 	t.Helper()
-	env := map[string]string{"GRIDBRIDGE_HEADER": "Authorization: Bearer " + token}
+	cmd := exec.CommandContext(t.Context(), program(t), "check", "--account", account, "--patience", "1m", "--json", url)
+	cmd.Env = append(os.Environ(), "RUN_AS_GRIDBRIDGE=1", "GRIDBRIDGE_HEADER=Authorization: Bearer "+token, "SSL_CERT_FILE="+ca)
 	var out, stderr strings.Builder
-	err := run(t.Context(), []string{"check", "--account", account, "--patience", "1m", "--json", url}, func(name string) string { return env[name] }, &out, &stderr)
-	if err != nil {
-		t.Error(err)
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Errorf("%v: %s", err, &stderr)
 	}
 	var results []conformance.Result
 	if err := json.Unmarshal([]byte(out.String()), &results); err != nil || len(results) < 100 {
@@ -55,7 +58,7 @@ func TestCheck(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &login); err != nil || resp.StatusCode != 200 {
 		t.Fatalf("login = %d %q, %v", resp.StatusCode, body, err)
 	}
-	passes(t, strings.TrimSuffix(r.Page, "/demo/")+bridge.DefaultPrefix, r.AccountID, login.AccessToken)
+	passes(t, strings.TrimSuffix(r.Page, "/demo/")+bridge.DefaultPrefix, r.AccountID, login.AccessToken, "")
 
 	sim, err := gridsim.New(gridsim.Config{ClientID: "id", ClientSecret: "secret"})
 	if err != nil {
@@ -83,7 +86,7 @@ http {
 	server {
 		listen %s;
 		location / {
-			proxy_bind 127.0.0.2; # another host than the client's, which is not to be believed
+			%s
 			proxy_pass http://bridge; proxy_http_version 1.1; proxy_next_upstream off;
 			proxy_set_header Connection ""; proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 		}
@@ -91,27 +94,71 @@ http {
 }
 `
 
-// TestCheckOfServe checks the bridge as users meet it: alone, and behind nginx.
-func TestCheckOfServe(t *testing.T) {
-	t.Parallel()
+// behindNginx has nginx serve a bridge, and returns its address. bind is another host than the
+// client's, which is not to be believed; "" for none, as by a socket.
+func behindNginx(t *testing.T, bridge, bind string) (public string) {
+	t.Helper()
 	nginx := tool(t, "nginx", "nginx-light")
+	dir, public := t.TempDir(), freeAddresses(t, 1)[0]
+	config := filepath.Join(dir, "nginx.conf")
+	if bind != "" {
+		bind = "proxy_bind " + bind + ";"
+	}
+	if err := os.WriteFile(config, fmt.Appendf(nil, publicConfig, bridge, public, bind), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	newChild(t, public, nil, nginx, "-e", "stderr", "-p", dir, "-c", config)
+	return public
+}
+
+// TestCheckOfServe checks the bridge in each way that users meet it.
+func TestCheckOfServe(t *testing.T) {
+	t.Parallel() // each mostly waits for slow clients to be cut off
 	sim := start(t, nil, "simulate", "--json").ready()
 	idp, jwks := appLogin(t, sim.Seed)
 	login, err := idp.login(strings.Repeat("02", 33))
 	if err != nil {
 		t.Fatal(err)
 	}
-	serve := start(t, map[string]string{"GRID_BASE_URL": sim.URL, "GRID_CLIENT_ID": sim.ClientID, "GRID_CLIENT_SECRET": sim.ClientSecret},
-		"serve", "--listen", "127.0.0.1:0", "--trusted-proxy", "127.0.0.2", "--jwks", jwks, "--issuer", "https://id.example", "--audience", demoAudience)
-	base, _, _ := strings.Cut(strings.TrimPrefix(serve.line(), "bridge listening on http://"), "/")
-	passes(t, "http://"+base+bridge.DefaultPrefix, sim.AccountID, login.AccessToken)
-	dir, public := t.TempDir(), freeAddresses(t, 1)[0]
-	config := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, publicConfig, base, public), 0o600); err != nil {
-		t.Fatal(err)
+	serve := func(t *testing.T, args ...string) (at string) {
+		t.Helper()
+		p := start(t, map[string]string{"GRID_BASE_URL": sim.URL, "GRID_CLIENT_ID": sim.ClientID, "GRID_CLIENT_SECRET": sim.ClientSecret},
+			append([]string{"serve", "--jwks", jwks, "--issuer", "https://id.example", "--audience", demoAudience}, args...)...)
+		return strings.TrimPrefix(p.line(), "bridge listening on ")
 	}
-	newChild(t, public, nil, nginx, "-e", "stderr", "-p", dir, "-c", config)
-	passes(t, "http://"+public+bridge.DefaultPrefix, sim.AccountID, login.AccessToken)
+	t.Run("ways", func(t *testing.T) { // the simulator outlives them
+		for name, check := range map[string]func(t *testing.T){
+			"alone": func(t *testing.T) {
+				passes(t, serve(t, "--listen", "127.0.0.1:0"), sim.AccountID, login.AccessToken, "")
+			},
+			"behind nginx": func(t *testing.T) {
+				at := serve(t, "--listen", "127.0.0.1:0", "--trusted-proxy", "127.0.0.2")
+				address, path, _ := strings.Cut(strings.TrimPrefix(at, "http://"), "/")
+				passes(t, "http://"+behindNginx(t, address, "127.0.0.2")+"/"+path, sim.AccountID, login.AccessToken, "")
+			},
+			"TLS": func(t *testing.T) {
+				cert, key := newPair(t, "first")
+				at := serve(t, "--listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key, "--prefix", "/wallet/grid")
+				if !strings.HasPrefix(at, "https://127.0.0.1:") || !strings.HasSuffix(at, "/wallet/grid") {
+					t.Errorf("listening on %s", at)
+				}
+				passes(t, at, sim.AccountID, login.AccessToken, cert)
+			},
+			"on a socket behind nginx": func(t *testing.T) {
+				socket := filepath.Join(t.TempDir(), "s")
+				at := serve(t, "--listen", "unix:"+socket, "--trusted-proxy", "unix")
+				if at != "unix:"+socket+", below /api/grid" {
+					t.Errorf("listening on %s", at)
+				}
+				passes(t, "http://"+behindNginx(t, "unix:"+socket, "")+bridge.DefaultPrefix, sim.AccountID, login.AccessToken, "")
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				check(t)
+			})
+		}
+	})
 }
 
 // TestCheckLooksForCredentials finds the credentials in a file, and then in an

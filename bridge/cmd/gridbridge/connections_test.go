@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -31,6 +32,12 @@ func TestConnectionsFor(t *testing.T) {
 // capped serves handler on a listener with a cap, until the test ends.
 func capped(t *testing.T, most int, observe func(bridge.Event), handler http.HandlerFunc, wrap func(net.Listener) net.Listener) *connections {
 	t.Helper()
+	return cappedWith(t, nil, most, observe, handler, wrap)
+}
+
+// cappedWith does so with TLS around the connections, if there is a configuration of it.
+func cappedWith(t *testing.T, config *tls.Config, most int, observe func(bridge.Event), handler http.HandlerFunc, wrap func(net.Listener) net.Listener) *connections {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +49,7 @@ func capped(t *testing.T, most int, observe func(bridge.Event), handler http.Han
 	c := newConnections(ln, most, observe)
 	done := make(chan error, 1)
 	go func() {
-		done <- serveAll(ctx, slog.New(slog.DiscardHandler), time.Minute, nil, listener{Listener: c, handler: handler})
+		done <- serveAll(ctx, slog.New(slog.DiscardHandler), time.Minute, nil, listener{c, config, handler})
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -279,13 +286,9 @@ func TestConnectionClosedUnderARequest(t *testing.T) {
 // TestIdleConnectionsSilenceNobody has 320 connections be idle at each listener of a
 // process that may have 160 files, and asks both.
 func TestIdleConnectionsSilenceNobody(t *testing.T) {
-	program, err := os.Executable() // see TestMain
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), "sh", "-c", `ulimit -n 160 && exec "$0" "$@"`, program,
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `ulimit -n 160 && exec "$0" "$@"`, program(t),
 		"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--drain-delay", "0s", "--forward-auth", "https://app.example/")
-	cmd.Env = append(os.Environ(), "GRIDBRIDGE_TEST_MAIN=1")
+	cmd.Env = append(os.Environ(), "RUN_AS_GRIDBRIDGE=1")
 	for name, value := range serveEnv {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}

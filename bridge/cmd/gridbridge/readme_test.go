@@ -31,11 +31,7 @@ func TestReadmeCommands(t *testing.T) {
 		}
 	}
 	root := t.TempDir()
-	program, err := os.Executable() // see TestMain
-	if err == nil {
-		err = errors.Join(os.Mkdir(filepath.Join(root, "bin"), 0o700), os.Symlink(program, filepath.Join(root, "bin", "gridbridge")))
-	}
-	if err != nil {
+	if err := errors.Join(os.Mkdir(filepath.Join(root, "bin"), 0o700), os.Symlink(program(t), filepath.Join(root, "bin", "gridbridge"))); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -44,7 +40,7 @@ func TestReadmeCommands(t *testing.T) {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // so that its trap ends what it started
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "GRIDBRIDGE_TEST_MAIN=1")
+	cmd.Env = append(os.Environ(), "RUN_AS_GRIDBRIDGE=1")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

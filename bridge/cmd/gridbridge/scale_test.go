@@ -28,11 +28,21 @@ import (
 // can kill a process of it. It fails the package if a test leaves a goroutine
 // behind.
 func TestMain(m *testing.M) {
-	if os.Getenv("GRIDBRIDGE_TEST_MAIN") != "" {
+	if os.Getenv("RUN_AS_GRIDBRIDGE") != "" {
 		main()
 		os.Exit(0)
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// program is the path of that binary.
+func program(t *testing.T) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // tool finds a program that a test needs, also where Debian keeps it from the
@@ -185,7 +195,7 @@ func newScale(t *testing.T) *scale {
 			args = append(args, "--limit-"+name, "100000/1s,100000")
 		}
 		s.bridges[i] = newChild(t, address, []string{
-			"GRIDBRIDGE_TEST_MAIN=1", "GRID_BASE_URL=" + s.grid.URL + grid.Path, "GRID_CLIENT_ID=" + sim.ClientID, "GRID_CLIENT_SECRET=" + sim.ClientSecret,
+			"RUN_AS_GRIDBRIDGE=1", "GRID_BASE_URL=" + s.grid.URL + grid.Path, "GRID_CLIENT_ID=" + sim.ClientID, "GRID_CLIENT_SECRET=" + sim.ClientSecret,
 		}, os.Args[0], args...)
 	}
 	newChild(t, balancer, nil, nginx, "-e", "stderr", "-p", dir, "-c", config)

@@ -101,6 +101,6 @@ func (s *settings) announce(log *slog.Logger, public listener, admin *listener, 
 	}
 	log.Info("listening", slog.String("address", public.at("")), slog.String("prefix", s.prefix), slog.Bool("tls", public.tls != nil), slog.String("admin", adminAt),
 		slog.String("upstream", upstream), slog.String("users", users), slog.Bool("shared", s.redisURL != ""), slog.Int("trustedProxies", len(s.proxies.networks)),
-		slog.Bool("trustUnix", s.proxies.unix), slog.String("audit", s.auditLog), slog.Int("connections", s.connections()),
+		slog.Bool("trustUnix", s.proxies.unix), slog.String("audit", s.auditLog), slog.Int("connections", s.connections()), slog.Duration("timeout", s.timeout),
 		slog.String("version", version), slog.String("revision", revision), slog.String("go", goVersion))
 }

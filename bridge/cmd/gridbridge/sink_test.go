@@ -328,13 +328,9 @@ func TestAuditFileIsChecked(t *testing.T) {
 // and base URL.
 func auditedProcess(t *testing.T) (cmd *exec.Cmd, stderr io.ReadCloser, base string) {
 	t.Helper()
-	program, err := os.Executable() // see TestMain
-	if err != nil {
-		t.Fatal(err)
-	}
 	env, args := audited(t)
-	cmd = exec.CommandContext(t.Context(), program, args...)
-	cmd.Env = append(os.Environ(), "GRIDBRIDGE_TEST_MAIN=1")
+	cmd = exec.CommandContext(t.Context(), program(t), args...)
+	cmd.Env = append(os.Environ(), "RUN_AS_GRIDBRIDGE=1")
 	for name, value := range env {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
