@@ -165,12 +165,11 @@ func (b *bridge) list(ctx context.Context, v *visit, user User, kind, account st
 	case a.status != http.StatusOK:
 		return nil, errUpstreamInvalid.because(reasonUnexpected)
 	}
-	list, ok := a.read()
-	if !ok || list.Data == nil {
+	if !a.fits || a.said.Data == nil {
 		return nil, errUpstreamInvalid.because(reasonUnexpected)
 	}
 	var seen []Entry
-	for _, r := range list.Data {
+	for _, r := range a.said.Data {
 		switch {
 		case !signer.ValidID(kind, r.ID): // that of the request might be there, and not be found
 			return nil, errUpstreamInvalid.because(reasonUnexpected)
@@ -182,7 +181,7 @@ func (b *bridge) list(ctx context.Context, v *visit, user User, kind, account st
 	if len(seen) > 0 {
 		b.Store.Save(ctx, seen...)
 	}
-	return list.Data, nil
+	return a.said.Data, nil
 }
 
 // row is what the rows of all lists have, and what is answered by itself.
@@ -202,10 +201,16 @@ type content struct {
 	EncryptedWalletCredentials string // of an exported wallet
 }
 
-func (a *answer) read() (content, bool) {
-	var c content
-	err := json.Unmarshal(a.body, &c)
-	return c, err == nil
+// read reads the body, once for all who ask what it says, and reports whether it is JSON.
+// The form of a challenge package signer knows, and nobody reads a refusal.
+func (a *answer) read() (isJSON bool) {
+	if a.status >= 300 || a.status == http.StatusAccepted {
+		return json.Valid(a.body)
+	}
+	err := json.Unmarshal(a.body, &a.said)
+	a.fits = err == nil
+	_, broken := errors.AsType[*json.SyntaxError](err) // which is found before anything is read
+	return !broken
 }
 
 // isOf reports whether a says that it is of the account that c is about and of no
@@ -213,11 +218,11 @@ func (a *answer) read() (content, bool) {
 // one user for another, must not show somebody else's. A challenge must be for the
 // very credential, or a person would sign in elsewhere than they think.
 func (a *answer) isOf(c *call) bool {
-	got, ok := a.read()
+	got := &a.said
 	others := got.AccountID != "" && !sameID(got.AccountID, c.account) ||
 		slices.ContainsFunc(got.Data, func(r row) bool { return !sameID(r.AccountID, c.account) })
 	switch {
-	case !ok || others:
+	case !a.fits || others:
 		return false
 	case a.isProcessing():
 		return got.EncryptedWalletCredentials == ""
@@ -232,8 +237,7 @@ func (a *answer) isOf(c *call) bool {
 // isProcessing reports whether Grid asks for the identical request once more:
 // 200 {"status":"PROCESSING"} (contract 2.16).
 func (a *answer) isProcessing() bool {
-	c, ok := a.read()
-	return ok && a.status == http.StatusOK && c.Status == "PROCESSING"
+	return a.fits && a.status == http.StatusOK && a.said.Status == "PROCESSING"
 }
 
 // owns reports whether account is one of user's.

@@ -22,6 +22,9 @@ type answer struct {
 	status     int
 	retryAfter string // "" if Grid sent none
 	body       []byte // nil with 204
+
+	said content // what the bridge reads of body; of a success alone, and of no challenge
+	fits bool    // whether body has the form of that
 }
 
 // Error makes an answer of Grid's to a look-up one that ends the request for which that
@@ -117,7 +120,7 @@ func (b *bridge) sendAs(ctx context.Context, v *visit, c *call, authorization Se
 		return nil, upstreamError(ctx, err)
 	case len(a.body) > maxResponse:
 		return nil, errUpstreamInvalid.because(reasonTooLarge)
-	case !outbound.IsJSON(resp.Header["Content-Type"]), !json.Valid(a.body):
+	case !outbound.IsJSON(resp.Header["Content-Type"]), !a.read():
 		return nil, errUpstreamInvalid.because(ReasonNotJSON)
 	case a.status >= 400 && echoes(a.body, authorization):
 		return nil, errUpstreamInvalid.because(reasonEcho)

@@ -21,7 +21,7 @@ func passkeyKey(user User, credential, requestID string) Key {
 // rememberPasskey keeps for its answer the challenge in a, Grid's answer to c, if
 // it is for a passkey. One for a code has no request id.
 func (b *bridge) rememberPasskey(ctx context.Context, user User, c *call, a *answer) error {
-	got, _ := a.read()
+	got := &a.said
 	if got.Type != signer.Passkey || a.isProcessing() {
 		return nil
 	}

@@ -73,6 +73,9 @@ func IsJSON(contentType []string) bool {
 	if len(contentType) != 1 {
 		return false
 	}
+	if contentType[0] == "application/json" { // as nearly all write it
+		return true
+	}
 	typ, params, err := mime.ParseMediaType(contentType[0])
 	if err != nil || typ != "application/json" {
 		return false
