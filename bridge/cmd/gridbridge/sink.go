@@ -26,6 +26,10 @@ const (
 	auditLines   = 16384
 )
 
+// maxWrite bounds what is written at once: as much as a pipe takes whole, whoever else writes
+// to it (PIPE_BUF). Lines are not torn.
+const maxWrite = 4096
+
 const (
 	flushTimeout = 2 * time.Second // for what waits, at the end
 	retryDelay   = time.Second     // after a line could not be written
@@ -107,55 +111,63 @@ func (w auditWriter) Write(line []byte) (int, error) {
 
 func (s *sink) run() {
 	defer close(s.done)
+	var lines []byte
 	for {
-		line, audit, ok := s.next()
-		if !ok {
+		var audit int
+		if lines, audit = s.next(lines[:0]); len(lines) == 0 {
 			return
 		}
-		if s.write(line) && audit {
+		if s.write(lines) {
 			s.mu.Lock()
-			s.owed--
+			s.owed -= audit
 			s.mu.Unlock()
 		}
 	}
 }
 
-// next waits for the next line: the audit's first. Once all is written that came
-// before lines were dropped, it is one that says how many.
-func (s *sink) next() (line []byte, audit, ok bool) {
+// next waits for lines and appends to empty those that are written next, one at least and no
+// more than fit into a write: the audit's first, and how many those are. Once all is written
+// that came before lines were dropped, it is one that says how many. There is none when
+// nothing more will come.
+func (s *sink) next(empty []byte) (lines []byte, audit int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for {
-		switch {
-		case len(s.audit) > 0:
-			line, s.audit = s.audit[0], s.audit[1:]
-			return line, true, true
-		case len(s.traffic) > 0:
-			line, s.traffic = s.traffic[0], s.traffic[1:]
-			return line, false, true
-		case s.dropped > 0:
-			var b bytes.Buffer
-			slog.New(slog.NewJSONHandler(&b, nil)).Warn("log lines dropped: standard error was not read", slog.Int("lines", s.dropped))
-			s.dropped = 0
-			return b.Bytes(), false, true
-		case s.ended:
-			return nil, false, false
-		}
+	for len(s.audit) == 0 && len(s.traffic) == 0 && s.dropped == 0 && !s.ended {
 		s.wake.Wait()
 	}
+	lines = empty
+	take := func(queue *[][]byte) (taken int) {
+		for ; taken < len(*queue) && (len(lines) == 0 || len(lines)+len((*queue)[taken]) <= maxWrite); taken++ {
+			lines = append(lines, (*queue)[taken]...)
+			(*queue)[taken] = nil
+		}
+		*queue = (*queue)[taken:]
+		return taken
+	}
+	audit = take(&s.audit)
+	if len(s.audit) == 0 {
+		take(&s.traffic)
+	}
+	if len(lines) == 0 && s.dropped > 0 {
+		var b bytes.Buffer
+		slog.New(slog.NewJSONHandler(&b, nil)).Warn("log lines dropped: standard error was not read", slog.Int("lines", s.dropped))
+		s.dropped = 0
+		lines = append(lines, b.Bytes()...)
+	}
+	return lines, audit
 }
 
-// write writes a line whole. It tries again until it can, or the sink is closed.
-func (s *sink) write(line []byte) bool {
+// write writes lines whole. It tries again until it can, or the sink is closed.
+func (s *sink) write(lines []byte) bool {
 	for {
-		n, err := s.out.Write(line)
+		n, err := s.out.Write(lines)
 		s.mu.Lock()
 		s.failed = err
 		s.mu.Unlock()
 		if err == nil {
 			return true
 		}
-		line = line[n:]
+		lines = lines[n:]
 		select {
 		case <-time.After(retryDelay):
 		case <-s.closing:

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -128,6 +129,42 @@ func TestStandardErrorFails(t *testing.T) {
 		}
 		if _, err := io.WriteString(auditWriter{s}, "too late\n"); err != errAuditEnded {
 			t.Errorf("after the end: error = %v, want %v", err, errAuditEnded)
+		}
+	})
+}
+
+// writes are the sizes of what is written, once somebody reads.
+type writes struct {
+	read  chan struct{}
+	sizes []int
+}
+
+func (w *writes) Write(p []byte) (int, error) {
+	<-w.read
+	w.sizes = append(w.sizes, len(p))
+	return len(p), nil
+}
+
+// TestLinesThatWaitAreWrittenTogether writes as many whole lines at once as a pipe takes
+// whole, and one that is longer by itself.
+func TestLinesThatWaitAreWrittenTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &writes{read: make(chan struct{})}
+		s := newSink(out, func(bridge.Event) {})
+		io.WriteString(trafficWriter{s}, "1\n")
+		synctest.Wait() // it is in the goroutine's hand
+		for _, size := range []int{1000, 1000, 96, 5000, 10} {
+			trafficWriter{s}.Write(make([]byte, size))
+		}
+		for range 2 {
+			auditWriter{s}.Write(make([]byte, 1000))
+		}
+		close(out.read)
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+		if want := []int{2, 4096, 5000, 10}; !slices.Equal(out.sizes, want) {
+			t.Errorf("written: %d, want %d", out.sizes, want)
 		}
 	})
 }
