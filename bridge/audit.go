@@ -31,10 +31,11 @@ type leg struct {
 	format  signer.Format // of the signature, or formatPasskey; "" if it was refused
 	payload []byte        // SHA-256, nil if no challenge was found
 
-	sent          bool   // its line before the call is written
-	gridStatus    int    // of Grid's answer, 0 if there was none
-	gridRequestID string // Grid's own name of the call, "" if it said none
-	processing    bool   // Grid is not done: the same signature will come again
+	idHash, requestHash string // made for its first line
+	sent                bool   // its line before the call is written
+	gridStatus          int    // of Grid's answer, 0 if there was none
+	gridRequestID       string // Grid's own name of the call, "" if it said none
+	processing          bool   // Grid is not done: the same signature will come again
 }
 
 // note keeps for the audit what Grid has begun to answer to c, if that is the signed leg: also
@@ -94,18 +95,22 @@ func (b *bridge) writeAudit(ctx context.Context, v *visit, stage string) (err er
 		}
 	}()
 	l := v.leg
-	line := slog.NewRecord(time.Now(), slog.LevelInfo, "audit", 0)
-	line.AddAttrs(
+	if l.idHash == "" {
+		l.idHash, l.requestHash = b.hash(l.call.id), b.hash(l.call.headers.Get(signer.HeaderRequestID))
+	}
+	var room [18]slog.Attr
+	says := append(room[:0],
 		slog.String("stage", stage), slog.String("user", v.User), slog.String("account", l.call.account),
 		slog.String("method", v.Method), slog.String("route", v.Route), slog.String("intent", string(l.call.route.Intent)),
-		slog.String("idHash", b.hash(l.call.id)), slog.String("requestHash", b.hash(l.call.headers.Get(signer.HeaderRequestID))),
+		slog.String("idHash", l.idHash), slog.String("requestHash", l.requestHash),
 		slog.String("payloadSha256", hex.EncodeToString(l.payload)), slog.String("format", string(l.format)), slog.String("checked", string(v.Checked)))
 	if stage != stageSent {
-		line.AddAttrs(slog.Int("status", v.Status), slog.String("code", v.Code), slog.String("reason", string(v.Reason)))
+		says = append(says, slog.Int("status", v.Status), slog.String("code", v.Code), slog.String("reason", string(v.Reason)))
 	}
 	if stage == stageAnswered {
-		line.AddAttrs(slog.Int("gridStatus", l.gridStatus), slog.String("gridRequestId", l.gridRequestID), slog.Bool("processing", l.processing))
+		says = append(says, slog.Int("gridStatus", l.gridStatus), slog.String("gridRequestId", l.gridRequestID), slog.Bool("processing", l.processing))
 	}
-	line.AddAttrs(slog.String("correlationId", v.Correlation))
+	line := slog.NewRecord(time.Now(), slog.LevelInfo, "audit", 0)
+	line.AddAttrs(append(says, slog.String("correlationId", v.Correlation))...)
 	return b.Audit.Handle(ctx, line)
 }

@@ -74,9 +74,10 @@ func New(c Config) (http.Handler, error) {
 // visit is a request on its way through the bridge, and what is found out about it.
 type visit struct {
 	Record
-	leg      *leg // nil unless it is a signed leg or a passkey's answer, of a known user within the limits
-	bodyRead bool
-	quiet    bool // one of many refusals that are alike: not worth a line
+	leg       *leg // nil unless it is a signed leg or a passkey's answer, of a known user within the limits
+	bodyRead  bool
+	otherSite bool // what origins.ofOtherSite says of it
+	quiet     bool // one of many refusals that are alike: not worth a line
 }
 
 // ServeHTTP answers a request, and accounts for it.
@@ -162,7 +163,7 @@ func (b *bridge) serve(w http.ResponseWriter, r *http.Request, v *visit) (a *ans
 	case preflight:
 		return b.origins.permit(w, rt), nil
 	}
-	if err := b.origins.check(r); err != nil {
+	if err := b.origins.check(r, v.otherSite); err != nil {
 		return nil, err
 	}
 	user, err := b.user(r)

@@ -147,6 +147,7 @@ func newFlood(limits Limits, now func() time.Time) *flood {
 // holdFlood turns r away, before anything else is done or written, if there are too many
 // requests in flight or too many of its address.
 func (b *bridge) holdFlood(r *http.Request, v *visit) error {
+	v.otherSite = b.origins.ofOtherSite(r)
 	f, now := b.flood, b.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -155,7 +156,7 @@ func (b *bridge) holdFlood(r *http.Request, v *visit) error {
 			return errOverloaded.after(time.Second)
 		}
 		address, network := bucketOf(ClientAddress(r.Context()))
-		if b.origins.ofOtherSite(r) { // which cannot spend what the user's own page has
+		if v.otherSite { // which cannot spend what the user's own page has
 			address, network = "other site "+address, "other site "+network
 		}
 		if wait, ok := f.addresses.take(address, f.limits.Address, now); !ok {

@@ -45,10 +45,16 @@ func (m *Map[V]) Get(key string) (value V, ok bool) {
 // Put sets the value of key, which has size bytes beside [EntrySize]. What does not
 // fit any more is forgotten; the newest always fits.
 func (m *Map[V]) Put(key string, value V, size int) {
-	m.Remove(key)
 	size += EntrySize
-	m.entries[key] = m.order.PushFront(&entry[V]{key, value, size})
-	m.used += size
+	if e, ok := m.entries[key]; ok { // in its place: a bucket is put with every request
+		old := e.Value.(*entry[V])
+		m.used += size - old.size
+		old.value, old.size = value, size
+		m.order.MoveToFront(e)
+	} else {
+		m.entries[key] = m.order.PushFront(&entry[V]{key, value, size})
+		m.used += size
+	}
 	for m.used > m.budget && m.order.Len() > 1 {
 		m.Remove(m.order.Back().Value.(*entry[V]).key)
 	}
@@ -70,10 +76,14 @@ func (m *Map[V]) Len() int { return m.order.Len() }
 // Key is SHA-256 over parts, each after its length, in hex: no two lists of parts have the
 // same one, and it has the same size whatever a client sends.
 func Key(parts ...string) string {
-	h := sha256.New()
+	var room [512]byte // what most parts fit into
+	text := room[:0]
 	for _, part := range parts {
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
-		h.Write([]byte(part))
+		text = binary.BigEndian.AppendUint64(text, uint64(len(part)))
+		text = append(text, part...)
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	sum := sha256.Sum256(text)
+	var digits [2 * sha256.Size]byte
+	hex.Encode(digits[:], sum[:])
+	return string(digits[:])
 }
