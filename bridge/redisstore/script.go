@@ -63,7 +63,16 @@ func (s *Store) consult(ctx context.Context, takes []bridge.Take, names []string
 		every := (int64(t.Limit.Per)/int64(t.Limit.Rate) + 999) / 1000
 		keys, args = append(keys, s.name(t.Key)), append(args, every, int64(t.Limit.Burst)*every)
 	}
-	reply, err := script.Run(ctx, s.client, append(keys, names...), args...).Slice()
+	keys = append(keys, names...)
+	var cmd *redis.Cmd
+	err = s.redis.do(ctx, func(p redis.Pipeliner) { cmd = script.EvalSha(ctx, p, keys, args...) })
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		err = s.redis.do(ctx, func(p redis.Pipeliner) { cmd = script.Eval(ctx, p, keys, args...) })
+	}
+	if err != nil {
+		return a, err
+	}
+	reply, err := cmd.Slice()
 	if err != nil {
 		return a, err
 	}
