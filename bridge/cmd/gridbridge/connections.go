@@ -6,7 +6,10 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"runtime"
+	"runtime/debug"
 	"sync"
+	"time"
 
 	"gridsigner/bridge"
 )
@@ -21,6 +24,11 @@ const (
 
 	leastConnections = 16
 	mostConnections  = 20000
+
+	// crowd is how many requests at once make it worth to give memory back after them, and
+	// calm is how long after the last of them: at most once in that time.
+	crowd = 256
+	calm  = time.Second / 2
 )
 
 // connectionsFor is how many connections a process may have with a limit of that many
@@ -37,18 +45,26 @@ func connectionsFor(files uint64) int {
 // To make room for a new one it closes the one that has gone the longest
 // without a request, or has never sent a whole one. One with a request is never closed:
 // if all have one, the new one is.
+//
+// What a crowd of requests takes, with a connection to Grid for each, is several times what
+// their connections take while they wait. Go would keep it for minutes: it collects
+// when more is asked for, which idle connections do not. So once nobody has a request it is
+// collected and given back.
 type connections struct {
 	net.Listener
-	max     int
-	observe func(bridge.Event)
+	max      int
+	observe  func(bridge.Event)
+	giveBack func()
 
 	mu    sync.Mutex
+	most  int                           // requests at once since memory was last given back
+	ebbs  bool                          // whether it is going to be
 	open  map[net.Conn]*ordered.Element // of quiet, nil for one with a request
 	quiet ordered.List                  // of net.Conn, the one that has been so the longest first
 }
 
 func newConnections(ln net.Listener, max int, observe func(bridge.Event)) *connections {
-	return &connections{Listener: ln, max: max, observe: observe, open: map[net.Conn]*ordered.Element{}}
+	return &connections{Listener: ln, max: max, observe: observe, giveBack: giveBack, open: map[net.Conn]*ordered.Element{}}
 }
 
 // Accept returns the next connection that there is room for.
@@ -93,9 +109,13 @@ func (c *connections) begin(conn net.Conn) bool {
 	if e != nil {
 		c.quiet.Remove(e)
 		c.open[conn] = nil
+		c.most = max(c.most, c.busy())
 	}
 	return ok
 }
+
+// busy is how many connections have a request.
+func (c *connections) busy() int { return len(c.open) - c.quiet.Len() }
 
 // changed is told by a server what has become of conn.
 func (c *connections) changed(conn net.Conn, state http.ConnState) {
@@ -111,6 +131,24 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 		}
 		delete(c.open, conn)
 	}
+	if c.most >= crowd && c.busy() == 0 && !c.ebbs {
+		c.ebbs = true
+		time.AfterFunc(calm, c.ebb)
+	}
+}
+
+// ebb gives memory back that a crowd took.
+func (c *connections) ebb() {
+	c.mu.Lock()
+	c.ebbs, c.most = false, c.busy()
+	c.mu.Unlock()
+	c.giveBack()
+}
+
+// giveBack collects twice: what is pooled outlives the first time.
+func giveBack() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }
 
 // accepted is what Accept has returned: a server with TLS has more around it.

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gridsigner/bridge"
@@ -75,6 +76,55 @@ func (c *connections) waitQuiet(t *testing.T, n int) {
 			t.Fatalf("%d connections without a request, want %d", got, n)
 		}
 	}
+}
+
+// TestMemoryIsGivenBackAfterACrowd counts how often it is: once, when the last of a crowd
+// has its answer and nobody came for a moment.
+func TestMemoryIsGivenBackAfterACrowd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, given := newConnections(nil, 2*crowd, nil), 0
+		c.giveBack = func() { given++ }
+		var all []net.Conn
+		for range crowd {
+			conn, _ := net.Pipe()
+			c.add(conn)
+			all = append(all, conn)
+		}
+		ask := func(conns []net.Conn, state http.ConnState) {
+			for _, conn := range conns {
+				if !c.begin(conn) {
+					t.Fatal("a connection is not open")
+				}
+			}
+			for _, conn := range conns {
+				c.changed(conn, state)
+			}
+		}
+		after := func(wait time.Duration, want int) {
+			t.Helper()
+			time.Sleep(wait) // on the bubble's clock
+			synctest.Wait()
+			if given != want {
+				t.Fatalf("given back %d times, want %d", given, want)
+			}
+		}
+		ask(all[1:], http.StateIdle) // one short of a crowd
+		after(time.Hour, 0)
+		ask(all, http.StateIdle)
+		after(calm-1, 0)
+		ask(all, http.StateIdle) // they have come again
+		after(1, 1)
+		after(time.Hour, 1)
+		for _, conn := range all {
+			c.begin(conn)
+		}
+		for _, conn := range all[1:] {
+			c.changed(conn, http.StateIdle)
+		}
+		after(time.Hour, 1) // one is still there
+		c.changed(all[0], http.StateClosed)
+		after(calm, 2)
+	})
 }
 
 // peer is the client's end of a connection.
