@@ -1,13 +1,15 @@
 // Command bench measures what the bridge costs: wrk, side by side in one run
 // and on one upstream, against the bridge with every check on and a thousand
 // users, a bare httputil.ReverseProxy that adds the header, nginx, and, where
-// its packages are installed, Express with http-proxy-middleware. Then what no
-// other has: revocations through the bridge, of two legs and a signature. It
-// fails if the bridge does not hold the limits of figures.go.
+// its packages are installed, Express with http-proxy-middleware. Then lists and
+// both legs of revocations, beside what the bare one does with the same requests,
+// for the bridge alone and with a Redis. Then how long a user waits for a
+// revocation, of two legs and a signature. It fails if the bridge does not hold
+// the limits of figures.go.
 //
 //	go run ./bridge/bench bin/gridbridge [seconds]
 //
-// It needs wrk and nginx (apt-get install wrk nginx-light).
+// It needs wrk, nginx and Redis (apt-get install wrk nginx-light redis-server).
 package main
 
 import (
@@ -29,6 +31,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -77,13 +80,19 @@ func basic() string {
 }
 
 // nginxConfig is the upstream, which answers out of its configuration, and the
-// proxy under test.
+// proxy under test. It is a Grid in which each account has one session, with its number,
+// that can be revoked again and again. It checks nothing: it must not be what is measured.
 const nginxConfig = `daemon off; master_process off; pid nginx.pid; error_log stderr crit; worker_rlimit_nofile 8192;
 events { worker_connections 4096; }
 http {
 	access_log off; keepalive_requests 1000000; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
 	upstream grid { server %[1]s; keepalive 64; keepalive_requests 1000000; }
-	server { listen %[1]s; default_type application/json; location / { return 200 '{"data":[]}'; } }
+	map $request_id $request_uuid { "~^(.{8})(.{4})(.{4})(.{4})(.{12})$" $1-$2-$3-$4-$5; }
+	map $arg_accountId $account_uuid { "~^InternalAccount:(.*)$" $1; }
+	server { listen %[1]s; default_type application/json; location / {
+		if ($request_method = GET) { return 200 '{"data":[{"id":"Session:$account_uuid","accountId":"InternalAccount:$account_uuid","type":"OAUTH","nickname":"a@b.c","createdAt":"2026-09-01T00:00:00Z","updatedAt":"2026-09-01T00:00:00Z","expiresAt":"2099-01-01T00:00:00Z"}]}'; }
+		if ($http_request_id) { return 204; }
+		return 202 '{"type":"OAUTH","payloadToSign":"%[4]s","requestId":"Request:$request_uuid","expiresAt":"2099-01-01T00:00:00Z"}'; } }
 	server { listen %[2]s; location /api/grid/ {
 		proxy_pass http://grid/; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Authorization "%[3]s"; } }
 }
@@ -110,7 +119,7 @@ func run(gridbridge, seconds string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	var addresses [8]string
+	var addresses [10]string
 	for i := range addresses {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -124,13 +133,13 @@ func run(gridbridge, seconds string) error {
 	if err != nil {
 		return err
 	}
-	requests, jwks, err := traffic(key)
+	requests, jwks, err := wrkRequests(key)
 	if err != nil {
 		return err
 	}
 	for name, content := range map[string][]byte{
 		"requests": requests, "jwks.json": jwks, "wrk.lua": []byte(script),
-		"nginx.conf": fmt.Appendf(nil, nginxConfig, addresses[0], addresses[1], basic()),
+		"nginx.conf": fmt.Appendf(nil, nginxConfig, addresses[0], addresses[1], basic(), strings.ReplaceAll(payload, `"`, `\\"`)),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			return err
@@ -153,86 +162,147 @@ func run(gridbridge, seconds string) error {
 	defer hung.Close()
 	env, args := serve(addresses[3], upstream)
 	_, argsHung := serve(addresses[7], upstream)
-	candidates := []struct {
-		name, address string
-		env           []string
-		args          []string
-	}{
-		{"nginx", addresses[1], nil, []string{"nginx", "-e", "stderr", "-p", dir, "-c", "nginx.conf"}},
-		{"bare Go", addresses[2], []string{"LISTEN=" + addresses[2]}, []string{program, "bare", upstream}},
-		{"gridbridge", addresses[3], env, args},
-		{redisHung, addresses[7], env, append(argsHung, "--redis-url", "redis://"+addresses[6])},
-		{"Express", addresses[4], []string{"LISTEN=" + addresses[4], "UPSTREAM=" + upstream, "AUTHORIZATION=" + basic()}, []string{"node", "web/bench/express.mjs"}},
+	_, argsRedis := serve(addresses[8], upstream)
+	bareGo := candidate{"bare Go", addresses[2], []string{"LISTEN=" + addresses[2]}, []string{program, "bare", upstream}}
+	alone := candidate{"gridbridge", addresses[3], env, args}
+	shared := candidate{withRedis, addresses[8], env, append(argsRedis, "--redis-url", "redis://"+addresses[9])}
+	_, redisPort, _ := net.SplitHostPort(addresses[9])
+
+	// Grid is what nginx is, too.
+	others, err := startAll(dir,
+		candidate{"nginx", addresses[1], nil, []string{"nginx", "-e", "stderr", "-p", dir, "-c", "nginx.conf"}},
+		candidate{"Redis", addresses[9], nil, []string{"redis-server", "--bind", "127.0.0.1", "--port", redisPort, "--dir", dir, "--save", "", "--appendonly", "no", "--loglevel", "warning"}},
+	)
+	defer killAll(others)
+	if err != nil {
+		return err
 	}
 	first, _, _ := bytes.Cut(requests, []byte("\n"))
 	first = bytes.ReplaceAll(first, []byte("|"), []byte("\r\n"))
-	var processes []process
-	for _, c := range candidates {
-		if _, err := os.Stat("web/bench/node_modules"); c.name == "Express" && err != nil {
-			fmt.Println("Express is left out: npm ci --prefix web/bench")
-			continue
-		}
-		p, err := start(c.name, c.address, c.env, c.args)
-		if err != nil {
-			return err
-		}
-		defer p.Kill()
-		processes = append(processes, p)
+	compared := []candidate{bareGo, alone, {redisHung, addresses[7], env, append(argsHung, "--redis-url", "redis://"+addresses[6])}}
+	if _, err := os.Stat("web/bench/node_modules"); err == nil {
+		compared = append(compared, candidate{"Express", addresses[4], []string{"LISTEN=" + addresses[4], "UPSTREAM=" + upstream, "AUTHORIZATION=" + basic()}, []string{"node", "web/bench/express.mjs"}})
+	} else {
+		fmt.Println("Express is left out: npm ci --prefix web/bench")
 	}
-	// A limit that is missed may be the fault of what else the machine was doing:
-	// then all are measured again, side by side as before.
-	var missed error
-	for round := 1; ; round++ {
-		fmt.Printf("%-12s %10s %10s %10s %12s %18s\n", "", "req/s", "p50", "p99", "resident", "with 1000 clients")
+	missedWrk, err := again(func() (error, error) {
+		processes, err := startAll(dir, compared...)
+		defer killAll(processes)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Printf("%-12s %10s %10s %10s %12s %12s %18s\n", "", "req/s", "p50", "p99", "at the start", "resident", "with 1000 clients")
 		measured := map[string]figures{}
-		for _, p := range processes {
+		for _, p := range append(others[:1:1], processes...) {
 			f, err := p.measure(dir, seconds, first)
 			if err != nil {
-				return fmt.Errorf("%s: %w", p.name, err)
+				return nil, fmt.Errorf("%s: %w", p.name, err)
 			}
 			fmt.Printf("%-12s %s\n", p.name, f)
 			measured[p.name] = f
 		}
-		if missed = judge(measured); missed == nil || round == rounds {
-			break
-		}
-		fmt.Printf("measured again, for:\n%s\n\n", missed)
-	}
-	grid := httptest.NewServer(revocable())
-	defer grid.Close()
-	env, args = serve(addresses[5], grid.URL)
-	p, err := start("revocations", addresses[5], env, args)
+		return judge(measured), nil
+	})
 	if err != nil {
 		return err
 	}
-	defer p.Kill()
 	duration, err := time.ParseDuration(seconds + "s")
 	if err != nil {
 		return err
 	}
-	return errors.Join(revocations(key, "http://"+addresses[5], duration), missed)
+	missedRatios, err := again(func() (error, error) {
+		processes, err := startAll(dir, bareGo, alone, shared)
+		defer killAll(processes)
+		if err != nil {
+			return nil, err
+		}
+		measured, err := measureRatios(key, processes[0], processes[1:], duration)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Printf("\n%s", measured)
+		return measured.judge(), nil
+	})
+	if err != nil {
+		return err
+	}
+	grid := httptest.NewServer(revocable())
+	defer grid.Close()
+	env, args = serve(addresses[5], grid.URL)
+	p, err := start(dir, candidate{"revocations", addresses[5], env, args})
+	if err != nil {
+		return err
+	}
+	defer p.Kill()
+	return errors.Join(revocations(key, "http://"+addresses[5], duration), missedWrk, missedRatios)
+}
+
+// again measures until no limit is missed, but not forever: one that is missed may be the
+// fault of what else the machine was doing. Then all are measured once more, side by side
+// as before.
+func again(measure func() (missed, err error)) (missed, err error) {
+	for round := 1; ; round++ {
+		if missed, err = measure(); missed == nil || err != nil || round == rounds {
+			return missed, err
+		}
+		fmt.Printf("measured again, for:\n%s\n\n", missed)
+	}
+}
+
+// candidate is what is measured, or needed for that.
+type candidate struct {
+	name, address string
+	env, args     []string
+}
+
+// startAll starts all, and returns those that it has started also if one does not.
+func startAll(dir string, all ...candidate) (processes []process, err error) {
+	for _, c := range all {
+		p, err := start(dir, c)
+		if err != nil {
+			return processes, err
+		}
+		processes = append(processes, p)
+	}
+	return processes, nil
+}
+
+func killAll(processes []process) {
+	for _, p := range processes {
+		p.Kill()
+		p.Wait()
+	}
 }
 
 // process is a candidate that runs.
 type process struct {
 	*os.Process
 	name, address string
+	fresh         int // kB resident when it listens
 }
 
-// start starts a candidate and waits until it listens.
-func start(name, address string, env, args []string) (process, error) {
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), env...)
-	err := cmd.Start()
-	if err == nil {
-		if err = wait(address); err != nil {
-			cmd.Process.Kill()
-		}
+// start starts a candidate, whose log is in dir, and waits until it listens.
+func start(dir string, c candidate) (p process, err error) {
+	cmd := exec.Command(c.args[0], c.args[1:]...)
+	cmd.Env = append(os.Environ(), c.env...)
+	log, err := os.CreateTemp(dir, "log") // lines cost what they cost where they are kept
+	if err != nil {
+		return p, err
+	}
+	defer log.Close()
+	cmd.Stderr = log
+	if err = cmd.Start(); err != nil {
+		return p, fmt.Errorf("%s: %w", c.name, err)
+	}
+	if err = wait(c.address); err == nil {
+		p = process{cmd.Process, c.name, c.address, 0}
+		p.fresh, err = resident(p.Pid)
 	}
 	if err != nil {
-		return process{}, fmt.Errorf("%s: %w", name, err)
+		cmd.Process.Kill()
+		return p, fmt.Errorf("%s: %w", c.name, err)
 	}
-	return process{cmd.Process, name, address}, nil
+	return p, nil
 }
 
 // measure warms a candidate up and then takes its figures. The request is one
@@ -247,6 +317,7 @@ func (p process) measure(dir, seconds string, request []byte) (f figures, err er
 			return f, err
 		}
 	}
+	f.fresh = p.fresh
 	if f.resident, err = resident(p.Pid); err != nil {
 		return f, err
 	}
@@ -265,28 +336,35 @@ func wait(address string) error {
 	return fmt.Errorf("nobody listens on %s", address)
 }
 
-// residentWithClients is what the process takes with a thousand connections open,
-// each of which has asked once and now waits.
+// residentWithClients is what the process takes with a thousand connections open, which
+// have all asked at once and now wait.
 func (p process) residentWithClients(request []byte) (int, error) {
+	var conns []net.Conn
 	for range 1000 {
 		conn, err := net.Dial("tcp", p.address)
 		if err != nil {
 			return 0, err
 		}
 		defer conn.Close()
+		conns = append(conns, conn)
+	}
+	for _, conn := range conns {
 		if _, err := conn.Write(request); err != nil {
 			return 0, err
 		}
+	}
+	for _, conn := range conns {
 		if _, err := conn.Read(make([]byte, 4096)); err != nil {
 			return 0, err
 		}
 	}
+	time.Sleep(time.Second) // in which whoever gives memory back does
 	return resident(p.Pid)
 }
 
-// traffic makes a request of each user, one a line with "|" for a line end, and
+// wrkRequests makes a request of each user, one a line with "|" for a line end, and
 // the key set that their tokens are checked with.
-func traffic(key *ecdsa.PrivateKey) (requests, jwks []byte, err error) {
+func wrkRequests(key *ecdsa.PrivateKey) (requests, jwks []byte, err error) {
 	b64 := base64.RawURLEncoding
 	point, err := key.PublicKey.Bytes() // 0x04 || x || y
 	if err != nil {

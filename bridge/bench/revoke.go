@@ -16,6 +16,9 @@ import (
 	"gridsigner/signer"
 )
 
+// payload is what a revocation asks to be signed.
+const payload = `{"organizationId":"org","parameters":{"apiKeyIds":["key"],"userId":"user"},"timestampMs":"1775681700000","type":"ACTIVITY_TYPE_DELETE_API_KEYS"}`
+
 // revocable is a Grid in which each account has one session, with its number,
 // that can be revoked again and again. It checks nothing: it must not be what
 // is measured.
@@ -30,8 +33,7 @@ func revocable() http.Handler {
 		default:
 			w.WriteHeader(http.StatusAccepted)
 			fmt.Fprintf(w, `{"type":"OAUTH","payloadToSign":%q,"requestId":"Request:%s","expiresAt":"%s"}`,
-				`{"organizationId":"org","parameters":{"apiKeyIds":["key"],"userId":"user"},"timestampMs":"1775681700000","type":"ACTIVITY_TYPE_DELETE_API_KEYS"}`,
-				uuid.NewString(), time.Now().Add(5*time.Minute).UTC().Format(time.RFC3339))
+				payload, uuid.NewString(), time.Now().Add(5*time.Minute).UTC().Format(time.RFC3339))
 		}
 	})
 }
