@@ -66,6 +66,7 @@ func TestMetrics(t *testing.T) {
 		"gridbridge_grid_calls_total method=GET reason= route=/auth/sessions status=500 1",
 		"gridbridge_in_flight 1",
 		"gridbridge_log_lines_dropped_total 2",
+		"gridbridge_reloads_total reason= what=certificate 1",
 		"gridbridge_reloads_total reason= what=credentials 1",
 		"gridbridge_reloads_total reason= what=keys 1",
 		"gridbridge_reloads_total reason=no-permission what=credentials 1",
@@ -142,7 +143,7 @@ func reasons(t *testing.T) (list []string) {
 func TestLabelsAreClosed(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	o := newObserver(t, Options{Metrics: registry, Shared: true, Version: "v1"})
-	known := append(reasons(t), "", "-", "GET", "/auth/sessions", "BRIDGE_INTERNAL", "credentials", "keys", "verified", "form", "v1", runtime.Version())
+	known := append(reasons(t), "", "-", "GET", "/auth/sessions", "BRIDGE_INTERNAL", "credentials", "keys", "certificate", "verified", "form", "v1", runtime.Version())
 	for status := 100; status < 600; status++ {
 		known = append(known, strconv.Itoa(status))
 	}
