@@ -19,7 +19,7 @@ import (
 
 const (
 	connections = 64
-	sliceLength = users // requests
+	sliceLength = 512 // requests
 )
 
 // load sends prepared requests over connections that stay open. It must be cheap: it
@@ -164,7 +164,7 @@ func signedLegs(key *signer.Key, tokens []string, challenges [][]byte) ([][]byte
 }
 
 // measureRatios measures, of each kind of request, how many the bridges answer in a second
-// beside bare Go. They take turns, for duration each at least, in slices of a fraction of a
+// beside bare Go. They take turns, for twice duration each, in slices of a fraction of a
 // second, so that whatever else the machine is doing hits all of them; the median of the
 // slices' ratios counts.
 //
@@ -195,7 +195,7 @@ func measureRatios(key *ecdsa.PrivateKey, bare process, bridges []process, durat
 		defer loads[p.name].close()
 	}
 	t := prepare(tokens)
-	for turns, begin := 0, time.Now(); turns < 2 || time.Since(begin) < time.Duration(len(bridges))*duration; turns++ {
+	for turns, begin := 0, time.Now(); turns < 2 || time.Since(begin) < 2*time.Duration(len(bridges))*duration; turns++ {
 		for _, p := range bridges {
 			turn, err := t.turn(loads[p.name], beside, tokens, sessionKey)
 			if err != nil {
