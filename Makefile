@@ -169,8 +169,8 @@ web/node_modules: web/package-lock.json
 	cd web && npm ci --no-audit --no-fund
 	@touch $@
 
-# Debian's packages, where they are missing and this user may install them. Without the optional ones an engine is left out
-# or the test of several replicas is skipped, which CI does not accept, or there is no bench.
+# Debian's packages, where they are missing and this user may install them. Without the optional ones an engine is left out,
+# or the test of several replicas or of a file of bridge/deploy is skipped, which CI does not accept, or there is no bench.
 .PHONY: tools
 tools:
 	@missing= optional=; for t in openssl curl; do command -v $$t > /dev/null || missing="$$missing $$t"; done; \
@@ -181,6 +181,7 @@ tools:
 	command -v redis-server > /dev/null || optional="$$optional redis-server"; \
 	command -v wrk > /dev/null || optional="$$optional wrk"; \
 	command -v nginx > /dev/null || optional="$$optional nginx-light"; \
+	command -v systemd-analyze > /dev/null || optional="$$optional systemd"; \
 	test -z "$$missing$$optional" && exit; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then apt-get update -q && apt-get install -qy --no-install-recommends $$missing $$optional; \
 	else echo "not installed:$$missing$$optional" >&2; test -z "$$missing"; fi
