@@ -1,0 +1,590 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"io"
+	"maps"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	kubejson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+
+	"gridsigner/bridge"
+	"gridsigner/bridge/identity"
+)
+
+// composeFile is what a test understands of compose.yaml. Anything else in it is an error.
+type composeFile struct {
+	Name     string                    `json:"name"`
+	Services map[string]composeService `json:"services"`
+	Networks map[string]*struct {
+		Internal bool `json:"internal"`
+		IPAM     struct {
+			Config []struct {
+				Subnet string `json:"subnet"`
+			} `json:"config"`
+		} `json:"ipam"`
+	} `json:"networks"`
+	Configs map[string]composeSource `json:"configs"`
+	Secrets map[string]composeSource `json:"secrets"`
+}
+
+type composeSource struct {
+	File string `json:"file"`
+}
+
+type composeService struct {
+	Image string `json:"image"`
+	Build struct {
+		Context    string `json:"context"`
+		Dockerfile string `json:"dockerfile"`
+	} `json:"build"`
+	Entrypoint  []string          `json:"entrypoint"`
+	Command     []string          `json:"command"`
+	Environment map[string]string `json:"environment"`
+	EnvFile     []string          `json:"env_file"`
+	Secrets     []string          `json:"secrets"`
+	Configs     []struct {
+		Source string `json:"source"`
+		Target string `json:"target"`
+	} `json:"configs"`
+	Networks map[string]*struct {
+		IPv4Address string `json:"ipv4_address"`
+	} `json:"networks"`
+	Ports           []string          `json:"ports"`
+	Tmpfs           []string          `json:"tmpfs"`
+	User            string            `json:"user"`
+	ReadOnly        bool              `json:"read_only"`
+	CapDrop         []string          `json:"cap_drop"`
+	SecurityOpt     []string          `json:"security_opt"`
+	Restart         string            `json:"restart"`
+	StopSignal      string            `json:"stop_signal"`
+	StopGracePeriod string            `json:"stop_grace_period"`
+	Ulimits         map[string]int    `json:"ulimits"`
+	Sysctls         map[string]string `json:"sysctls"`
+	Healthcheck     *struct {
+		Test     []string `json:"test"`
+		Interval string   `json:"interval"`
+		Timeout  string   `json:"timeout"`
+	} `json:"healthcheck"`
+}
+
+func readCompose(t *testing.T) (file composeFile) {
+	t.Helper()
+	text, err := yaml.YAMLToJSONStrict([]byte(readFile(t, deployDir+"/compose.yaml")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var top map[string]json.RawMessage
+	if err := json.Unmarshal(text, &top); err != nil {
+		t.Fatal(err)
+	}
+	maps.DeleteFunc(top, func(name string, _ json.RawMessage) bool { return strings.HasPrefix(name, "x-") }) // what services have in common
+	if text, err = json.Marshal(top); err != nil {
+		t.Fatal(err)
+	}
+	wrong, err := kubejson.UnmarshalStrict(text, &file)
+	if err := errors.Join(append(wrong, err)...); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// TestComposeFile wants of every container what makes it hard to leave, of the networks
+// that users reach nginx and nothing else, and of the replicas what the program takes.
+func TestComposeFile(t *testing.T) {
+	file := readCompose(t)
+	image, err := os.Stat(filepath.Join(deployDir, file.Services["gridbridge-1"].Build.Context, file.Services["gridbridge-1"].Build.Dockerfile))
+	if err != nil || !image.Mode().IsRegular() {
+		t.Errorf("the Dockerfile: %v", err)
+	}
+	for name, c := range file.Services {
+		if user, err := strconv.Atoi(strings.SplitN(c.User, ":", 2)[0]); err != nil || user == 0 || !c.ReadOnly || !slices.Equal(c.CapDrop, []string{"ALL"}) || !slices.Equal(c.SecurityOpt, []string{"no-new-privileges:true"}) {
+			t.Errorf("%s: user %q, read_only %t, cap_drop %q, security_opt %q", name, c.User, c.ReadOnly, c.CapDrop, c.SecurityOpt)
+		}
+		if built := c.Build.Context != ""; !built && !regexp.MustCompile(`^[a-z]+:[0-9]`).MatchString(c.Image) {
+			t.Errorf("%s: image %q, want a version", name, c.Image)
+		}
+		if c.Restart != "unless-stopped" {
+			t.Errorf("%s: restart %q", name, c.Restart)
+		}
+		if (len(c.Ports) > 0) != (name == "nginx") {
+			t.Errorf("%s: ports %q are published", name, c.Ports)
+		}
+		for network := range c.Networks {
+			if _, ok := file.Networks[network]; !ok {
+				t.Errorf("%s: no network %q", name, network)
+			}
+		}
+		for _, secret := range c.Secrets {
+			if _, ok := file.Secrets[secret]; !ok {
+				t.Errorf("%s: no secret %q", name, secret)
+			}
+		}
+	}
+	for network, of := range map[string][]string{"users": {"nginx"}, "front": {"gridbridge-1", "gridbridge-2", "nginx"}, "redis": {"gridbridge-1", "gridbridge-2", "redis"}, "app": {"gridbridge-1", "gridbridge-2"}, "grid": {"gridbridge-1", "gridbridge-2"}} {
+		var members []string
+		for name, c := range file.Services {
+			if _, ok := c.Networks[network]; ok {
+				members = append(members, name)
+			}
+		}
+		slices.Sort(members)
+		internal := file.Networks[network] != nil && file.Networks[network].Internal
+		if !slices.Equal(members, of) || internal != (network != "users" && network != "grid") {
+			t.Errorf("network %s: %q, internal: %t; want %q", network, members, internal, of)
+		}
+	}
+	secret := filepath.Join(t.TempDir(), "secret")
+	writeFile(t, secret, strings.Repeat("secret-", 5)+"\n", 0o400)
+	for _, name := range []string{"gridbridge-1", "gridbridge-2"} {
+		c := file.Services[name]
+		env := map[string]string{"GRIDBRIDGE_REDIS_URL": "redis://gridbridge:password@redis:6379/0"}
+		for variable, value := range c.Environment {
+			if !slices.Contains(c.Secrets, strings.TrimPrefix(value, "/run/secrets/")) {
+				t.Errorf("%s: %s = %s is no secret of it", name, variable, value)
+			}
+			env[variable] = secret
+		}
+		s := configured(t, c.Command, env)
+		if grace, err := time.ParseDuration(c.StopGracePeriod); err != nil || grace < longestStop(s.drainDelay) {
+			t.Errorf("%s: stop_grace_period = %s, %v; want %s", name, c.StopGracePeriod, err, longestStop(s.drainDelay))
+		}
+		if want := file.Services["nginx"].Networks["front"].IPv4Address + "/32"; s.proxies.String() != want {
+			t.Errorf("%s: trusted is %s, want %s, which is nginx alone", name, &s.proxies, want)
+		}
+	}
+
+	// A connection that nginx keeps longer than a replica does is closed under a request.
+	kept := regexp.MustCompile(`\n\t\tkeepalive_timeout (\d+s);`).FindStringSubmatch(readFile(t, deployDir+"/nginx.conf"))
+	if kept == nil {
+		t.Fatal("nginx.conf does not say how long a connection to a replica is kept")
+	}
+	if d, err := time.ParseDuration(kept[1]); err != nil || d >= bridge.NewServer(nil).IdleTimeout {
+		t.Errorf("nginx keeps a connection for %s, %v; want less than %s", d, err, bridge.NewServer(nil).IdleTimeout)
+	}
+}
+
+// topology is what compose.yaml describes, as processes. Each container's file system is a
+// directory, and each container's port a free one, on an address of this machine's that
+// stands for the container's own: 127.31.84.10 for 172.31.84.10.
+type topology struct {
+	t         *testing.T
+	file      composeFile
+	dir       string
+	addresses map[string]string // by service or other host, colon and port in the container
+	children  map[string]*child
+	outputs   map[string]*lockedBuffer
+	env       []string // of the replicas, beside what is in the file
+}
+
+// loopback is the address that stands for a container's.
+func loopback(address string) string { return "127" + strings.TrimPrefix(address, "172") }
+
+func newTopology(t *testing.T, elsewhere map[string]string, secrets map[string]string, env ...string) *topology {
+	t.Helper()
+	top := &topology{t: t, file: readCompose(t), dir: t.TempDir(), addresses: elsewhere, children: map[string]*child{}, outputs: map[string]*lockedBuffer{}, env: env}
+	inside := map[string][]string{"nginx": {"80", "443"}, "gridbridge-1": {"8080", "9090"}, "gridbridge-2": {"8080", "9090"}, "redis": {"6379"}}
+	free := freeAddresses(t, 7)
+	for service, ports := range inside {
+		for _, port := range ports {
+			host, actual, _ := net.SplitHostPort(free[0])
+			free = free[1:]
+			if front := top.file.Services[service].Networks["front"]; front != nil {
+				host = loopback(front.IPv4Address)
+				top.addresses[front.IPv4Address+":"+port] = net.JoinHostPort(host, actual)
+			}
+			top.addresses[service+":"+port] = net.JoinHostPort(host, actual)
+		}
+	}
+	for name, source := range top.file.Secrets {
+		if secrets[name] == "" {
+			t.Fatalf("compose.yaml has a secret %s, of which this test does not know what is in it", name)
+		}
+		for service, c := range top.file.Services {
+			if slices.Contains(c.Secrets, name) {
+				writeFile(t, filepath.Join(top.dir, service, "run/secrets", name), secrets[name], 0o400)
+			}
+		}
+		if want := "secrets/" + name; source.File != want {
+			t.Errorf("secret %s is in %s, want %s", name, source.File, want)
+		}
+	}
+	for service, c := range top.file.Services {
+		for _, config := range c.Configs {
+			writeFile(t, top.path(service, config.Target), top.translate(service, readFile(t, filepath.Join(deployDir, top.file.Configs[config.Source].File))), 0o600)
+		}
+		for _, mount := range c.Tmpfs {
+			if err := os.MkdirAll(top.path(service, strings.SplitN(mount, ":", 2)[0]), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Cleanup(top.down)
+	return top
+}
+
+func (top *topology) path(service, inside string) string {
+	return filepath.Join(top.dir, service, inside)
+}
+
+var (
+	hostAndPort = regexp.MustCompile(`[a-z0-9.-]+:[0-9]+\b`)
+	ownPort     = regexp.MustCompile(`(listen=:|\blisten )([0-9]+)\b`)
+	ownAddress  = regexp.MustCompile(`\b172\.[0-9]+\.[0-9]+\.[0-9]+`)
+)
+
+// translate makes text of a container's that of its process: it has other files, and all
+// have other addresses.
+func (top *topology) translate(service, text string) string {
+	text = strings.NewReplacer("/run/secrets/", top.path(service, "/run/secrets")+"/", "/tmp/", top.path(service, "/tmp")+"/").Replace(text)
+	text = hostAndPort.ReplaceAllStringFunc(text, func(found string) string {
+		if actual, ok := top.addresses[found]; ok {
+			return actual
+		}
+		return found
+	})
+	text = ownPort.ReplaceAllStringFunc(text, func(found string) string {
+		parts := ownPort.FindStringSubmatch(found)
+		return strings.TrimSuffix(parts[1], ":") + top.addresses[service+":"+parts[2]]
+	})
+	return ownAddress.ReplaceAllStringFunc(text, loopback)
+}
+
+// start runs a service until the test ends or stop is called.
+func (top *topology) start(service, port string, extra ...string) {
+	top.t.Helper()
+	c := top.file.Services[service]
+	var args []string
+	for _, arg := range slices.Concat(c.Entrypoint, c.Command) {
+		args = append(args, top.translate(service, arg))
+	}
+	env := slices.Clone(top.env)
+	for name, value := range c.Environment {
+		env = append(env, name+"="+top.translate(service, value))
+	}
+	if len(c.EnvFile) > 0 {
+		env = append(env, strings.Fields(top.translate(service, readFile(top.t, filepath.Join(top.dir, service, c.EnvFile[0]))))...)
+	}
+	if c.Build.Context != "" { // the image's entrypoint
+		args = append([]string{os.Args[0]}, args...)
+	} else {
+		args[0] = tool(top.t, args[0], map[string]string{"nginx": "nginx-light", "redis-server": "redis-server"}[args[0]])
+	}
+	var output lockedBuffer
+	child := &child{t: top.t, address: top.addresses[service+":"+port], command: func() *exec.Cmd {
+		return &exec.Cmd{Path: args[0], Args: slices.Concat(args, extra), Env: env, Stdout: &output, Stderr: &output, SysProcAttr: &syscall.SysProcAttr{Setpgid: true}}
+	}}
+	child.start()
+	top.children[service] = child
+	top.outputs[service] = &output
+}
+
+// down stops all services at once.
+func (top *topology) down() {
+	var all sync.WaitGroup
+	for service := range top.children {
+		all.Go(func() {
+			if err := top.stop(service); err != nil {
+				top.t.Errorf("%s ended with %v", service, err)
+			}
+		})
+	}
+	all.Wait()
+	for service, output := range top.outputs {
+		if top.t.Failed() {
+			top.t.Logf("%s: %s", service, output.String())
+		}
+	}
+}
+
+// stop stops a service as Compose does.
+func (top *topology) stop(service string) error {
+	child, c := top.children[service], top.file.Services[service]
+	sig := map[string]syscall.Signal{"": syscall.SIGTERM, "SIGTERM": syscall.SIGTERM, "SIGQUIT": syscall.SIGQUIT}[c.StopSignal]
+	grace := 10 * time.Second // Compose's
+	if c.StopGracePeriod != "" {
+		var err error
+		if grace, err = time.ParseDuration(c.StopGracePeriod); err != nil {
+			return err
+		}
+	}
+	process := child.running.Process
+	kill := time.AfterFunc(grace, func() { syscall.Kill(-process.Pid, syscall.SIGKILL) }) // nginx's workers too
+	defer kill.Stop()
+	return errors.Join(process.Signal(sig), child.running.Wait())
+}
+
+// selfSigned makes a certificate for an address.
+func selfSigned(t *testing.T, address string) (certificate, key []byte) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: address}, IPAddresses: []net.IP{net.ParseIP(address)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, errCertificate := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	encoded, errKey := x509.MarshalPKCS8PrivateKey(private)
+	if err := errors.Join(errCertificate, errKey); err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
+}
+
+// whoami is an app that knows its users by a token of its login.
+func whoami(t *testing.T, jwks string) *httptest.Server {
+	t.Helper()
+	authenticate, err := identity.NewOIDC(t.Context(), identity.OIDC{AccountsClaim: "grid_accounts", Issuers: []identity.Issuer{
+		{Issuer: "https://id.example", Audience: demoAudience, Keys: identity.KeysFrom(jwks, identity.HTTP{})},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/whoami", func(w http.ResponseWriter, r *http.Request) {
+		user, err := authenticate(r)
+		if err != nil {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.Header().Set("X-Gridsigner-User", user.ID)
+		w.Header().Set("X-Gridsigner-Accounts", strings.Join(user.Accounts, ","))
+	})
+	app := httptest.NewServer(mux)
+	t.Cleanup(app.Close)
+	return app
+}
+
+// metric is the sum of a metric's values on an operators' address.
+func metric(t *testing.T, admin, name string) (sum float64) {
+	t.Helper()
+	_, text := fetch(t, "GET", "http://"+admin+"/metrics", "", nil)
+	for line := range strings.Lines(text) {
+		if labels, ok := strings.CutPrefix(strings.TrimSpace(line), name); ok && (labels[0] == '{' || labels[0] == ' ') {
+			value, err := strconv.ParseFloat(labels[strings.LastIndexByte(labels, ' ')+1:], 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += value
+		}
+	}
+	return sum
+}
+
+// TestCompose runs what compose.yaml describes, by it and by nginx.conf as they are, with
+// the simulator as Grid. Users meet it over TLS. Beside addresses and paths one thing of
+// nginx's is added: its connections come from its own address.
+func TestCompose(t *testing.T) {
+	t.Parallel()
+	sim := start(t, nil, "simulate", "--json").ready()
+	idp, jwks := appLogin(t, sim.Seed)
+	app := whoami(t, jwks)
+	nginxAddress := loopback(readCompose(t).Services["nginx"].Networks["front"].IPv4Address)
+	certificate, key := selfSigned(t, nginxAddress)
+	top := newTopology(t, map[string]string{"app:3000": app.Listener.Addr().String()}, map[string]string{
+		"grid-id": sim.ClientID, "grid-secret": sim.ClientSecret + "\n", "gridbridge-key": strings.Repeat("key-", 8) + "\n",
+		"redis.acl": "user default off\nuser gridbridge on >password ~gridbridge:* +evalsha +eval +mget +set +time +del\n",
+		"tls.crt":   string(certificate), "tls.key": string(key),
+	}, "GRIDBRIDGE_TEST_MAIN=1", "GORACE="+os.Getenv("GORACE"), "GRID_BASE_URL="+sim.URL)
+	nginxConf := top.path("nginx", "/etc/nginx/nginx.conf")
+	own := "http {\n\tproxy_bind " + nginxAddress + ";\n"
+	if os.Geteuid() == 0 { // its workers would else be somebody who may not read this directory
+		own = "user root;\n" + own
+	}
+	writeFile(t, nginxConf, strings.Replace(readFile(t, nginxConf), "http {\n", own, 1), 0o600)
+	replicas := []string{"gridbridge-1", "gridbridge-2"}
+	for _, name := range replicas {
+		writeFile(t, top.path(name, "secrets/gridbridge.env"), "GRIDBRIDGE_REDIS_URL=redis://gridbridge:password@redis:6379/0\n", 0o400)
+	}
+	_, redisPort, _ := net.SplitHostPort(top.addresses["redis:6379"])
+	top.start("redis", "6379", "--bind", "127.0.0.1", "--port", redisPort, "--dir", top.path("redis", "/data")) // its defaults are the image's
+	for _, name := range replicas {
+		top.start(name, "8080")
+	}
+	top.start("nginx", "443", "-e", "stderr", "-p", top.path("nginx", "/tmp"), "-c", nginxConf)
+
+	if out, err := exec.Command(tool(t, "redis-cli", "redis-tools"), append([]string{"-p", redisPort}, top.file.Services["redis"].Healthcheck.Test[2:]...)...).CombinedOutput(); err != nil {
+		t.Errorf("health of redis: %v, %s", err, out)
+	}
+	login, err := idp.login(newKey(t, "P-256").public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admins := []string{top.addresses["gridbridge-1:9090"], top.addresses["gridbridge-2:9090"]}
+	public := "https://" + top.addresses["nginx:443"]
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(certificate)
+	// get asks through nginx, on a connection of its own.
+	get := func(path string) (int, error) {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}
+		defer transport.CloseIdleConnections()
+		req, err := http.NewRequest("GET", public+path, nil)
+		if err != nil {
+			return 0, err
+		}
+		req.Header.Set("Authorization", "Bearer "+login.AccessToken)
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			return 0, err
+		}
+		defer resp.Body.Close()
+		_, err = io.Copy(io.Discard, resp.Body)
+		return resp.StatusCode, err
+	}
+	list := "/api/grid/auth/sessions?accountId=" + sim.AccountID
+
+	t.Run("users reach the bridge, over TLS, and operators' pages not", func(t *testing.T) {
+		for path, want := range map[string]int{list: 200, "/metrics": 404, "/readyz": 404, "/api/grid/metrics": 404} {
+			if got, err := get(path); got != want || err != nil {
+				t.Errorf("%s = %d, %v; want %d", path, got, err, want)
+			}
+		}
+		resp, _ := fetch(t, "GET", "http://"+top.addresses["nginx:80"]+"/page?a=b", "", nil)
+		if want := "https://" + nginxAddress + "/page?a=b"; resp.StatusCode != 308 || resp.Header.Get("Location") != want {
+			t.Errorf("over http = %d %s, want 308 %s", resp.StatusCode, resp.Header.Get("Location"), want)
+		}
+	})
+
+	t.Run("a challenge of one replica is signed at the other", func(t *testing.T) {
+		key := newKey(t, "P-256")
+		login, err := idp.login(key.public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := api{t, "http://" + top.addresses["gridbridge-1:8080"] + bridge.DefaultPrefix, login.AccessToken}
+		second := api{t, "http://" + top.addresses["gridbridge-2:8080"] + bridge.DefaultPrefix, login.AccessToken}
+		var session struct{ ID string }
+		if got := first.call("POST", "/auth/credentials/"+sim.CredentialID+"/verify", map[string]string{"type": "OAUTH", "oidcToken": login.OIDCToken, "clientPublicKey": key.public}, nil, &session); got != 200 {
+			t.Fatalf("sign-in = %d", got)
+		}
+		var challenge struct{ PayloadToSign, RequestID string }
+		if got := first.call("DELETE", "/auth/sessions/"+session.ID, nil, nil, &challenge); got != 202 {
+			t.Fatalf("challenge = %d, want 202", got)
+		}
+		signed := map[string]string{"Grid-Wallet-Signature": key.header("modern", challenge.PayloadToSign), "Request-Id": challenge.RequestID}
+		if got := second.call("DELETE", "/auth/sessions/"+session.ID, nil, signed, nil); got != 204 {
+			t.Errorf("signed leg = %d, want 204", got)
+		}
+		http.DefaultClient.CloseIdleConnections()
+		if _, text := fetch(t, "GET", "http://"+admins[1]+"/metrics", "", nil); !strings.Contains(text, `gridbridge_signed_total{checked="verified"} 1`) {
+			t.Errorf("the other replica has not verified it:\n%s", text)
+		}
+	})
+
+	t.Run("operators see that all is well", func(t *testing.T) {
+		for _, admin := range admins {
+			if resp, body := fetch(t, "GET", "http://"+admin+"/readyz", "", nil); resp.StatusCode != 200 {
+				t.Errorf("readyz = %d %s", resp.StatusCode, body)
+			}
+			if up := metric(t, admin, "gridbridge_shared_up"); up != 1 {
+				t.Errorf("gridbridge_shared_up = %v, want 1", up)
+			}
+			if _, text := fetch(t, "GET", "http://"+admin+"/metrics", "", nil); strings.Contains(text, `reason="forbidden"`) || strings.Contains(text, `reason="password"`) {
+				t.Errorf("Redis refuses what a bridge needs:\n%s", text)
+			}
+		}
+	})
+
+	t.Run("a replica is stopped, and no user notices", func(t *testing.T) {
+		// reload is what bridge/README.md says of nginx, and waits until it holds.
+		reload := func(from, to string, receives bool) {
+			t.Helper()
+			text := readFile(t, nginxConf)
+			if !strings.Contains(text, from) {
+				t.Fatalf("nginx.conf has no %q", from)
+			}
+			writeFile(t, nginxConf, strings.Replace(text, from, to, 1), 0o600)
+			if err := top.children["nginx"].running.Process.Signal(syscall.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+			for deadline := time.Now().Add(time.Minute); ; {
+				before, was := metric(t, admins[0], "gridbridge_requests_total"), metric(t, admins[1], "gridbridge_requests_total")
+				for metric(t, admins[1], "gridbridge_requests_total") < was+10 {
+				}
+				if got := metric(t, admins[0], "gridbridge_requests_total") > before; got == receives {
+					return
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("after a minute the first replica receives requests: %t", !receives)
+				}
+			}
+		}
+		var all sync.WaitGroup
+		var answered atomic.Int64
+		stop := make(chan struct{})
+		for range 2 {
+			all.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					// Limits are the bridge's own answer.
+					if status, err := get(list); err != nil || status != 200 && status != 429 {
+						t.Errorf("answer = %d, %v", status, err)
+						return
+					}
+					answered.Add(1)
+				}
+			})
+		}
+		defer all.Wait()
+		defer close(stop)
+		server := "server " + top.addresses["gridbridge-1:8080"]
+		reload(server, server+" down", false)
+		if err := top.stop("gridbridge-1"); err != nil {
+			t.Errorf("it ended with %v", err)
+		}
+		top.start("gridbridge-1", "8080")
+		reload(server+" down", server, true)
+		if n := answered.Load(); n < 20 {
+			t.Errorf("%d requests were answered meanwhile", n)
+		}
+	})
+
+	t.Run("gridbridge check", func(t *testing.T) {
+		trusted := filepath.Join(t.TempDir(), "tls.crt")
+		writeFile(t, trusted, string(certificate), 0o600)
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "check", "--account", sim.AccountID, "--patience", "1m", "--json", public+bridge.DefaultPrefix)
+		cmd.Env = []string{"GRIDBRIDGE_TEST_MAIN=1", "GORACE=" + os.Getenv("GORACE"), "SSL_CERT_DIR=/nowhere", "SSL_CERT_FILE=" + trusted, "GRIDBRIDGE_HEADER=Authorization: Bearer " + login.AccessToken}
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Errorf("%v\n%s", err, &stderr)
+		}
+		judge(t, string(out))
+		for _, admin := range admins {
+			if n := metric(t, admin, "gridbridge_requests_total"); n < 100 {
+				t.Errorf("a replica had %v requests, want half of them", n)
+			}
+		}
+	})
+}
