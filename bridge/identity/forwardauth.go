@@ -81,6 +81,42 @@ func newForwardAuth(f ForwardAuth, address func(context.Context) netip.Addr) (fu
 	return a.authenticate, nil
 }
 
+// CheckForwardAuth asks the app of f once, with nothing to know anybody by, and reports why it
+// could not say who is calling: it does not answer, or its URL has nobody who does (404, 405,
+// 5xx, a redirect for good). Whatever else it answers is as it should be, a refusal first of all.
+// The error is in words that do not quote the URL.
+func CheckForwardAuth(ctx context.Context, f ForwardAuth) error {
+	const what = "identity: forward-auth URL: "
+	if _, err := outbound.ParseURL(f.URL, f.HTTP.InsecureHosts...); err != nil {
+		return fmt.Errorf(what+"%w", err)
+	}
+	transport, err := f.HTTP.transport(forwardAuthTimeout)
+	if err != nil {
+		return err
+	}
+	defer transport.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, forwardAuthTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.URL, nil)
+	if err != nil {
+		return errors.New(what + "not one that can be asked")
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "gridbridge")
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return fmt.Errorf(what+"the app does not answer: %w", reasonOf(err))
+	}
+	defer resp.Body.Close()
+	switch status := resp.StatusCode; {
+	case status == http.StatusMovedPermanently, status == http.StatusPermanentRedirect:
+		return fmt.Errorf(what+"the app answers with status %d: it has moved, and redirects are not followed", status)
+	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status >= 500:
+		return fmt.Errorf(what+"the app answers with status %d, and says of nobody who it is", status)
+	}
+	return nil
+}
+
 type forwardAuth struct {
 	ForwardAuth
 	transport *http.Transport

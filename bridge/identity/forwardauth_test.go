@@ -414,3 +414,49 @@ func TestForwardAuthConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckForwardAuth wants an app that refuses to be alive, and words of one that is dead.
+func TestCheckForwardAuth(t *testing.T) {
+	for status, want := range map[int]string{ // "" for one that is alive
+		200: "", 204: "", 302: "", 303: "", 307: "", 400: "", 401: "", 403: "", 429: "",
+		301: "status 301: it has moved", 308: "status 308: it has moved", 404: "status 404", 405: "status 405", 500: "status 500", 503: "status 503",
+	} {
+		asked := make(chan *http.Request, 2)
+		app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked <- r
+			w.Header().Set("Location", "/"+canaryPart)
+			w.WriteHeader(status)
+			if status != 204 {
+				io.WriteString(w, canaryPart)
+			}
+		}))
+		err := identity.CheckForwardAuth(t.Context(), identity.ForwardAuth{URL: app.URL + "/whoami?" + canaryPart})
+		app.Close()
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("status %d: error = %v, want %q", status, err, want)
+		}
+		if err != nil {
+			assertNoCanary(t, "the error", err.Error())
+		}
+		if r := <-asked; len(asked) != 0 || r.Method != "GET" || r.URL.Path != "/whoami" || r.Header["Cookie"] != nil || r.Header["Authorization"] != nil {
+			t.Errorf("status %d: asked %s %s and %d times more, want one GET of /whoami for nobody", status, r.Method, r.URL.Path, len(asked))
+		}
+	}
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	hangsUp := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	defer hangsUp.Close()
+	for url, want := range map[string]string{
+		gone.URL + "/?" + canaryPart:                          "does not answer: refused",
+		hangsUp.URL + "/?" + canaryPart:                       "does not answer: hung-up",
+		"http://app.example/?" + canaryPart:                   "must be https",
+		"https://user:" + canaryPart + "@app.example/whoami/": "credentials",
+	} {
+		err := identity.CheckForwardAuth(t.Context(), identity.ForwardAuth{URL: url})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error = %v, want %q", url, err, want)
+			continue
+		}
+		assertNoCanary(t, "the error", err.Error())
+	}
+}
