@@ -97,8 +97,8 @@ func (s *Store) consult(ctx context.Context, takes []bridge.Take, names []string
 
 // probe does what a request does, so that a Redis that answers and cannot be used
 // (it is full, or a replica, or forbids the script) is found out without one.
-func (s *Store) probe() bridge.Reason {
-	ctx, cancel := context.WithTimeout(s.ctx, s.timeout)
+func (s *Store) probe(ctx context.Context) bridge.Reason {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	_, err := s.consult(ctx, []bridge.Take{{
 		Key: bridge.Key{Part: "probe"}, Limit: bridge.Limit{Rate: 1, Per: time.Second, Burst: 1},

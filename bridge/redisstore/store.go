@@ -127,7 +127,7 @@ func Open(o Options) (*Store, error) {
 		s.now = time.Now
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.health = health{now: s.now, stall: s.timeout / 10, log: o.Log, observe: o.Observe, probe: s.probe}
+	s.health = health{now: s.now, stall: s.timeout / 10, log: o.Log, observe: o.Observe, probe: func() bridge.Reason { return s.probe(s.ctx) }}
 	if o.Log == nil {
 		s.health.log = slog.New(slog.DiscardHandler)
 	}
@@ -155,7 +155,10 @@ func Open(o Options) (*Store, error) {
 // client would take skip_verify and timeouts from a query, too.
 func parseURL(raw string, insecureHosts []string) (*redis.Options, error) {
 	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "rediss" && u.Scheme != "redis" || u.Hostname() == "" || u.Opaque != "" || u.RawQuery != "" || u.Fragment != "" {
+	if err == nil && (u.RawQuery != "" || u.ForceQuery) {
+		return nil, errors.New("redisstore: a Redis URL with a query, of which nothing is taken (skip_verify, timeouts): want rediss://host:port/db")
+	}
+	if err != nil || u.Scheme != "rediss" && u.Scheme != "redis" || u.Hostname() == "" || u.Opaque != "" || u.Fragment != "" {
 		return nil, errors.New("redisstore: not a Redis URL: want rediss://host:port/db")
 	}
 	if u.Scheme == "redis" && !outbound.MayBePlain(u.Hostname(), insecureHosts) {
@@ -210,6 +213,15 @@ var silence = sync.OnceFunc(func() { redis.SetLogger(silent{}) })
 type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}
+
+// Check asks Redis once what requests will ask it, and reports in a word why it cannot be used.
+// No bridge needs it: it is for who would rather know before one starts.
+func (s *Store) Check(ctx context.Context) error {
+	if reason := s.probe(ctx); reason != "" {
+		return fmt.Errorf("redisstore: Redis cannot be used: %w", reason)
+	}
+	return nil
+}
 
 // Close ends all connections, and whatever waits for them. The local store remains in use.
 func (s *Store) Close() error {

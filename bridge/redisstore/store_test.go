@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"net/url"
@@ -246,6 +247,31 @@ func TestPermissions(t *testing.T) {
 	}
 }
 
+// TestCheck wants a word for a Redis that is away, and for one that is there and of no use.
+func TestCheck(t *testing.T) {
+	shared := miniredis.RunT(t)
+	shared.RequireAuth("right")
+	address := shared.Addr()
+	right := newReplica(t, "redis://:right@"+address)
+	if err := right.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	assertRefused := func(r *replica, want bridge.Reason) {
+		t.Helper()
+		if err := r.Check(t.Context()); !errors.Is(err, want) || strings.Contains(err.Error(), canary) {
+			t.Errorf("error = %v, want %q and nothing of the URL", err, want)
+		}
+	}
+	assertRefused(newReplica(t, "redis://:"+canary+"@"+address), bridge.ReasonPassword)
+	shared.SetError("READONLY You can't write against a read only replica, " + canary)
+	assertRefused(right, bridge.ReasonStatus)
+	shared.Close()
+	assertRefused(newReplica(t, "redis://:"+canary+"@"+address), bridge.ReasonRefused)
+	if events := right.told(); len(events) != 0 {
+		t.Errorf("observed %q, want nothing: no request was made", events)
+	}
+}
+
 func TestOpen(t *testing.T) {
 	open := func(url string, change ...func(*Options)) error {
 		o := Options{URL: url, InsecureHosts: []string{"redis.internal"}, Key: bridge.NewSecret("k"), Local: newMemory(time.Now)}
@@ -274,8 +300,8 @@ func TestOpen(t *testing.T) {
 		err := open(url)
 		if err == nil {
 			t.Errorf("%s: error = nil, want one", url)
-		} else if strings.Contains(err.Error(), canary) {
-			t.Errorf("%s: error = %v quotes it", url, err)
+		} else if strings.Contains(err.Error(), canary) || strings.Contains(url, "?") && !strings.Contains(err.Error(), "a query") {
+			t.Errorf("%s: error = %v, want one that says what is wrong and quotes nothing", url, err)
 		}
 	}
 	for name, change := range map[string]func(*Options){
