@@ -127,6 +127,24 @@ func (h HTTP) fetcher() (fetch func(ctx context.Context, url string) ([]byte, er
 type keys struct {
 	list  []jose.JSONWebKey
 	named bool // at least one has a kid
+	left  leftOut
+}
+
+// leftOut are how many keys of a set verify no token.
+type leftOut struct{ others, weak, unknown int }
+
+// report logs what was left out, unless that was said of the last set. A key for encryption
+// is beside the others at many issuers; the rest somebody meant to be used.
+func (l leftOut) report(ctx context.Context, log *slog.Logger, last leftOut) {
+	if l == last || l == (leftOut{}) {
+		return
+	}
+	level := slog.LevelInfo
+	if l.weak+l.unknown > 0 {
+		level = slog.LevelWarn
+	}
+	log.LogAttrs(ctx, level, "key set: some keys verify no token and are left out",
+		slog.Int("forSomethingElse", l.others), slog.Int("rsaUnder2048Bits", l.weak), slog.Int("ofAnotherKindOrPrivate", l.unknown))
 }
 
 // load reads the set and leaves out the keys that it cannot use: they are for
@@ -146,23 +164,24 @@ func (s KeySource) load(ctx context.Context) (*keys, error) {
 		return nil, readError{bridge.ReasonForm, "not a JWKS with at least one public key"}
 	}
 	found := &keys{}
-	var others, weak int
 	for _, text := range set.Keys {
 		key, err := parseKey(text)
 		switch {
 		case err == errNotToVerify:
-			others++
+			found.left.others++
 		case err == errWeak:
-			weak++
-		case err == nil:
+			found.left.weak++
+		case err != nil:
+			found.left.unknown++
+		default:
 			found.list = append(found.list, key)
 			found.named = found.named || key.KeyID != ""
 		}
 	}
 	if found.list == nil {
 		return nil, readError{bridge.ReasonForm, fmt.Sprintf(
-			"not a JWKS with at least one public key that verifies tokens: of %d keys, %d are for something else (use, key_ops), %d are RSA keys under %d bits, and %d are of another kind or private",
-			len(set.Keys), others, weak, minRSA, len(set.Keys)-others-weak)}
+			"no public key that verifies tokens: of %d keys, %d are for something else (use, key_ops), %d are RSA keys under %d bits, and %d are of another kind or private",
+			len(set.Keys), found.left.others, found.left.weak, minRSA, found.left.unknown)}
 	}
 	return found, nil
 }
@@ -255,6 +274,7 @@ func newKeySet(ctx context.Context, o *OIDC, i int) (*keySet, error) {
 		return nil, fmt.Errorf("identity: issuer %d: reading the key set (JWKS): %w", i+1, err)
 	}
 	log := o.Log.With(slog.Int("issuer", i+1))
+	keys.left.report(ctx, log, leftOut{})
 	return &keySet{source: source, now: o.Now, log: log, observe: o.Observe, read: o.Now(), keys: keys}, nil
 }
 
@@ -318,6 +338,7 @@ func (k *keySet) refresh(done context.CancelFunc) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err == nil {
+		keys.left.report(ctx, k.log, k.keys.left)
 		k.keys = keys
 	}
 	k.read, k.wait, k.failed = k.now(), nil, err != nil

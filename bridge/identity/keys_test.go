@@ -296,6 +296,46 @@ func TestKeySetsWithoutUse(t *testing.T) {
 	}
 }
 
+// TestKeysLeftOut has a set with a key that is of use, and reads in the log of the others, once
+// and by no name of theirs.
+func TestKeysLeftOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // with a clock of its own, which Sleep moves
+		type object = map[string]any
+		es, enc, weak := newES256(t, "es"), newES256(t, canary), newRS256(t, canary, 1024)
+		encryption := enc.jwk(object{"use": "enc"})
+		const warned = "level=WARN msg=\"key set: some keys verify no token and are left out\" issuer=1 forSomethingElse=1 rsaUnder2048Bits=1 ofAnotherKindOrPrivate=1\n"
+		var log lockedBuffer
+		set := setOf(es.jwk(), encryption, weak.jwk(), object{"kty": canary})
+		o := one(func(context.Context) ([]byte, error) { return set, nil })
+		o.Log = slog.New(slog.NewTextHandler(&log, nil))
+		authenticate, err := identity.NewOIDC(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read := func(want string) {
+			t.Helper()
+			if got := log.take(); !strings.HasSuffix(got, want) || strings.Count(got, "\n") != strings.Count(want, "\n") || strings.Contains(got, canaryPart) {
+				t.Errorf("log = %q, want %q", got, want)
+			}
+		}
+		read(warned)
+		again := func() {
+			time.Sleep(6 * time.Minute)
+			if _, err := authenticate(bearerRequest(es.fresh(t))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		again() // the same set: nothing is new
+		read("")
+		set = setOf(es.jwk(), encryption)
+		again()
+		read("level=INFO msg=\"key set: some keys verify no token and are left out\" issuer=1 forSomethingElse=1 rsaUnder2048Bits=0 ofAnotherKindOrPrivate=0\n")
+		set = setOf(es.jwk())
+		again()
+		read("")
+	})
+}
+
 // TestKidTriggersRead has an issuer rotate its key: the new name is enough to ask.
 func TestKidTriggersRead(t *testing.T) {
 	var now clock
