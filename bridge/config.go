@@ -147,12 +147,14 @@ func (c *Config) fillIn() error {
 	if c.Payloads.Admit(signer.Payload{}) != nil {
 		errs = append(errs, fmt.Errorf("bridge: payloads: %q is neither all nor activities", c.Payloads))
 	}
+	var errCredentials error
 	if c.Credentials != nil {
-		var err error
-		c.ClientID, c.ClientSecret, err = c.Credentials()
-		errs = append(errs, err)
+		c.ClientID, c.ClientSecret, errCredentials = c.Credentials()
 	}
-	errs = append(errs, checkCredentials(c.ClientID, c.ClientSecret))
+	if errCredentials == nil {
+		errCredentials = checkCredentials(c.ClientID, c.ClientSecret)
+	}
+	errs = append(errs, errCredentials)
 	if c.Key.reveal() == "" {
 		c.Key = c.ClientSecret
 	}
