@@ -15,7 +15,7 @@ import (
 )
 
 // serveEnv is a configuration that is good, of a Grid that is not there.
-var serveEnv = map[string]string{"GRID_BASE_URL": "https://grid.example", "GRID_CLIENT_ID": "id", "GRID_CLIENT_SECRET": "canary-secret"}
+var serveEnv = map[string]string{"GRID_BASE_URL": "https://grid.example/grid/2025-10-13", "GRID_CLIENT_ID": "id", "GRID_CLIENT_SECRET": "canary-secret"}
 
 func TestServeForOperators(t *testing.T) {
 	p := start(t, serveEnv, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--drain-delay", "0s", "--forward-auth", "https://app.example/whoami")
@@ -52,7 +52,7 @@ func TestServeForOperators(t *testing.T) {
 func TestConfigCheck(t *testing.T) {
 	var out strings.Builder
 	getenv := func(env map[string]string) func(string) string { return func(n string) string { return env[n] } }
-	err := run(t.Context(), []string{"serve", "--config-check", "--forward-auth", "https://app.example/"}, getenv(serveEnv), &out, io.Discard)
+	err := run(t.Context(), []string{"serve", "--config-check", "--forward-auth", newApp(t)}, getenv(serveEnv), &out, io.Discard)
 	if err != nil || !strings.Contains(out.String(), "good") {
 		t.Errorf("output = %q, error = %v", out.String(), err)
 	}
@@ -76,7 +76,7 @@ func TestConfigCheck(t *testing.T) {
 // TestConfigCheckRefuses spoils a good configuration in one way at a time, and
 // wants to read of that alone.
 func TestConfigCheckRefuses(t *testing.T) {
-	users := []string{"--forward-auth", "https://app.example/"}
+	users := []string{"--forward-auth", newApp(t)}
 	for _, v := range []struct {
 		name string
 		args []string
@@ -92,7 +92,7 @@ func TestConfigCheckRefuses(t *testing.T) {
 		{"nothing-in-flight", append(users, "--max-in-flight", "0"), "--max-in-flight"},
 		{"less-in-flight", append(users, "--max-in-flight", "-1"), "--max-in-flight"},
 		{"negative-connections", append(users, "--max-connections", "-1"), "--max-connections is negative"},
-		{"negative-pool", append(users, "--redis-pool", "-1"), "--redis-pool is negative"},
+		{"negative-pool", append(users, "--redis-url", "redis://localhost", "--redis-pool", "-1"), "--redis-pool is negative"},
 		{"addresses-in-a-form-unknown", append(users, "--log-address", "none"), `--log-address: "none"`},
 		{"addresses-hashed", append(users, "--log-address", "hashed"), ""},
 		{"no-users", nil, "no way to know the users"},
@@ -167,7 +167,7 @@ func TestDrain(t *testing.T) {
 	defer cancel()
 	out, in := io.Pipe()
 	draining, drained := make(chan time.Duration), make(chan struct{})
-	sys := system{func(n string) string { return serveEnv[n] }, in, io.Discard, func(d time.Duration) { draining <- d; <-drained }, time.Now}
+	sys := system{func(n string) string { return serveEnv[n] }, in, io.Discard, func(d time.Duration) { draining <- d; <-drained }, time.Now, nil}
 	done := make(chan error, 1)
 	go func() {
 		done <- serve(ctx, sys, []string{"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--drain-delay", "7s", "--forward-auth", "https://app.example/whoami"})

@@ -170,8 +170,8 @@ func TestComposeFile(t *testing.T) {
 			env[variable] = secret
 		}
 		s := configured(t, c.Command, env)
-		if grace, err := time.ParseDuration(c.StopGracePeriod); err != nil || grace < longestStop(s.drainDelay) {
-			t.Errorf("%s: stop_grace_period = %s, %v; want %s", name, c.StopGracePeriod, err, longestStop(s.drainDelay))
+		if grace, err := time.ParseDuration(c.StopGracePeriod); err != nil || grace < longestStop(s) {
+			t.Errorf("%s: stop_grace_period = %s, %v; want %s", name, c.StopGracePeriod, err, longestStop(s))
 		}
 		if want := file.Services["nginx"].Networks["front"].IPv4Address + "/32"; s.proxies.String() != want {
 			t.Errorf("%s: trusted is %s, want %s, which is nginx alone", name, &s.proxies, want)
@@ -411,7 +411,7 @@ func TestCompose(t *testing.T) {
 		"grid-id": sim.ClientID, "grid-secret": sim.ClientSecret + "\n", "gridbridge-key": strings.Repeat("key-", 8) + "\n",
 		"redis.acl": "user default off\nuser gridbridge on >password ~gridbridge:* +evalsha +eval +mget +set +time +del\n",
 		"tls.crt":   string(certificate), "tls.key": string(key),
-	}, "GRIDBRIDGE_TEST_MAIN=1", "GORACE="+os.Getenv("GORACE"), "GRID_BASE_URL="+sim.URL)
+	}, "RUN_AS_GRIDBRIDGE=1", "GORACE="+os.Getenv("GORACE"), "GRID_BASE_URL="+sim.URL)
 	nginxConf := top.path("nginx", "/etc/nginx/nginx.conf")
 	own := "http {\n\tproxy_bind " + nginxAddress + ";\n"
 	if os.Geteuid() == 0 { // its workers would else be somebody who may not read this directory
@@ -572,15 +572,7 @@ func TestCompose(t *testing.T) {
 	t.Run("gridbridge check", func(t *testing.T) {
 		trusted := filepath.Join(t.TempDir(), "tls.crt")
 		writeFile(t, trusted, string(certificate), 0o600)
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "check", "--account", sim.AccountID, "--patience", "1m", "--json", public+bridge.DefaultPrefix)
-		cmd.Env = []string{"GRIDBRIDGE_TEST_MAIN=1", "GORACE=" + os.Getenv("GORACE"), "SSL_CERT_DIR=/nowhere", "SSL_CERT_FILE=" + trusted, "GRIDBRIDGE_HEADER=Authorization: Bearer " + login.AccessToken}
-		var stderr strings.Builder
-		cmd.Stderr = &stderr
-		out, err := cmd.Output()
-		if err != nil {
-			t.Errorf("%v\n%s", err, &stderr)
-		}
-		judge(t, string(out))
+		passes(t, public+bridge.DefaultPrefix, sim.AccountID, login.AccessToken, trusted)
 		for _, admin := range admins {
 			if n := metric(t, admin, "gridbridge_requests_total"); n < 100 {
 				t.Errorf("a replica had %v requests, want half of them", n)

@@ -36,7 +36,9 @@ func writeFile(t *testing.T, name, text string, mode fs.FileMode) {
 
 // longestStop is how long serve may take to end after SIGTERM. Whoever waits for less
 // kills it, and what it was doing.
-func longestStop(drain time.Duration) time.Duration { return drain + shutdownTimeout + otlpPatience }
+func longestStop(s settings) time.Duration {
+	return s.drainDelay + s.timeout + shutdownMargin + otlpPatience
+}
 
 // configured starts serve as a file does, but for --config-check, and returns its settings.
 // Of a variable that is not the program's somebody expects something.

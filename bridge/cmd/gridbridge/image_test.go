@@ -222,7 +222,7 @@ func TestImage(t *testing.T) {
 	}}
 	c.start()
 	defer c.kill()
-	passes(t, "http://"+address+bridge.DefaultPrefix, sim.AccountID, login.AccessToken)
+	passes(t, "http://"+address+bridge.DefaultPrefix, sim.AccountID, login.AccessToken, "")
 	if err := errors.Join(c.running.Process.Signal(syscall.SIGTERM), c.running.Wait()); err != nil {
 		t.Errorf("it ended with %v", err)
 	}

@@ -137,8 +137,8 @@ func TestKubernetes(t *testing.T) {
 	if seen := time.Duration(c.ReadinessProbe.PeriodSeconds*c.ReadinessProbe.FailureThreshold) * time.Second; seen >= s.drainDelay {
 		t.Errorf("not being ready is seen after %s, and the drain is over after %s", seen, s.drainDelay)
 	}
-	if grace := time.Duration(*pod.TerminationGracePeriodSeconds) * time.Second; grace <= longestStop(s.drainDelay) {
-		t.Errorf("grace = %s, want more than %s", grace, longestStop(s.drainDelay))
+	if grace := time.Duration(*pod.TerminationGracePeriodSeconds) * time.Second; grace <= longestStop(s) {
+		t.Errorf("grace = %s, want more than %s", grace, longestStop(s))
 	}
 
 	yes, no, id := true, false, int64(65532)

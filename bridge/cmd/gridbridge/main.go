@@ -42,6 +42,7 @@ type system struct {
 	stdout, stderr io.Writer
 	sleep          func(time.Duration)
 	now            func() time.Time
+	environ        []string // as of [os.Environ]: getenv does not tell which names there are
 }
 
 const usage = `usage: gridbridge COMMAND [flags]
@@ -49,7 +50,7 @@ const usage = `usage: gridbridge COMMAND [flags]
   serve     forward to Grid, for users known by a bearer token or by the app
   simulate  simulate Grid's auth endpoints, on loopback
   demo      run simulator, bridge and demo page together, on loopback
-  check     test from outside whether a bridge is safe: gridbridge check URL
+  check     test from outside whether a bridge is safe: gridbridge check URL --account ID
   hash      print what stands for an id in the audit: gridbridge hash ID
   version   print the version, the revision and that of Go
 
@@ -58,7 +59,7 @@ gridbridge COMMAND -h lists the flags of a command.
 
 // run does what args say until ctx ends, and returns nil after an orderly stop.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
-	sys := system{getenv, stdout, stderr, time.Sleep, time.Now}
+	sys := system{getenv, stdout, stderr, time.Sleep, time.Now, os.Environ()}
 	var command string
 	if len(args) > 0 {
 		command, args = args[0], args[1:]
@@ -89,26 +90,34 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return err
 }
 
-// parse parses the flags of a command and then its arguments, all of which must
-// be there. Asked for help, it prints it and returns [flag.ErrHelp]. If all that
+// parse parses the flags of a command and its arguments, all of which must be there,
+// in any order. Asked for help, it prints it and returns [flag.ErrHelp]. If all that
 // is wrong are values of flags, its error is [wrongValues], with all of them.
 func (sys system) parse(flags *flag.FlagSet, args []string, arguments ...*string) error {
 	flags.SetOutput(io.Discard) // errors are printed once, by main
 	values := postpone(flags)
 	err := flags.Parse(args)
+	var found []string
+	for len(arguments) > 0 && err == nil && flags.NArg() > 0 { // package flag stops at the first
+		found = append(found, flags.Arg(0))
+		err = flags.Parse(flags.Args()[1:])
+	}
+	found = append(found, flags.Args()...)
 	errValues := values()
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprintf(sys.stdout, "usage: gridbridge %s [flags]%s\n\n", flags.Name(), strings.Repeat(" ARGUMENT", len(arguments)))
 		flags.SetOutput(sys.stdout)
 		flags.PrintDefaults()
-	case err == nil && flags.NArg() > len(arguments):
-		err = fmt.Errorf("%s takes no argument beside its flags: a blank in one of them?", flags.Name()) // which may be a part of a secret
-	case err == nil && flags.NArg() < len(arguments):
+	case err == nil && len(found) > len(arguments):
+		err = fmt.Errorf("%s takes %s beside its flags: a blank in one of them?", flags.Name(), []string{"no argument", "one argument"}[len(arguments)]) // which may be a part of a secret
+	case err == nil && len(found) < len(arguments):
 		err = fmt.Errorf("%s needs an argument: gridbridge %s -h", flags.Name(), flags.Name())
 	}
 	for i, argument := range arguments {
-		*argument = flags.Arg(i)
+		if i < len(found) {
+			*argument = found[i]
+		}
 	}
 	if err == nil && errValues != nil {
 		return wrongValues{errValues}

@@ -21,17 +21,21 @@ func serve(ctx context.Context, sys system, args []string) (err error) {
 	if _, ok := errors.AsType[wrongValues](err); err != nil && !ok {
 		return err
 	}
-	errFlags := errors.Join(err, fromEnv(flags, sys.getenv), s.check())
+	errFlags := errors.Join(err, fromEnv(flags, sys.getenv), s.check(), s.checkSettings(flags, sys))
 	v, errBuild := s.build(ctx, sys)
 	defer func() { err = errors.Join(err, v.close()) }()
 	if err := errors.Join(errFlags, errBuild); err != nil {
 		return err
 	}
 	if s.configCheck {
+		if err := v.needed(ctx); err != nil {
+			return err
+		}
 		_, err := fmt.Fprintln(sys.stdout, "the configuration is good")
 		return err
 	}
 	s.warn(v.log, sys.getenv)
+	defer s.watchApp(ctx, v.log)()
 	if v.audit != nil {
 		defer v.audit.followRotation(v.log)()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -30,6 +31,16 @@ type service struct {
 	tls      *tls.Config // nil for none
 	happened func(bridge.Event)
 	closers  []func() error
+	needs    []func(context.Context) error // say why something outside cannot be used
+}
+
+// needed asks all that the bridge starts without, and works worse.
+func (v *service) needed(ctx context.Context) error {
+	var errs []error
+	for _, ask := range v.needs {
+		errs = append(errs, ask(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // close ends what the bridge stood on, the last first. What was logged is written.
@@ -96,6 +107,9 @@ func (s *settings) build(ctx context.Context, sys system) (*service, error) {
 	observer.Store(observes)
 
 	authenticate, errUsers := s.users(ctx, v.log, sys.now, v.happened)
+	if s.forwardAuth != "" {
+		v.needs = append(v.needs, s.checkApp)
+	}
 	if errUsers != nil { // in New's place, which would only see that there is none
 		authenticate = func(*http.Request) (bridge.User, error) { return bridge.User{}, errUsers }
 	}
@@ -105,16 +119,30 @@ func (s *settings) build(ctx context.Context, sys system) (*service, error) {
 		secret = bridge.NewSecret("none")
 	}
 	key, errKey := bridge.KeyFromEnv(sys.getenv, secret)
+	switch {
+	case errKey != nil: // or a missing key of Redis's would be the same news
+		key = bridge.NewSecret("none")
+	case err == nil:
+		errKey = checkKey(sys.getenv, key, secret)
+	}
 	store := bridge.NewLocalStore(sys.now)
 	var errRedis error
 	if s.redisURL != "" {
 		shared, err := redisstore.Open(redisstore.Options{
-			URL: s.redisURL, InsecureHosts: s.insecureHosts, Prefix: s.redisPrefix, PoolSize: s.redisPool, Key: key,
+			URL: s.redisURL, InsecureHosts: s.insecureHosts, Prefix: s.redisPrefix, PoolSize: max(s.redisPool, 0), Key: key,
 			Local: store, Log: v.log, Observe: v.happened, Now: sys.now,
 		})
-		if errRedis = err; err == nil {
+		if err != nil {
+			errRedis = fmt.Errorf("--redis-url: %w", err)
+		} else {
 			store = shared
 			v.closers = append(v.closers, shared.Close)
+			v.needs = append(v.needs, func(ctx context.Context) error {
+				if err := shared.Check(ctx); err != nil {
+					return fmt.Errorf("--redis-url: %w", err)
+				}
+				return nil
+			})
 		}
 	}
 	var errBridge error

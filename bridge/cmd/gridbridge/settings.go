@@ -165,15 +165,22 @@ func fromEnv(f *flag.FlagSet, getenv func(string) string) error {
 		}
 		values := []string{value}
 		if r, ok := fl.Value.(repeatable); ok {
-			values = strings.Split(strings.Trim(value, r.separator()), r.separator())
+			if r.separator() == "\n" {
+				value = strings.Trim(value, "\n") // as a text of lines has one at its end
+			}
+			values = strings.Split(value, r.separator())
 		}
 		for _, v := range values {
-			if err := fl.Value.Set(v); err != nil {
+			err := checkText(fl.Value, v)
+			if err == nil {
+				err = fl.Value.Set(v)
+			}
+			if err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", variable(fl.Name), err))
 			}
 		}
 	})
-	return errors.Join(errs...)
+	return joinOnce(errs)
 }
 
 // wrongValues are flags with values that they do not take.
@@ -186,7 +193,7 @@ func postpone(f *flag.FlagSet) (values func() error) {
 	f.VisitAll(func(fl *flag.Flag) { fl.Value = postponed{fl.Value, fl.Name, &errs} })
 	return func() error {
 		f.VisitAll(func(fl *flag.Flag) { fl.Value = fl.Value.(postponed).Value })
-		return errors.Join(errs...)
+		return joinOnce(errs)
 	}
 }
 
@@ -197,7 +204,11 @@ type postponed struct {
 }
 
 func (p postponed) Set(value string) error {
-	if err := p.Value.Set(value); err != nil {
+	err := checkText(p.Value, value)
+	if err == nil {
+		err = p.Value.Set(value)
+	}
+	if err != nil {
 		*p.errs = append(*p.errs, fmt.Errorf("--%s: %w", p.name, err))
 	}
 	return nil

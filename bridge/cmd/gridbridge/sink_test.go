@@ -345,11 +345,12 @@ func TestAuditFileIsChecked(t *testing.T) {
 	if err := errors.Join(os.WriteFile(there, []byte("a line\n"), 0o600), syscall.Mkfifo(pipe, 0o600)); err != nil {
 		t.Fatal(err)
 	}
+	app := newApp(t)
 	for path, want := range map[string]string{
 		filepath.Join(dir, "new"): "", there: "", "stderr": "",
 		dir: "not a regular file", pipe: "not a regular file", filepath.Join(dir, "none", "audit.log"): "no such file", "": "no such file",
 	} {
-		err := run(t.Context(), []string{"serve", "--config-check", "--audit-log", path, "--forward-auth", "https://app.example/"}, func(n string) string { return serveEnv[n] }, io.Discard, io.Discard)
+		err := run(t.Context(), []string{"serve", "--config-check", "--audit-log", path, "--forward-auth", app}, func(n string) string { return serveEnv[n] }, io.Discard, io.Discard)
 		if (err == nil) != (want == "") || err != nil && !(strings.Contains(err.Error(), "--audit-log") && strings.Contains(err.Error(), want)) {
 			t.Errorf("%q: error = %v, want one with %q", path, err, want)
 		}

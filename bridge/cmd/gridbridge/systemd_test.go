@@ -65,8 +65,8 @@ func TestSystemd(t *testing.T) {
 				timeout = time.Duration(seconds) * time.Second
 			}
 		}
-		if s := configured(t, start, env); timeout < longestStop(s.drainDelay) {
-			t.Errorf("TimeoutStopSec = %s, want %s", timeout, longestStop(s.drainDelay))
+		if s := configured(t, start, env); timeout < longestStop(s) {
+			t.Errorf("TimeoutStopSec = %s, want %s", timeout, longestStop(s))
 		}
 		if want := append(start, "--config-check"); !slices.Equal(check, want) {
 			t.Errorf("checked is %q, want %q", check, want)

@@ -39,8 +39,7 @@ func (s *userSettings) register(f *flag.FlagSet) {
 // would be a guess which one the operator believes to be in force.
 func (s *userSettings) users(ctx context.Context, log *slog.Logger, now func() time.Time, observe func(bridge.Event)) (func(*http.Request) (bridge.User, error), error) {
 	tokens := len(s.issuers)+len(s.audiences)+len(s.jwks) > 0
-	calls := s.identity
-	calls.InsecureHosts = s.insecureHosts
+	calls := s.calls()
 	switch {
 	case s.forwardAuth != "" && tokens:
 		return nil, errors.New("two ways to know the users: choose --forward-auth, or --issuer with --audience")
@@ -68,6 +67,13 @@ func (s *userSettings) users(ctx context.Context, log *slog.Logger, now func() t
 		o.Issuers = append(o.Issuers, issuer)
 	}
 	return identity.NewOIDC(ctx, o)
+}
+
+// calls is how the app and the issuers are called.
+func (s *userSettings) calls() identity.HTTP {
+	calls := s.identity
+	calls.InsecureHosts = s.insecureHosts
+	return calls
 }
 
 // checkCounts wants flags that belong together to be as many: an audience or a key

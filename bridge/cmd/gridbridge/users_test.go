@@ -48,12 +48,10 @@ func TestUsersConfig(t *testing.T) {
 		{"both-counts", []string{"--issuer", "a", "--audience", "x", "--audience", "y", "--jwks", jwks, "--jwks", jwks}, []string{"--audience is there 2 times", "--jwks is there 2 times"}},
 		{"no-issuer", []string{"--audience", "a", "--jwks", jwks}, []string{"--issuer is not set"}},
 		{"issuer-twice", []string{"--issuer", "a", "--issuer", "a", "--audience", "x", "--jwks", jwks, "--jwks", jwks}, []string{"issuer 2: it is there twice"}},
-		{"internal-app", []string{"--forward-auth", "http://app.internal:3000/", "--allow-insecure-host", "app.internal"}, nil},
 		{"internal-app-not-allowed", []string{"--forward-auth", "http://app.internal:3000/", "--allow-insecure-host", "other.internal"}, []string{"must be https"}},
 		{"host-with-port", []string{"--forward-auth", "https://app.example/", "--allow-insecure-host", "app.internal:3000"}, []string{"--allow-insecure-host: not a host"}},
 		{"host-that-is-a-url", []string{"--forward-auth", "https://app.example/", "--allow-insecure-host", "http://app.internal"}, []string{"--allow-insecure-host: not a host"}},
 		{"host-that-is-a-pattern", []string{"--forward-auth", "https://app.example/", "--allow-insecure-host", "*.internal"}, []string{"--allow-insecure-host: not a host"}},
-		{"address", []string{"--forward-auth", "http://[fd00::1]/", "--allow-insecure-host", "fd00::1"}, nil},
 		{"ca-that-is-none", []string{"--forward-auth", "https://app.example/", "--identity-ca", jwks}, []string{jwks + " holds no certificate"}},
 		{"key-without-certificate", append(two, "--audience", "x", "--identity-key", jwks), []string{"issuer 1: reading the key set (JWKS): identity: client certificate", "only of use together"}},
 	} {
@@ -68,6 +66,20 @@ func TestUsersConfig(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestInsecureHost has the app be called with http where that is allowed.
+func TestInsecureHost(t *testing.T) {
+	for _, v := range []struct{ url, host string }{{"http://app.internal:3000/", "app.internal"}, {"http://[fd00::1]/", "fd00::1"}} {
+		var s settings
+		err := s.flags().Parse([]string{"--forward-auth", v.url, "--allow-insecure-host", v.host})
+		if err == nil {
+			_, err = s.users(t.Context(), nil, time.Now, func(bridge.Event) {})
+		}
+		if err != nil {
+			t.Errorf("%s: %v", v.url, err)
+		}
 	}
 }
 
