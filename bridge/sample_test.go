@@ -150,20 +150,36 @@ func everySigned(t *testing.T, f func(t *testing.T, s sample)) {
 // made without the signer, which would refuse.
 func stamp(t *testing.T, payload, requestID string) []string {
 	t.Helper()
+	return stampBy(t, newKey(t), payload, requestID)
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return key
+}
+
+// pointOf is the public half of key, compressed.
+func pointOf(t *testing.T, key *ecdsa.PrivateKey) []byte {
+	t.Helper()
 	point, err := key.PublicKey.Bytes()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return append([]byte{2 + point[64]&1}, point[1:33]...)
+}
+
+func stampBy(t *testing.T, key *ecdsa.PrivateKey, payload, requestID string) []string {
+	t.Helper()
 	digest := sha256.Sum256([]byte(payload))
 	der, err := ecdsa.SignASN1(rand.Reader, key, digest[:])
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf(`{"publicKey":"%02x%x","scheme":"SIGNATURE_SCHEME_TK_API_P256","signature":"%x"}`, 2+point[64]&1, point[1:33], der)
+	text := fmt.Sprintf(`{"publicKey":"%x","scheme":"SIGNATURE_SCHEME_TK_API_P256","signature":"%x"}`, pointOf(t, key), der)
 	return []string{"Grid-Wallet-Signature: " + base64.RawURLEncoding.EncodeToString([]byte(text)), "Request-Id: " + requestID}
 }
 
