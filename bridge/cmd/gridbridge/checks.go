@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"unicode"
 
 	"gridsigner/bridge"
 	"gridsigner/bridge/identity"
@@ -29,20 +28,21 @@ func (s *settings) checkSettings(flags *flag.FlagSet, sys system) error {
 	return errors.Join(checkVariables(sys.environ), checkUpstream(sys.getenv("GRID_BASE_URL")), s.checkClaim(), s.checkEffects(flags, sys.getenv))
 }
 
-// checkText refuses what nobody sees in a configuration, and what would be compared all the
-// same: an audience with a blank before it is nobody's.
-func checkText(v flag.Value, text string) error {
+// set sets v to text, and refuses what nobody sees in a configuration, and what would be compared
+// all the same: an audience with a blank before it is nobody's. What was probably meant is
+// set then, so that one mistake is not said twice.
+func set(v flag.Value, text string) error {
 	_, isList := v.(repeatable)
+	meant := strings.TrimSpace(text)
 	switch {
-	case isList && text == "":
+	case isList && meant == "":
 		return errors.New("one of its values is empty")
-	case padded(text):
+	case meant != text:
+		v.Set(meant) // of which there is time to complain when the blank is gone
 		return errors.New("a value begins or ends with a blank")
 	}
-	return nil
+	return v.Set(text)
 }
-
-func padded(text string) bool { return strings.TrimFunc(text, unicode.IsSpace) != text }
 
 // joinOnce joins those of errs that differ in their text.
 func joinOnce(errs []error) error {
@@ -153,7 +153,7 @@ func checkUpstream(upstream string) error {
 	switch {
 	case upstream == "":
 		return nil
-	case padded(upstream):
+	case strings.TrimSpace(upstream) != upstream:
 		return errors.New("GRID_BASE_URL begins or ends with a blank")
 	case err != nil || outbound.MayBePlain(u.Hostname(), nil) || versionPath.MatchString(u.Path):
 		return nil

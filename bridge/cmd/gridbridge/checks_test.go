@@ -6,7 +6,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"flag"
 	"io"
 	"maps"
@@ -46,6 +48,24 @@ func writeKeys(t *testing.T, keys ...jose.JSONWebKey) (path string) {
 	return path
 }
 
+// writePair writes a certificate and its key.
+func writePair(t *testing.T) (path string) {
+	t.Helper()
+	server := httptest.NewTLSServer(nil)
+	server.Close()
+	key, err := x509.MarshalPKCS8PrivateKey(server.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	text = append(text, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
+	path = filepath.Join(t.TempDir(), "pair.pem")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // TestWrongSettings spoils a good configuration in one way at a time. Each is named once,
 // and nothing of a value is said. A good one is spoilt by nothing.
 func TestWrongSettings(t *testing.T) {
@@ -63,6 +83,7 @@ func TestWrongSettings(t *testing.T) {
 	defer dead.Close()
 	gone := httptest.NewServer(nil)
 	gone.Close()
+	pair := writePair(t)
 	redis := miniredis.RunT(t)
 	lost := strings.TrimPrefix(gone.URL, "http://")
 	jwks := writeKeys(t, jose.JSONWebKey{Key: key.Public()})
@@ -79,7 +100,7 @@ func TestWrongSettings(t *testing.T) {
 		name    string
 		args    []string
 		env     env
-		setting string // "" for a good configuration
+		setting string // or settings with a blank between them, "" for a good configuration
 		want    string
 	}{
 		{"forward auth", app(), nil, "", ""},
@@ -106,7 +127,7 @@ func TestWrongSettings(t *testing.T) {
 
 		{"blank after the secret", app(), env{"GRID_CLIENT_SECRET": secret + " "}, "GRID_CLIENT_SECRET", "begins or ends with a blank"},
 		{"blank before the audience", issuer("--audience", " "+secret), nil, "--audience", "begins or ends with a blank"},
-		{"two of them", issuer("--audience", " "+secret, "--audience", secret+" "), nil, "--audience", "begins or ends with a blank"},
+		{"two of them", app("--allow-origin", " https://"+secret+".example", "--allow-origin", "https://b.example "), nil, "--allow-origin", "begins or ends with a blank"},
 		{"blank in a list", app(), env{"GRIDBRIDGE_ALLOW_ORIGIN": "https://a.example, https://" + secret + ".example"}, "GRIDBRIDGE_ALLOW_ORIGIN", "begins or ends with a blank"},
 		{"blank after a single value", app(), env{"GRIDBRIDGE_LISTEN": "127.0.0.1:0\t"}, "GRIDBRIDGE_LISTEN", "begins or ends with a blank"},
 		{"nothing in a list", app(), env{"GRIDBRIDGE_TRUSTED_PROXY": "10.0.0.1,,10.0.0.2"}, "GRIDBRIDGE_TRUSTED_PROXY", "one of its values is empty"},
@@ -132,8 +153,8 @@ func TestWrongSettings(t *testing.T) {
 		{"prefix of no Redis", app(), env{"GRIDBRIDGE_REDIS_PREFIX": secret}, "GRIDBRIDGE_REDIS_PREFIX", "no effect without --redis-url"},
 		{"delay that nobody sees", app("--drain-delay", "3s"), nil, "--drain-delay", "no effect without --admin-listen"},
 		{"claim of no token", app("--accounts-claim", secret), nil, "--accounts-claim", "no effect without --issuer"},
-		{"certificate for nobody", tokens("--identity-cert", jwks), nil, "--identity-cert", "no effect without an app or an issuer"},
-		{"authority for nobody", tokens("--identity-ca", jwks), nil, "--identity-ca", "no effect without an app or an issuer"},
+		{"certificate for nobody", tokens("--identity-cert", pair, "--identity-key", pair), nil, "--identity-cert --identity-key", "no effect without an app or an issuer"},
+		{"authority for nobody", tokens("--identity-ca", pair), nil, "--identity-ca", "no effect without an app or an issuer"},
 		{"audience without an issuer", []string{"--audience", "a"}, nil, "--audience", "--issuer is not set"},
 		{"keys without an issuer", []string{"--jwks", jwks}, nil, "--jwks", "--issuer is not set"},
 		{"API secret for the key", app(), env{"GRID_CLIENT_SECRET": secret, "GRIDBRIDGE_KEY_FILE": file}, "GRIDBRIDGE_KEY", "is the API client secret"},
@@ -152,9 +173,18 @@ func TestWrongSettings(t *testing.T) {
 				}
 				return
 			}
-			named := regexp.MustCompile(`(^|[^-\w])` + v.setting + `($|[^-\w])`)
-			if err == nil || len(named.FindAllString(err.Error(), -1)) != 1 || !strings.Contains(err.Error(), v.want) {
-				t.Fatalf("error = %v, want one that names %s once, with %q", err, v.setting, v.want)
+			if err == nil || !strings.Contains(err.Error(), v.want) {
+				t.Fatalf("error = %v, want one with %q", err, v.want)
+			}
+			settings := strings.Fields(v.setting)
+			for _, setting := range settings {
+				named := regexp.MustCompile(`(^|[^-\w])` + setting + `($|[^-\w])`)
+				if len(named.FindAllString(err.Error(), -1)) != 1 {
+					t.Errorf("error = %v, want %s in it once", err, setting)
+				}
+			}
+			if lines := strings.Count(err.Error(), "\n") + 1; lines != len(settings) {
+				t.Errorf("error = %v, which is %d lines, want one for each of %s", err, lines, settings)
 			}
 			if text := err.Error() + stdout.String() + stderr.String(); strings.Contains(text, secret) {
 				t.Errorf("a value is told:\n%s", text)

@@ -110,7 +110,11 @@ func (sys system) parse(flags *flag.FlagSet, args []string, arguments ...*string
 		flags.SetOutput(sys.stdout)
 		flags.PrintDefaults()
 	case err == nil && len(found) > len(arguments):
-		err = fmt.Errorf("%s takes %s beside its flags: a blank in one of them?", flags.Name(), []string{"no argument", "one argument"}[len(arguments)]) // which may be a part of a secret
+		number := "no"
+		if len(arguments) > 0 {
+			number = "one"
+		}
+		err = fmt.Errorf("%s takes %s argument beside its flags: a blank in one of them?", flags.Name(), number) // which may be a part of a secret
 	case err == nil && len(found) < len(arguments):
 		err = fmt.Errorf("%s needs an argument: gridbridge %s -h", flags.Name(), flags.Name())
 	}

@@ -69,7 +69,7 @@ func (s *settings) flags() *flag.FlagSet {
 	f.StringVar(&s.otlp, "otlp", "", "`URL` of an OpenTelemetry collector that spans are sent to, over HTTP; none if empty")
 	f.BoolVar(&s.traceState, "trace-state", false, "pass a client's tracestate on to Grid, beside its traceparent")
 	f.DurationVar(&s.drainDelay, "drain-delay", 5*time.Second, "`time` between /readyz turning 503 and the end of listening, for load balancers to notice; only with --admin-listen")
-	f.BoolVar(&s.configCheck, "config-check", false, "report what is wrong with the configuration, and do not listen")
+	f.BoolVar(&s.configCheck, "config-check", false, "report what is wrong with the configuration, and whether the app and Redis are there, and do not listen")
 	return f
 }
 
@@ -171,11 +171,7 @@ func fromEnv(f *flag.FlagSet, getenv func(string) string) error {
 			values = strings.Split(value, r.separator())
 		}
 		for _, v := range values {
-			err := checkText(fl.Value, v)
-			if err == nil {
-				err = fl.Value.Set(v)
-			}
-			if err != nil {
+			if err := set(fl.Value, v); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", variable(fl.Name), err))
 			}
 		}
@@ -204,11 +200,7 @@ type postponed struct {
 }
 
 func (p postponed) Set(value string) error {
-	err := checkText(p.Value, value)
-	if err == nil {
-		err = p.Value.Set(value)
-	}
-	if err != nil {
+	if err := set(p.Value, value); err != nil {
 		*p.errs = append(*p.errs, fmt.Errorf("--%s: %w", p.name, err))
 	}
 	return nil

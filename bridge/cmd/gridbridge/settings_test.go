@@ -139,7 +139,7 @@ func settingsTables() string {
 		})
 	}
 	table(new(settings).flags(),
-		setting{"GRID_BASE_URL", bridge.DefaultUpstream, "Grid's base URL"},
+		setting{"GRID_BASE_URL", bridge.DefaultUpstream, "Grid's base URL, which ends in its version; on loopback it need not"},
 		setting{"GRID_CLIENT_ID", "", "API client id; or its file in GRID_CLIENT_ID_FILE. Required"},
 		setting{"GRID_CLIENT_SECRET", "", "API client secret; or its file in GRID_CLIENT_SECRET_FILE. Required. Files are read again every ten seconds, and when Grid refuses what they say"},
 		setting{"GRIDBRIDGE_KEY", "", "secret of all replicas, of 32 characters or more; or its file in GRIDBRIDGE_KEY_FILE. The API client secret if it is not set"},
