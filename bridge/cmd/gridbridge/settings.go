@@ -63,7 +63,7 @@ func (s *settings) flags() *flag.FlagSet {
 	f.StringVar(&s.auditLog, "audit-log", onStderr, "`file` that lines of the audit are added to, opened again on SIGHUP; or stderr")
 	registerPayloads(f, &s.payloads)
 	f.StringVar(&s.redisURL, "redis-url", "", "`URL` of a Redis that all replicas share: redis://host:port/db, rediss:// for TLS. With a password, set the variable: ps shows flags")
-	f.IntVar(&s.redisPool, "redis-pool", 0, "`number` of connections to Redis; 0 for 32")
+	f.IntVar(&s.redisPool, "redis-pool", 0, "`number` of connections to Redis, each of which carries all that waits for it; 0 for 4")
 	f.StringVar(&s.redisPrefix, "redis-prefix", "gridbridge:", "`text` that keys in Redis begin with")
 	f.StringVar(&s.logAddress, "log-address", "truncated", "`form` of clients' addresses in the log: whole, truncated to their network, or hashed")
 	f.StringVar(&s.otlp, "otlp", "", "`URL` of an OpenTelemetry collector that spans are sent to, over HTTP; none if empty")
