@@ -178,8 +178,16 @@ func TestComposeFile(t *testing.T) {
 		}
 	}
 
-	// A connection that nginx keeps longer than a replica does is closed under a request.
-	kept := regexp.MustCompile(`\n\t\tkeepalive_timeout (\d+s);`).FindStringSubmatch(readFile(t, deployDir+"/nginx.conf"))
+	// What only a test of minutes, or of a broken connection, would see of nginx: whom it
+	// waits for, that it sends nothing twice, and that it keeps no connection longer than a
+	// replica does, which would close it under a request.
+	nginx := readFile(t, deployDir+"/nginx.conf")
+	for _, want := range []string{"\tclient_header_timeout 15s;", "\tproxy_next_upstream off;"} {
+		if !strings.Contains(nginx, want) {
+			t.Errorf("nginx.conf lacks %s", want)
+		}
+	}
+	kept := regexp.MustCompile(`\n\t\tkeepalive_timeout (\d+s);`).FindStringSubmatch(nginx)
 	if kept == nil {
 		t.Fatal("nginx.conf does not say how long a connection to a replica is kept")
 	}
@@ -427,7 +435,7 @@ func TestCompose(t *testing.T) {
 	for _, name := range replicas {
 		top.start(name, "8080")
 	}
-	top.start("nginx", "443", "-e", "stderr", "-p", top.path("nginx", "/tmp"), "-c", nginxConf)
+	top.start("nginx", "443", "-p", top.path("nginx", "/tmp"), "-c", nginxConf)
 
 	if out, err := exec.Command(tool(t, "redis-cli", "redis-tools"), append([]string{"-p", redisPort}, top.file.Services["redis"].Healthcheck.Test[2:]...)...).CombinedOutput(); err != nil {
 		t.Errorf("health of redis: %v, %s", err, out)
@@ -449,6 +457,7 @@ func TestCompose(t *testing.T) {
 			return 0, err
 		}
 		req.Header.Set("Authorization", "Bearer "+login.AccessToken)
+		req.Header.Set("Origin", public) // which is the bridge's own, if nginx keeps Host
 		resp, err := transport.RoundTrip(req)
 		if err != nil {
 			return 0, err
@@ -459,7 +468,7 @@ func TestCompose(t *testing.T) {
 	}
 	list := "/api/grid/auth/sessions?accountId=" + sim.AccountID
 
-	t.Run("users reach the bridge, over TLS, and operators' pages not", func(t *testing.T) {
+	t.Run("users reach the bridge over TLS, and nothing else", func(t *testing.T) {
 		for path, want := range map[string]int{list: 200, "/metrics": 404, "/readyz": 404, "/api/grid/metrics": 404} {
 			if got, err := get(path); got != want || err != nil {
 				t.Errorf("%s = %d, %v; want %d", path, got, err, want)
@@ -546,12 +555,14 @@ func TestCompose(t *testing.T) {
 						return
 					default:
 					}
-					// Limits are the bridge's own answer.
-					if status, err := get(list); err != nil || status != 200 && status != 429 {
+					status, err := get(list)
+					if err != nil || status != 200 && status != 429 { // a limit is the bridge's own answer
 						t.Errorf("answer = %d, %v", status, err)
 						return
 					}
-					answered.Add(1)
+					if status == 200 {
+						answered.Add(1)
+					}
 				}
 			})
 		}
