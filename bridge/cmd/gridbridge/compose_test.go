@@ -158,8 +158,7 @@ func TestComposeFile(t *testing.T) {
 			t.Errorf("network %s: %q, internal: %t; want %q", network, members, internal, of)
 		}
 	}
-	secret := filepath.Join(t.TempDir(), "secret")
-	writeFile(t, secret, strings.Repeat("secret-", 5)+"\n", 0o400)
+	secrets := t.TempDir()
 	for _, name := range []string{"gridbridge-1", "gridbridge-2"} {
 		c := file.Services[name]
 		env := map[string]string{"GRIDBRIDGE_REDIS_URL": "redis://gridbridge:password@redis:6379/0"}
@@ -167,7 +166,8 @@ func TestComposeFile(t *testing.T) {
 			if !slices.Contains(c.Secrets, strings.TrimPrefix(value, "/run/secrets/")) {
 				t.Errorf("%s: %s = %s is no secret of it", name, variable, value)
 			}
-			env[variable] = secret
+			env[variable] = filepath.Join(secrets, filepath.Base(value))
+			writeFile(t, env[variable], strings.Repeat(filepath.Base(value), 5)+"\n", 0o600)
 		}
 		s := configured(t, c.Command, env)
 		if grace, err := time.ParseDuration(c.StopGracePeriod); err != nil || grace < longestStop(s) {

@@ -2,12 +2,10 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 )
@@ -40,26 +38,21 @@ func longestStop(s settings) time.Duration {
 	return s.drainDelay + s.timeout + shutdownMargin + otlpPatience
 }
 
-// configured starts serve as a file does, but for --config-check, and returns its settings.
-// Of a variable that is not the program's somebody expects something.
+// configured makes of a file's arguments and variables what serve makes of them before it
+// listens, and returns its settings. Whom they name does not answer here.
 func configured(t *testing.T, args []string, env map[string]string) (s settings) {
 	t.Helper()
-	known := []string{"GRID_BASE_URL", "GRID_CLIENT_ID", "GRID_CLIENT_ID_FILE", "GRID_CLIENT_SECRET", "GRID_CLIENT_SECRET_FILE", "GRIDBRIDGE_KEY", "GRIDBRIDGE_KEY_FILE", "OTEL_EXPORTER_OTLP_HEADERS"}
-	flags := s.flags()
-	flags.VisitAll(func(f *flag.Flag) { known = append(known, variable(f.Name)) })
-	for name := range env {
-		if !slices.Contains(known, name) {
-			t.Errorf("the program has no variable %s", name)
-		}
-	}
-	getenv := func(name string) string { return env[name] }
 	if len(args) == 0 || args[0] != "serve" {
 		t.Fatalf("arguments = %q, want serve", args)
 	}
-	if err := run(t.Context(), append(slices.Clone(args), "--config-check"), getenv, io.Discard, io.Discard); err != nil {
-		t.Error(err)
+	sys := system{getenv: func(name string) string { return env[name] }, stdout: io.Discard, stderr: io.Discard, sleep: time.Sleep, now: time.Now}
+	for name, value := range env {
+		sys.environ = append(sys.environ, name+"="+value)
 	}
-	if err := errors.Join(flags.Parse(args[1:]), fromEnv(flags, getenv)); err != nil {
+	flags := s.flags()
+	err := errors.Join(flags.Parse(args[1:]), fromEnv(flags, sys.getenv), s.check(), s.checkSettings(flags, sys))
+	v, errBuild := s.build(t.Context(), sys)
+	if err := errors.Join(err, errBuild, v.close()); err != nil {
 		t.Fatal(err)
 	}
 	return s

@@ -78,7 +78,7 @@ func TestKubernetes(t *testing.T) {
 	}
 	secrets := t.TempDir()
 	for _, item := range pod.Volumes[0].Secret.Items {
-		writeFile(t, filepath.Join(secrets, item.Path), strings.Repeat("secret-", 5)+"\n", 0o400)
+		writeFile(t, filepath.Join(secrets, item.Path), strings.Repeat(item.Key, 5)+"\n", 0o400)
 	}
 	if mode := *pod.Volumes[0].Secret.DefaultMode; mode != 0o440 {
 		t.Errorf("secrets have mode %o, want 440: of root and of the group", mode)
