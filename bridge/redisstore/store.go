@@ -44,6 +44,9 @@ const (
 	// trip they carry 200,000 a second. With more of them less waits, and less goes together.
 	defaultPoolSize = 4
 
+	// checks is how often [Store.Check] asks a Redis that does not answer in time.
+	checks = 10
+
 	// echoLife is how long what was read from Redis is kept here.
 	echoLife = time.Minute
 )
@@ -214,10 +217,17 @@ type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}
 
-// Check asks Redis once what requests will ask it, and reports in a word why it cannot be used.
-// No bridge needs it: it is for who would rather know before one starts.
+// Check asks Redis what requests will ask it, and reports in a word why it cannot be used. One
+// that does not answer in time is asked again: it may be starting. No bridge needs it: it
+// is for who would rather know before one starts.
 func (s *Store) Check(ctx context.Context) error {
-	if reason := s.probe(ctx); reason != "" {
+	var reason bridge.Reason
+	for range checks {
+		if reason = s.probe(ctx); reason != bridge.ReasonTimeout {
+			break
+		}
+	}
+	if reason != "" {
 		return fmt.Errorf("redisstore: Redis cannot be used: %w", reason)
 	}
 	return nil

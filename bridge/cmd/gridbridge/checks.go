@@ -202,6 +202,9 @@ func (s *settings) checkEffects(flags *flag.FlagSet, getenv func(string) string)
 			errs = append(errs, fmt.Errorf("%s has no effect without %s", name, v.by))
 		}
 	}
+	if s.proxies.unix && !strings.HasPrefix(s.listen, socketPrefix) {
+		errs = append(errs, fmt.Errorf("%s: unix has no effect without --listen unix:PATH", given["trusted-proxy"]))
+	}
 	return errors.Join(errs...)
 }
 

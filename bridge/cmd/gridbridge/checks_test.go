@@ -149,6 +149,7 @@ func TestWrongSettings(t *testing.T) {
 		{"subject for accounts", tokens("--accounts-claim", "sub"), nil, "--accounts-claim", "for something else"},
 		{"scope for accounts", tokens(), env{"GRIDBRIDGE_ACCOUNTS_CLAIM": "scope"}, "--accounts-claim", "for something else"},
 
+		{"socket trusted, where none is", app("--trusted-proxy", "unix"), nil, "--trusted-proxy", "no effect without --listen unix:PATH"},
 		{"pool of no Redis", app("--redis-pool", "3"), nil, "--redis-pool", "no effect without --redis-url"},
 		{"prefix of no Redis", app(), env{"GRIDBRIDGE_REDIS_PREFIX": secret}, "GRIDBRIDGE_REDIS_PREFIX", "no effect without --redis-url"},
 		{"delay that nobody sees", app("--drain-delay", "3s"), nil, "--drain-delay", "no effect without --admin-listen"},

@@ -3,7 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,42 +16,51 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gridsigner/bridge/gridsim"
 )
 
-// block is the block of commands after the marker in a README.
-func block(t *testing.T, file string) string {
+// command is a block of commands in a README, and what the marker before it says of how it is
+// run, after the path of this file.
+type command struct{ how, script string }
+
+// commands are all blocks of commands in a README. One that nothing runs is one that is wrong
+// some day.
+func commands(t *testing.T, file string) (all []command) {
 	t.Helper()
-	readme, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
+	marked := regexp.MustCompile("(?s)(?:<!-- run by bridge/cmd/gridbridge/readme_test.go(.*?) -->\n)?```([a-z]*)\n(.*?)\n```")
+	for _, m := range marked.FindAllStringSubmatch(readFile(t, file), -1) {
+		switch m[2] {
+		case "bash":
+			all = append(all, command{m[1], m[3]})
+		case "sh":
+			all = append(all, command{"not at all", m[3]})
+		}
 	}
-	_, after, ok := strings.Cut(string(readme), "<!-- run by bridge/cmd/gridbridge/readme_test.go -->\n```bash\n")
-	if !ok {
-		t.Fatalf("%s has no such block", file)
-	}
-	script, _, _ := strings.Cut(after, "```")
-	return script
+	return all
 }
 
-// asReader runs a block as a reader would, in the project's root, and returns what it prints.
-func asReader(t *testing.T, script string) string {
+// asReader runs a block as a reader would, in dir of what is like the project's root, and
+// returns what it prints. Programs of standIns are found first.
+func asReader(t *testing.T, root, dir, script string, env ...string) string {
 	t.Helper()
-	root := t.TempDir()
-	project, err := filepath.Abs("../../..")
+	project, err := filepath.Abs(repository)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.Mkdir(filepath.Join(root, "bin"), 0o700), os.Symlink(program(t), filepath.Join(root, "bin", "gridbridge")),
-		os.Symlink(filepath.Join(project, "bridge"), filepath.Join(root, "bridge"))); err != nil {
-		t.Fatal(err)
+	for name, of := range map[string]string{"bin/gridbridge": program(t), "bridge/deploy": filepath.Join(project, "bridge", "deploy")} {
+		link := filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(link), 0o700), os.Symlink(of, link)); err != nil && !errors.Is(err, fs.ErrExist) {
+			t.Fatal(err)
+		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // so that its trap ends what it started
 	cmd.WaitDelay = 10 * time.Second
-	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "RUN_AS_GRIDBRIDGE=1")
+	cmd.Dir = filepath.Join(root, dir)
+	cmd.Env = append(append(os.Environ(), "RUN_AS_GRIDBRIDGE=1", "PATH="+filepath.Join(root, "bin")+":"+os.Getenv("PATH")), env...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -66,29 +79,162 @@ func TestReadmeCommands(t *testing.T) {
 			t.Fatalf("this test needs %s: install it", name)
 		}
 	}
-	out := asReader(t, block(t, "../../../README.md"))
-	if got, want := strings.Fields(out), []string{"202", "204", "404"}; strings.Join(got, " ") != strings.Join(want, " ") {
-		t.Errorf("status codes = %v, want %v", got, want)
+	for _, c := range commands(t, repository+"/README.md") {
+		if c.how == "" { // and not this very test
+			out := asReader(t, t.TempDir(), "", c.script)
+			if got, want := strings.Fields(out), []string{"202", "204", "404"}; strings.Join(got, " ") != strings.Join(want, " ") {
+				t.Errorf("status codes = %v, want %v", got, want)
+			}
+		}
 	}
 }
 
-// TestOperatorsCommands runs the block by which the operators' page begins: Redis, nginx and
-// two replicas, which the conformance suite passes on. Its ports are others, as somebody else
-// may have them.
+// TestOperatorsCommands runs each block of commands of the operators' page.
 func TestOperatorsCommands(t *testing.T) {
-	t.Parallel()
+	ways := map[string]func(*testing.T, string){
+		"": twoReplicas, ", as a --config-check": isConfiguration, ", with docker stood in for": byCompose,
+		", with systemctl stood in for": bySystemd, ", with a cluster stood in for": byKubernetes,
+	}
+	ran := map[string]int{}
+	for _, c := range commands(t, repository+"/bridge/README.md") {
+		run := ways[c.how]
+		if run == nil {
+			t.Errorf("it is not known how to run\n%s", c.script)
+			continue
+		}
+		ran[c.how]++
+		t.Run(fmt.Sprint(strings.Trim(c.how, ", "), ran[c.how]), func(t *testing.T) {
+			t.Parallel()
+			run(t, c.script)
+		})
+	}
+	if len(ran) != len(ways) {
+		t.Errorf("ran %v", ran)
+	}
+}
+
+// twoReplicas runs the block by which the page begins: Redis, nginx and two replicas, which the
+// conformance suite passes on. Its ports are others, as somebody else may have them.
+func twoReplicas(t *testing.T, script string) {
 	tool(t, "nginx", "nginx-light")
 	tool(t, "redis-server", "redis-server")
-	script := block(t, "../../README.md")
 	ports := []string{"3000", "8080", "8443", "6379"}
 	for i, address := range freeAddresses(t, len(ports)) {
 		_, free, _ := net.SplitHostPort(address)
 		script = regexp.MustCompile(`(127\.0\.0\.1[:/]|port |localhost:)`+ports[i]).ReplaceAllString(script, "${1}"+free)
 	}
-	out := asReader(t, script)
+	out := asReader(t, t.TempDir(), "", script)
 	for _, want := range []string{"the configuration is good\n", "ok\nok\n", "gridbridge_shared_up 1\n", `"msg":"listening"`} {
 		if !strings.Contains(out, want) {
 			t.Errorf("printed %q, want %q in it", out, want)
+		}
+	}
+}
+
+// isConfiguration has serve check what the block would start, with an issuer and an app of the
+// test's own.
+func isConfiguration(t *testing.T, script string) {
+	mux := http.NewServeMux()
+	others := httptest.NewServer(mux)
+	defer others.Close()
+	_, jwks := appLogin(t, gridsim.Seed{})
+	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":"%s/keys"}`, others.URL, others.URL)
+	})
+	mux.HandleFunc("/keys", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, jwks) })
+	mux.HandleFunc("/whoami", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(401) })
+	root := t.TempDir()
+	for _, name := range []string{"grid-id", "grid-secret"} {
+		writeFile(t, filepath.Join(root, name), name+"\n", 0o600)
+	}
+	script = strings.NewReplacer("/run/secrets", root, "https://login.example", others.URL, "http://127.0.0.1:3000", others.URL).Replace(script)
+	out := asReader(t, root, "", script+" --config-check", "GRID_CLIENT_ID_FILE="+root+"/grid-id", "GRID_CLIENT_SECRET_FILE="+root+"/grid-secret")
+	if out != "the configuration is good\n" {
+		t.Errorf("printed %q", out)
+	}
+}
+
+// standIn is a program of root's that writes down how it was called, and does what script says.
+func standIn(t *testing.T, root, name, script string) {
+	t.Helper()
+	writeFile(t, filepath.Join(root, "bin", name), "#!/bin/sh\necho "+name+` "$@" >> "`+root+`/calls"`+"\n"+script+"\n", 0o700)
+}
+
+// credentials are what a reader has in variables.
+var credentials = []string{"GRID_CLIENT_ID=the-id", "GRID_CLIENT_SECRET=the-secret", "REDIS_PASSWORD=the-password"}
+
+// byCompose wants every file to be there that compose.yaml reads.
+func byCompose(t *testing.T, script string) {
+	root := t.TempDir()
+	standIn(t, root, "docker", "")
+	standIn(t, root, "chown", "") // which is for root
+	for _, name := range []string{"compose.yaml", "nginx.conf"} {
+		writeFile(t, filepath.Join(root, "here", name), readFile(t, deployDir+"/"+name), 0o600)
+	}
+	cert, key := newPair(t, "the one")
+	for name, of := range map[string]string{"tls.crt": cert, "tls.key": key} {
+		writeFile(t, filepath.Join(root, "here", name), readFile(t, of), 0o600)
+	}
+	asReader(t, root, "here", script, credentials...)
+	if got := readFile(t, root+"/calls"); got != "chown -R 65532:65532 secrets\ndocker compose up --detach --build\n" {
+		t.Errorf("called were\n%s", got)
+	}
+	file := readCompose(t)
+	files := []string{"secrets/gridbridge.env"}
+	for _, secret := range file.Secrets {
+		files = append(files, secret.File)
+	}
+	for _, config := range file.Configs {
+		files = append(files, config.File)
+	}
+	for _, name := range files {
+		if info, err := os.Stat(filepath.Join(root, "here", name)); err != nil || info.Size() == 0 {
+			t.Errorf("compose.yaml reads %s: %v", name, err)
+		}
+	}
+}
+
+// bySystemd wants every file to be there that the unit reads.
+func bySystemd(t *testing.T, script string) {
+	root := t.TempDir()
+	standIn(t, root, "systemctl", "")
+	for _, dir := range []string{"/usr/local/bin", "/etc/systemd/system"} {
+		if err := os.MkdirAll(root+dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		script = strings.ReplaceAll(script, " "+dir, " "+root+dir)
+	}
+	script = strings.ReplaceAll(script, " /etc/gridbridge", " "+root+"/etc/gridbridge")
+	asReader(t, root, "", script, credentials...)
+	if got := readFile(t, root+"/calls"); got != "systemctl daemon-reload\nsystemctl enable --now gridbridge@1 gridbridge@2\n" {
+		t.Errorf("called were\n%s", got)
+	}
+	unit := readFile(t, root+"/etc/systemd/system/gridbridge@.service")
+	read := regexp.MustCompile(`/(etc/gridbridge|usr/local/bin)/[a-z-]+`).FindAllString(unit, -1)
+	for _, name := range read {
+		if info, err := os.Stat(root + name); err != nil || info.Size() == 0 {
+			t.Errorf("the unit reads %s: %v", name, err)
+		}
+	}
+	if len(read) < 5 {
+		t.Errorf("the unit reads %q", read)
+	}
+}
+
+// byKubernetes has kubectl make the Secret, as there is no cluster to make it in, and wants it to
+// have what the Deployment reads.
+func byKubernetes(t *testing.T, script string) {
+	real := tool(t, "kubectl", "kubernetes-client")
+	root := t.TempDir()
+	standIn(t, root, "kubectl", `case $1 in create) exec `+real+` "$@" --dry-run=client -o yaml ;; apply) exec cat "$3" ;; esac`)
+	out := asReader(t, root, "", script, credentials...)
+	secret, rest, _ := strings.Cut(out, "kind: Secret")
+	if !strings.Contains(rest, "kind: Deployment") || !strings.HasSuffix(readFile(t, root+"/calls"), "kubectl rollout status deployment/gridbridge\n") {
+		t.Errorf("printed\n%s", out)
+	}
+	for _, key := range []string{"grid-id", "grid-secret", "gridbridge-key", "redis-url"} {
+		if !strings.Contains(secret, "\n  "+key+": ") || !strings.Contains(rest, "key: "+key) {
+			t.Errorf("%s is not in the Secret, or not in the Deployment", key)
 		}
 	}
 }
