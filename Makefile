@@ -45,7 +45,8 @@ run: build ## Build everything and serve the demo; needs Go alone
 .PHONY: build
 build: web bin/gridbridge ## Build web/dist and bin/gridbridge
 
-# Static, so that it runs where there is nothing else: the image is this and certificates.
+# Static, so that it runs where there is nothing else: the image is this and certificates. Whatever else is built without the race
+# detector has -trimpath too, so that the standard library is compiled once.
 .PHONY: bin/gridbridge
 bin/gridbridge:
 	CGO_ENABLED=0 go build -trimpath -o $@ ./bridge/cmd/gridbridge
@@ -57,7 +58,7 @@ wasm: $(WASM_MOD) .build/overlay.json ## Build web/dist/signer.wasm, reproducibl
 
 .PHONY: web
 web: wasm ## Build the browser files in web/dist
-	go run ./web/build
+	go run -trimpath ./web/build
 
 # A copy of what the module uses of dcrd's, and a go.mod that points at it. Not in it are the table and its loader, which keeps
 # compress/zlib; the adaptor to crypto/elliptic; keys, whose files import fmt and crypto/rand; and of the three files that sed
@@ -101,8 +102,8 @@ test-all: ## Every test in every engine, 100,000 signatures, 10,000 revocations 
 .PHONY: test-go
 test-go: $(WASM_MOD) .build/overlay.json ## Go tests with the race detector, which need not sleep a second before each process ends
 	GORACE=atexit_sleep_ms=0 go test -race -timeout 30m $$(go list ./... | grep -v /web/build)
-	go test ./web/build
-	go test -run '^TestSignsAsDcrdDoes$$' ./signer
+	go test -trimpath ./web/build
+	go test -trimpath -run '^TestSignsAsDcrdDoes$$' ./signer
 
 # With the flags of the module itself, whose build then finds the standard library compiled.
 .PHONY: test-wasm
