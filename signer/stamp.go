@@ -11,9 +11,6 @@ const (
 	FormatDER   Format = "der"   // Grid's contract of April 2026
 )
 
-// maxHeader bounds the header's value, as contract 3.2 recommends.
-const maxHeader = 4 << 10
-
 // Stamp is the content of a Grid-Wallet-Signature header since 2026-04-27.
 type Stamp struct {
 	PublicKey PublicKey

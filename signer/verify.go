@@ -17,6 +17,9 @@ import (
 // whoever stands in for Grid. The WASM module makes signatures and judges none but
 // those of enclaves, with WebCrypto; the arithmetic of P-256 would add 100 kB to it.
 
+// maxHeader bounds the header's value, as contract 3.2 recommends.
+const maxHeader = 4 << 10
+
 // ParsePublicKey reads a compressed public key of 33 bytes (SEC 1 section
 // 2.3.4). The error is [ErrKeyMalformed] unless it is a point of the curve.
 //
