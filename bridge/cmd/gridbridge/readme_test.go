@@ -163,10 +163,10 @@ func standIn(t *testing.T, root, name, script string) {
 // credentials are what a reader has in variables.
 var credentials = []string{"GRID_CLIENT_ID=the-id", "GRID_CLIENT_SECRET=the-secret", "REDIS_PASSWORD=the-password"}
 
-// byCompose wants every file to be there that compose.yaml reads.
+// byCompose wants every file to be there that compose.yaml reads, or nginx.conf to be as it was,
+// once the replica is replaced that it had left out.
 func byCompose(t *testing.T, script string) {
 	root := t.TempDir()
-	standIn(t, root, "docker", "")
 	standIn(t, root, "chown", "") // which is for root
 	for _, name := range []string{"compose.yaml", "nginx.conf"} {
 		writeFile(t, filepath.Join(root, "here", name), readFile(t, deployDir+"/"+name), 0o600)
@@ -175,8 +175,17 @@ func byCompose(t *testing.T, script string) {
 	for name, of := range map[string]string{"tls.crt": cert, "tls.key": key} {
 		writeFile(t, filepath.Join(root, "here", name), readFile(t, of), 0o600)
 	}
-	asReader(t, root, "here", script, credentials...)
-	if got := readFile(t, root+"/calls"); got != "chown -R 65532:65532 secrets\ndocker compose up --detach --build\n" {
+	standIn(t, root, "docker", `case "$*" in *force-recreate*) cp nginx.conf while-replaced ;; esac`)
+	asReader(t, root, "here", script, append(credentials, "APP_CONTAINER=my-app")...)
+	if strings.Contains(script, " down/") {
+		down := strings.ReplaceAll(readFile(t, deployDir+"/nginx.conf"), "server 172.31.84.11:8080", "server 172.31.84.11:8080 down")
+		calls := readFile(t, root+"/calls")
+		if readFile(t, root+"/here/nginx.conf") != readFile(t, deployDir+"/nginx.conf") || readFile(t, root+"/here/while-replaced") != down || strings.Count(calls, "docker") != 3 {
+			t.Errorf("nginx.conf is not what it was, or was not what it should have been; called were\n%s", calls)
+		}
+		return
+	}
+	if got := readFile(t, root+"/calls"); got != "chown -R 65532:65532 secrets\ndocker compose up --detach --build\ndocker network connect --alias app gridbridge_app my-app\n" {
 		t.Errorf("called were\n%s", got)
 	}
 	file := readCompose(t)
@@ -198,7 +207,7 @@ func byCompose(t *testing.T, script string) {
 func bySystemd(t *testing.T, script string) {
 	root := t.TempDir()
 	standIn(t, root, "systemctl", "")
-	for _, dir := range []string{"/usr/local/bin", "/etc/systemd/system"} {
+	for _, dir := range []string{"/usr/local/bin", "/etc/systemd/system", "/etc/nginx"} {
 		if err := os.MkdirAll(root+dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -206,8 +215,11 @@ func bySystemd(t *testing.T, script string) {
 	}
 	script = strings.ReplaceAll(script, " /etc/gridbridge", " "+root+"/etc/gridbridge")
 	asReader(t, root, "", script, credentials...)
-	if got := readFile(t, root+"/calls"); got != "systemctl daemon-reload\nsystemctl enable --now gridbridge@1 gridbridge@2\n" {
+	if got := readFile(t, root+"/calls"); got != "systemctl daemon-reload\nsystemctl enable --now gridbridge@1 gridbridge@2\nsystemctl reload nginx\n" {
 		t.Errorf("called were\n%s", got)
+	}
+	if nginx := readFile(t, root+"/etc/nginx/nginx.conf"); strings.Count(nginx, "server 127.0.0.1:808") != 2 || strings.Count(nginx, "/etc/gridbridge/tls.") != 2 {
+		t.Errorf("nginx has\n%s", nginx)
 	}
 	unit := readFile(t, root+"/etc/systemd/system/gridbridge@.service")
 	read := regexp.MustCompile(`/(etc/gridbridge|usr/local/bin)/[a-z-]+`).FindAllString(unit, -1)
@@ -226,6 +238,8 @@ func bySystemd(t *testing.T, script string) {
 func byKubernetes(t *testing.T, script string) {
 	real := tool(t, "kubectl", "kubernetes-client")
 	root := t.TempDir()
+	standIn(t, root, "docker", "")
+	standIn(t, root, "git", "echo the-revision")
 	standIn(t, root, "kubectl", `case $1 in create) exec `+real+` "$@" --dry-run=client -o yaml ;; apply) exec cat "$3" ;; esac`)
 	out := asReader(t, root, "", script, credentials...)
 	secret, rest, _ := strings.Cut(out, "kind: Secret")
