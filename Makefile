@@ -183,6 +183,7 @@ tools:
 	command -v wrk > /dev/null || optional="$$optional wrk"; \
 	command -v nginx > /dev/null || optional="$$optional nginx-light"; \
 	command -v systemd-analyze > /dev/null || optional="$$optional systemd"; \
+	command -v kubectl > /dev/null || optional="$$optional kubernetes-client"; \
 	test -z "$$missing$$optional" && exit; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then apt-get update -q && apt-get install -qy --no-install-recommends $$missing $$optional; \
 	else echo "not installed:$$missing$$optional" >&2; test -z "$$missing"; fi
