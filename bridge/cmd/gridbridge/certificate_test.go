@@ -23,7 +23,8 @@ import (
 	"gridsigner/bridge"
 )
 
-// newPair writes a certificate for this machine, by itself its authority, and its key.
+// newPair writes a certificate, by itself its authority, and its key. It is for this machine, and
+// for what its name is an address of.
 func newPair(t *testing.T, name string) (certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -32,8 +33,9 @@ func newPair(t *testing.T, name string) (certFile, keyFile string) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"}, IsCA: true, BasicConstraintsValid: true,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(name)}, DNSNames: []string{"localhost"}, IsCA: true, BasicConstraintsValid: true,
 	}
+	template.IPAddresses = slices.DeleteFunc(template.IPAddresses, func(ip net.IP) bool { return ip == nil })
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)

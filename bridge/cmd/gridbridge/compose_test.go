@@ -1,18 +1,12 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"io"
 	"maps"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -346,25 +340,6 @@ func (top *topology) stop(service string) error {
 	return errors.Join(process.Signal(sig), child.running.Wait())
 }
 
-// selfSigned makes a certificate for an address.
-func selfSigned(t *testing.T, address string) (certificate, key []byte) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: address}, IPAddresses: []net.IP{net.ParseIP(address)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-	}
-	der, errCertificate := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	encoded, errKey := x509.MarshalPKCS8PrivateKey(private)
-	if err := errors.Join(errCertificate, errKey); err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
-}
-
 // whoami is an app that knows its users by a token of its login.
 func whoami(t *testing.T, jwks string) *httptest.Server {
 	t.Helper()
@@ -414,11 +389,11 @@ func TestCompose(t *testing.T) {
 	idp, jwks := appLogin(t, sim.Seed)
 	app := whoami(t, jwks)
 	nginxAddress := loopback(readCompose(t).Services["nginx"].Networks["front"].IPv4Address)
-	certificate, key := selfSigned(t, nginxAddress)
+	certificate, key := newPair(t, nginxAddress)
 	top := newTopology(t, map[string]string{"app:3000": app.Listener.Addr().String()}, map[string]string{
 		"grid-id": sim.ClientID, "grid-secret": sim.ClientSecret + "\n", "gridbridge-key": strings.Repeat("key-", 8) + "\n",
 		"redis.acl": "user default off\nuser gridbridge on >password ~gridbridge:* +evalsha +eval +mget +set +time +del\n",
-		"tls.crt":   string(certificate), "tls.key": string(key),
+		"tls.crt":   readFile(t, certificate), "tls.key": readFile(t, key),
 	}, "RUN_AS_GRIDBRIDGE=1", "GORACE="+os.Getenv("GORACE"), "GRID_BASE_URL="+sim.URL)
 	nginxConf := top.path("nginx", "/etc/nginx/nginx.conf")
 	own := "http {\n\tproxy_bind " + nginxAddress + ";\n"
@@ -447,7 +422,7 @@ func TestCompose(t *testing.T) {
 	admins := []string{top.addresses["gridbridge-1:9090"], top.addresses["gridbridge-2:9090"]}
 	public := "https://" + top.addresses["nginx:443"]
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(certificate)
+	roots.AppendCertsFromPEM([]byte(readFile(t, certificate)))
 	// get asks through nginx, on a connection of its own.
 	get := func(path string) (int, error) {
 		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}
@@ -581,9 +556,7 @@ func TestCompose(t *testing.T) {
 	})
 
 	t.Run("gridbridge check", func(t *testing.T) {
-		trusted := filepath.Join(t.TempDir(), "tls.crt")
-		writeFile(t, trusted, string(certificate), 0o600)
-		passes(t, public+bridge.DefaultPrefix, sim.AccountID, login.AccessToken, trusted)
+		passes(t, public+bridge.DefaultPrefix, sim.AccountID, login.AccessToken, certificate)
 		for _, admin := range admins {
 			if n := metric(t, admin, "gridbridge_requests_total"); n < 100 {
 				t.Errorf("a replica had %v requests, want half of them", n)
