@@ -67,7 +67,9 @@ func (b *bridge) withNamed(ctx context.Context, user User, c *call) (User, error
 	if account == "" {
 		account = c.named
 	}
-	if b.Owns == nil || account == "" || owns(user, account) {
+	kind, id, _ := strings.Cut(account, ":")
+	account = kind + ":" + strings.ToLower(id) // as the app has it
+	if b.Owns == nil || id == "" || owns(user, account) {
 		return user, nil
 	}
 	ok, err := b.Owns(ctx, user, account)
@@ -77,7 +79,9 @@ func (b *bridge) withNamed(ctx context.Context, user User, c *call) (User, error
 	case err != nil:
 		return user, errAuthUnavailable.because(reasonOwnership).after(time.Second)
 	case ok:
-		user.Accounts = append(slices.Clip(user.Accounts), account)
+		user.Accounts = slices.Insert(slices.Clone(user.Accounts), 0, account) // where it is looked for first
+	default:
+		c.named = "" // nothing is said of an account that is another's
 	}
 	return user, nil
 }

@@ -63,7 +63,12 @@ func (b *bridge) consult(ctx context.Context, user User, c *call) (kept, error) 
 // What is another user's and what does not exist are refused alike, and after
 // the same look-ups, so that ids cannot be probed.
 func (b *bridge) authorize(ctx context.Context, v *visit, user User, c *call, k kept) error {
-	if len(user.Accounts) == 0 {
+	notNamed := b.Owns != nil && c.account == "" && c.named == "" // it may be on one that only Owns knows
+	switch {
+	case len(user.Accounts) > 0:
+	case notNamed:
+		return errNoAccounts.because(reasonNotNamed)
+	default:
 		return errNoAccounts
 	}
 	if c.account != "" && !owns(user, c.account) || !ownsBody(user, c.body) {
@@ -79,8 +84,8 @@ func (b *bridge) authorize(ctx context.Context, v *visit, user User, c *call, k 
 		}
 	}
 	var notFound error = errNotFound
-	if b.Owns != nil && c.named == "" {
-		notFound = errNoAccounts.because(reasonNotNamed) // it may be on one that only Owns knows
+	if notNamed {
+		notFound = errNoAccounts.because(reasonNotNamed)
 	}
 	for _, account := range user.Accounts {
 		found, rows, err := b.lookUp(ctx, v, user, c.route.idKind, account, c.id)

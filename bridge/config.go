@@ -45,7 +45,9 @@ type Config struct {
 	// Owns is asked whether an account that a request names and that is not among User.Accounts
 	// is user's all the same, nil for no. It is for apps whose users have more than fit
 	// there, or who do not know them all when a user is. In a session's or credential's path no
-	// account is named: the app's page names it in [HeaderAccount]. An error is answered with 503.
+	// account is named: the app's page names it in [HeaderAccount], and must name the right one:
+	// what is not on that account is answered as what is nowhere. Owns is asked before the
+	// limits of the user, as Authenticate is. An error is answered with 503.
 	Owns func(ctx context.Context, user User, account string) (bool, error)
 
 	// Prefix is the path under which Grid's own paths appear, "" for

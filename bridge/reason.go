@@ -150,7 +150,7 @@ var explanations = []explanation{
 	{ReasonAppAnswer, "the app's answer has no user in it, or says that its URL is another (301, 308)", "look at what its URL answers"},
 	{ReasonAppBusy, "too many questions to the app are unanswered, altogether or of this client", "is the app slow? Do all users have one address (`--trusted-proxy`)? Else " + attack},
 	{reasonNoAccounts, "the user has no account", "look at `--accounts-claim`, or at what the app answers"},
-	{reasonNotNamed, "an id that is on no account of the user's list, and no `X-Gridsigner-Account` that says on which other", "have the app's page send that header, or list the account"},
+	{reasonNotNamed, "an id that is on no account of the user's list, and no `X-Gridsigner-Account` that names another of theirs", "have the app's page send that header, or list the account"},
 	{reasonOwnership, "the app's function `Owns` failed", "look at the app"},
 	{reasonNotTheirs, "what is named does not exist, or is another user's", attack},
 	{reasonNoChallenge, "no challenge with this request id was issued to this user, or it has run out", "with several replicas: do they share a Redis?"},

@@ -82,9 +82,8 @@ func newForwardAuth(f ForwardAuth, address func(context.Context) netip.Addr) (fu
 }
 
 // CheckForwardAuth asks the app of f once, with nothing to know anybody by, and reports why it
-// could not say who is calling: it does not answer, or its URL has nobody who does (404, 405,
-// 5xx, a redirect for good). Whatever else it answers is as it should be, a refusal first of all.
-// The error is in words that do not quote the URL.
+// could not say who is calling: it does not answer, or neither refuses nor names a user, as
+// where a page is shown for every path. The error is in words that do not quote the URL.
 func CheckForwardAuth(ctx context.Context, f ForwardAuth) error {
 	const what = "identity: forward-auth URL: "
 	if _, err := outbound.ParseURL(f.URL, f.HTTP.InsecureHosts...); err != nil {
@@ -103,18 +102,17 @@ func CheckForwardAuth(ctx context.Context, f ForwardAuth) error {
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "gridbridge")
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		return fmt.Errorf(what+"the app does not answer: %w", reasonOf(err))
+	_, err = (&forwardAuth{ForwardAuth: f, transport: transport}).answer(req)
+	reason, _ := errors.AsType[bridge.Reason](err)
+	switch reason {
+	case "", bridge.ReasonAppRefused:
+		return nil
+	case bridge.ReasonAppStatus:
+		return errors.New(what + "the app answers with a status that says of nobody who it is: want 401 or 403 for who is not signed in")
+	case bridge.ReasonAppAnswer, bridge.ReasonUserID, bridge.ReasonClaimForm, bridge.ReasonTooManyAccounts:
+		return errors.New(what + "the app's answer names no user, or says that its URL is another: want 401 or 403 for who is not signed in")
 	}
-	defer resp.Body.Close()
-	switch status := resp.StatusCode; {
-	case status == http.StatusMovedPermanently, status == http.StatusPermanentRedirect:
-		return fmt.Errorf(what+"the app answers with status %d: it has moved, and redirects are not followed", status)
-	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status >= 500:
-		return fmt.Errorf(what+"the app answers with status %d, and says of nobody who it is", status)
-	}
-	return nil
+	return fmt.Errorf(what+"the app does not answer: %w", reason)
 }
 
 type forwardAuth struct {

@@ -418,13 +418,17 @@ func TestForwardAuthConfig(t *testing.T) {
 // TestCheckForwardAuth wants an app that refuses to be alive, and words of one that is dead.
 func TestCheckForwardAuth(t *testing.T) {
 	for status, want := range map[int]string{ // "" for one that is alive
-		200: "", 204: "", 302: "", 303: "", 307: "", 400: "", 401: "", 403: "", 429: "",
-		301: "status 301: it has moved", 308: "status 308: it has moved", 404: "status 404", 405: "status 405", 500: "status 500", 503: "status 503",
+		201: "", 302: "", 303: "", 307: "", 401: "", 403: "",
+		200: "names no user", 204: "names no user", 301: "its URL is another", 308: "its URL is another",
+		400: "a status", 404: "a status", 405: "a status", 429: "a status", 500: "a status", 503: "a status",
 	} {
 		asked := make(chan *http.Request, 2)
 		app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			asked <- r
 			w.Header().Set("Location", "/"+canaryPart)
+			if status == 201 {
+				w.Header().Set("X-Gridsigner-User", "everybody")
+			}
 			w.WriteHeader(status)
 			if status != 204 {
 				io.WriteString(w, canaryPart)

@@ -49,6 +49,19 @@ func TestServeForOperators(t *testing.T) {
 	}
 }
 
+// TestServerLogHasNoAddresses has a server say what it says of clients.
+func TestServerLogHasNoAddresses(t *testing.T) {
+	var out lockedBuffer
+	log := serverLog(slog.New(slog.NewTextHandler(&out, nil)))
+	log.Print("http: TLS handshake error from 192.0.2.1:5: EOF")
+	log.Print("http: panic serving [2001:db8::1]:5: it was\ngoroutine 1")
+	log.Print("http: Accept error: too many open files")
+	got := out.String()
+	if strings.Contains(got, "192.0.2.1") || strings.Contains(got, "2001") || !strings.Contains(got, "panic serving it was") || !strings.Contains(got, "too many open files") {
+		t.Errorf("log = %s", got)
+	}
+}
+
 func TestConfigCheck(t *testing.T) {
 	var out strings.Builder
 	getenv := func(env map[string]string) func(string) string { return func(n string) string { return env[n] } }

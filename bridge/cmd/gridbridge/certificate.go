@@ -31,6 +31,7 @@ type certificate struct {
 	current *tls.Certificate
 	looked  time.Time
 	seen    [sha256.Size]byte // what was read last, whether or not it could be used
+	failed  bridge.Reason     // why it could not be, "" if it could
 }
 
 // openCertificate reads the files, which must fit.
@@ -69,16 +70,19 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.looked = now
 	pair, seen, err := c.read()
 	if seen == c.seen {
+		if c.failed != "" { // which is counted at each look, or an alert would end while it is still so
+			c.observe(bridge.Event{Kind: bridge.EventCertificate, Reason: c.failed})
+		}
 		return c.current, nil
 	}
-	c.seen = seen
+	c.seen, c.failed = seen, ""
 	if err != nil {
 		c.log.Error("the certificate cannot be read again, the last one stays in use", slog.String("error", err.Error()))
-		reason := bridge.ReasonForm
+		c.failed = bridge.ReasonForm
 		if _, ok := errors.AsType[*fs.PathError](err); ok {
-			reason = bridge.Reason(outbound.FailureOf(err))
+			c.failed = bridge.Reason(outbound.FailureOf(err))
 		}
-		c.observe(bridge.Event{Kind: bridge.EventCertificate, Reason: reason})
+		c.observe(bridge.Event{Kind: bridge.EventCertificate, Reason: c.failed})
 		return c.current, nil
 	}
 	c.log.Info("the certificate was read again")

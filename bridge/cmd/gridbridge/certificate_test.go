@@ -82,7 +82,7 @@ func TestCertificateIsReplaced(t *testing.T) {
 	}
 	after := func(what, want string, news ...bridge.Event) {
 		t.Helper()
-		for range 3 { // what is known is told once
+		for range 3 { // what could be read is told once, what could not at each look
 			now = now.Add(certificateAge)
 			if got := name(); got != want {
 				t.Errorf("%s: the certificate is the %s, want the %s", what, got, want)
@@ -104,11 +104,12 @@ func TestCertificateIsReplaced(t *testing.T) {
 	after("another pair", "second", bridge.Event{Kind: bridge.EventCertificate})
 	thirdCert, thirdKey := newPair(t, "third")
 	move(t, thirdCert, cert)
-	after("half of a pair", "second", bridge.Event{Kind: bridge.EventCertificate, Reason: bridge.ReasonForm})
+	misfit, missing := bridge.Event{Kind: bridge.EventCertificate, Reason: bridge.ReasonForm}, bridge.Event{Kind: bridge.EventCertificate, Reason: bridge.ReasonNotFound}
+	after("half of a pair", "second", misfit, misfit, misfit)
 	if err := os.Remove(key); err != nil {
 		t.Fatal(err)
 	}
-	after("no key", "second", bridge.Event{Kind: bridge.EventCertificate, Reason: bridge.ReasonNotFound})
+	after("no key", "second", missing, missing, missing)
 	move(t, thirdKey, key)
 	after("the rest of the pair", "third", bridge.Event{Kind: bridge.EventCertificate})
 	if got := log.String(); strings.Count(got, "level=ERROR") != 2 || strings.Contains(got, "BEGIN") {

@@ -81,6 +81,8 @@ func TestWrongSettings(t *testing.T) {
 	}
 	alive, dead := newApp(t), httptest.NewServer(http.NotFoundHandler())
 	defer dead.Close()
+	shows := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("<p>my wallet")) }))
+	defer shows.Close()
 	gone := httptest.NewServer(nil)
 	gone.Close()
 	pair := writePair(t)
@@ -139,7 +141,8 @@ func TestWrongSettings(t *testing.T) {
 		{"more than the version", app(), env{"GRID_BASE_URL": "https://api.lightspark.com/grid/2025-10-13/auth"}, "GRID_BASE_URL", "does not end in a version"},
 		{"blank after the version", app(), env{"GRID_BASE_URL": "https://api.lightspark.com/grid/2025-10-13 "}, "GRID_BASE_URL", "begins or ends with a blank"},
 
-		{"app without that page", []string{"--forward-auth", dead.URL + "/?" + secret}, nil, "forward-auth", "status 404"},
+		{"app without that page", []string{"--forward-auth", dead.URL + "/?" + secret}, nil, "forward-auth", "says of nobody who it is"},
+		{"app that shows its page for every path", []string{"--forward-auth", shows.URL + "/?" + secret}, nil, "forward-auth", "names no user"},
 		{"app that is gone", []string{"--forward-auth", gone.URL + "/?" + secret}, nil, "forward-auth", "does not answer"},
 		{"Redis that is gone", app(), env{"GRIDBRIDGE_REDIS_URL": "redis://:" + secret + "@" + lost}, "--redis-url", "cannot be used: refused"},
 		{"Redis without verification", app(), env{"GRIDBRIDGE_REDIS_URL": "rediss://:" + secret + "@redis.example?skip_verify=true"}, "--redis-url", "with a query"},
@@ -213,7 +216,7 @@ func TestDeadAppIsLogged(t *testing.T) {
 	defer dead.Close()
 	p := start(t, serveEnv, "serve", "--listen", "127.0.0.1:0", "--forward-auth", dead.URL)
 	base := strings.TrimPrefix(p.line(), "bridge listening on ")
-	for deadline := time.Now().Add(time.Minute); !strings.Contains(p.stderr.String(), "the app answers with status 404"); {
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(p.stderr.String(), "says of nobody who it is"); {
 		if resp, body := fetch(t, "GET", base+"/auth/sessions", "", nil); resp.StatusCode != 401 {
 			t.Fatalf("answer = %d %s, want 401", resp.StatusCode, body)
 		}

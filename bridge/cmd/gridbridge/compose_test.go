@@ -50,12 +50,16 @@ type composeSource struct {
 	File string `json:"file"`
 }
 
+// ownImage is the one that compose.yaml has built.
+const ownImage = "gridbridge"
+
 type composeService struct {
 	Image string `json:"image"`
 	Build struct {
 		Context    string `json:"context"`
 		Dockerfile string `json:"dockerfile"`
 	} `json:"build"`
+	PullPolicy  string            `json:"pull_policy"`
 	Entrypoint  []string          `json:"entrypoint"`
 	Command     []string          `json:"command"`
 	Environment map[string]string `json:"environment"`
@@ -119,8 +123,11 @@ func TestComposeFile(t *testing.T) {
 		if user, err := strconv.Atoi(strings.SplitN(c.User, ":", 2)[0]); err != nil || user == 0 || !c.ReadOnly || !slices.Equal(c.CapDrop, []string{"ALL"}) || !slices.Equal(c.SecurityOpt, []string{"no-new-privileges:true"}) {
 			t.Errorf("%s: user %q, read_only %t, cap_drop %q, security_opt %q", name, c.User, c.ReadOnly, c.CapDrop, c.SecurityOpt)
 		}
-		if built := c.Build.Context != ""; !built && !regexp.MustCompile(`^[a-z]+:[0-9]`).MatchString(c.Image) {
+		if c.Image != ownImage && !regexp.MustCompile(`^[a-z]+:[0-9]`).MatchString(c.Image) {
 			t.Errorf("%s: image %q, want a version", name, c.Image)
+		}
+		if built := c.Build.Context != ""; c.Image == ownImage && built == (c.PullPolicy == "never") {
+			t.Errorf("%s is built: %t, pull_policy %q", name, built, c.PullPolicy)
 		}
 		if c.Restart != "unless-stopped" {
 			t.Errorf("%s: restart %q", name, c.Restart)
@@ -291,7 +298,7 @@ func (top *topology) start(service, port string, extra ...string) {
 	if len(c.EnvFile) > 0 {
 		env = append(env, strings.Fields(top.translate(service, readFile(top.t, filepath.Join(top.dir, service, c.EnvFile[0]))))...)
 	}
-	if c.Build.Context != "" { // the image's entrypoint
+	if c.Image == ownImage { // the image's entrypoint
 		args = append([]string{os.Args[0]}, args...)
 	} else {
 		args[0] = tool(top.t, args[0], map[string]string{"nginx": "nginx-light", "redis-server": "redis-server"}[args[0]])

@@ -59,19 +59,24 @@ func (l listener) at(path string) string {
 	return origin(l) + path
 }
 
-// serverLog is for what servers have to say, but of handshakes: anybody who connects can make
-// one fail, and its line has their whole address.
+// serverLog is for what servers have to say, without the whole addresses that are in it. Of
+// failed handshakes nothing is said: anybody who connects can make one.
 func serverLog(log *slog.Logger) *stdlog.Logger {
-	return stdlog.New(quietHandshakes{slog.NewLogLogger(log.Handler(), slog.LevelWarn).Writer()}, "", 0)
+	return stdlog.New(withoutAddresses{slog.NewLogLogger(log.Handler(), slog.LevelWarn).Writer()}, "", 0)
 }
 
-type quietHandshakes struct{ io.Writer }
+type withoutAddresses struct{ io.Writer }
 
-func (q quietHandshakes) Write(line []byte) (int, error) {
+func (w withoutAddresses) Write(line []byte) (int, error) {
+	const panicked = "http: panic serving "
 	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
 		return len(line), nil
 	}
-	return q.Writer.Write(line)
+	if rest, ok := bytes.CutPrefix(line, []byte(panicked)); ok {
+		_, rest, _ = bytes.Cut(rest, []byte(": "))
+		return w.Writer.Write(append([]byte(panicked), rest...))
+	}
+	return w.Writer.Write(line)
 }
 
 // serveAll serves on all listeners until ctx ends, then lets the requests in

@@ -118,7 +118,7 @@ func TestOperatorsCommands(t *testing.T) {
 func twoReplicas(t *testing.T, script string) {
 	tool(t, "nginx", "nginx-light")
 	tool(t, "redis-server", "redis-server")
-	ports := []string{"3000", "8080", "8443", "6379"}
+	ports := []string{"13000", "18080", "18443", "16379"}
 	for i, address := range freeAddresses(t, len(ports)) {
 		_, free, _ := net.SplitHostPort(address)
 		script = regexp.MustCompile(`(127\.0\.0\.1[:/]|port |localhost:)`+ports[i]).ReplaceAllString(script, "${1}"+free)

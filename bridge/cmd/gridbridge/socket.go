@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 )
 
 // socketPrefix is what the address of a Unix socket begins with. Its path follows.
@@ -41,9 +42,13 @@ func removeStale(path string) error {
 	case info.Mode().Type() != os.ModeSocket:
 		return fmt.Errorf("%s is there, and is no socket", path)
 	}
-	if conn, err := net.Dial("unix", path); err == nil {
+	conn, err := net.Dial("unix", path)
+	switch {
+	case err == nil:
 		conn.Close()
 		return fmt.Errorf("another process answers on %s", path)
+	case !errors.Is(err, syscall.ECONNREFUSED): // it may have too much to do, or be another user's
+		return err
 	}
 	return os.Remove(path)
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -32,6 +33,26 @@ func TestListenOnSocket(t *testing.T) {
 	ln.Close()
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("after the end: %v, want no file", err)
+	}
+	busy := filepath.Join(dir, "busy") // a bridge that has too much to do to accept more
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err := errors.Join(err, syscall.Bind(fd, &syscall.SockaddrUnix{Name: busy}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	for range 100 {
+		conn, err := net.Dial("unix", busy)
+		if err != nil {
+			break
+		}
+		defer conn.Close()
+	}
+	if ln, err := listenOn("unix:" + busy); err == nil {
+		ln.Close()
+		t.Error("a busy bridge's socket was taken")
+	}
+	if _, err := os.Lstat(busy); err != nil {
+		t.Errorf("a busy bridge's socket: %v", err)
 	}
 	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
 	if err := errors.Join(os.WriteFile(file, []byte("kept"), 0o600), os.Symlink(file, link)); err != nil {
