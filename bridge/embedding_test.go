@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"gridsigner/bridge"
 	"gridsigner/bridge/conformance"
 	"gridsigner/bridge/gridsim"
+	"gridsigner/bridge/internal/readme"
 )
 
 const cookie = "app-session=of-alice"
@@ -76,39 +78,56 @@ func TestEmbedding(t *testing.T) {
 				go server.Serve(ln)
 				defer server.Close()
 				defer bridge.CloseIdle(server.Handler)
-				results, err := conformance.Run(t.Context(), conformance.Options{
-					URL: "http://" + ln.Addr().String() + "/api/grid", Headers: []string{"Cookie: " + cookie}, Account: seed.AccountID,
-					Secrets: []string{canary}, Patience: time.Minute,
-				})
-				if err != nil || len(results) < 200 {
-					t.Fatalf("%d results, %v", len(results), err)
-				}
-				for _, r := range results {
-					if !r.OK {
-						t.Errorf("%s: %s: %s", r.Group, r.Name, r.Detail)
-					}
-				}
+				passes(t, ln.Addr().String(), seed.AccountID)
 			})
 		}
 	})
 }
 
-// TestEmbeddersProgram looks at what a backend is linked with that has a bridge in it, and
-// how large that is.
+// TestEmbeddersProgram follows the README as somebody with a backend and nothing but Go, and
+// looks at what comes of it: what the program is linked with, how large it is, and whether the
+// conformance suite passes on it.
 func TestEmbeddersProgram(t *testing.T) {
+	t.Parallel()
 	const most = 12_000_000
-	program := filepath.Join(t.TempDir(), "embedder")
-	if out, err := exec.Command("go", "build", "-o", program, "./testdata/embedder").CombinedOutput(); err != nil {
+	source, err := os.ReadFile("testdata/embedder/main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme.Hold(t, "README.md", "<!-- embedder: made by the tests -->\n", "<!-- end of embedder -->", "```go\n"+string(source)+"```\n")
+	page, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "<!-- run by bridge/embedding_test.go -->\n```sh\n")
+	script, _, ok := strings.Cut(rest, "```")
+	clone, err := filepath.Abs("..")
+	if err != nil || !ok {
+		t.Fatal("the README has no block of commands for a backend", err)
+	}
+	build, _, ok := strings.Cut(script, "./backend\n")
+	if !ok {
+		t.Fatalf("the last command does not start the program:\n%s", script)
+	}
+	dir := t.TempDir()
+	in := func(name string, args ...string) *exec.Cmd {
+		cmd := exec.Command(name, args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GRIDSIGNER="+clone, "GOFLAGS=-trimpath")
+		return cmd
+	}
+	if out, err := in("sh", "-euc", build).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	info, err := os.Stat(program)
+
+	info, err := os.Stat(filepath.Join(dir, "backend"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if info.Size() >= most {
 		t.Errorf("%d bytes, want fewer than %d", info.Size(), most)
 	}
-	out, err := exec.Command("go", "list", "-deps", "./testdata/embedder").Output()
+	out, err := in("go", "list", "-deps", ".").Output()
 	if err != nil || !strings.Contains(string(out), "gridsigner/bridge\n") {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -117,5 +136,51 @@ func TestEmbeddersProgram(t *testing.T) {
 			t.Errorf("linked with something of %s", part)
 		}
 	}
-	t.Logf("%d bytes", info.Size())
+
+	sim, err := gridsim.New(gridsim.Config{ClientSecret: canary})
+	if err != nil {
+		t.Fatal(err)
+	}
+	grid, seed := httptest.NewServer(sim), sim.Seed()
+	defer grid.Close()
+	ln, err := net.Listen("tcp", "127.0.0.1:0") // finds a free port
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := ln.Addr().String()
+	ln.Close()
+	backend := in("./backend")
+	_, session, _ := strings.Cut(cookie, "=")
+	backend.Env = append(backend.Env, "LISTEN="+address, "GRID_BASE_URL="+grid.URL, "GRID_CLIENT_ID="+seed.ClientID, "GRID_CLIENT_SECRET="+canary,
+		"APP_SESSION="+session, "APP_ACCOUNT="+seed.AccountID)
+	if err := backend.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer backend.Wait()
+	defer backend.Process.Kill()
+	for deadline := time.Now().Add(time.Minute); ; runtime.Gosched() {
+		if conn, err := net.Dial("tcp", address); err == nil {
+			conn.Close()
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	passes(t, address, seed.AccountID)
+}
+
+// passes holds the bridge at address against the conformance suite, as Alice.
+func passes(t *testing.T, address, account string) {
+	t.Helper()
+	results, err := conformance.Run(t.Context(), conformance.Options{
+		URL: "http://" + address + "/api/grid", Headers: []string{"Cookie: " + cookie}, Account: account, Secrets: []string{canary}, Patience: time.Minute,
+	})
+	if err != nil || len(results) < 200 {
+		t.Fatalf("%d results, %v", len(results), err)
+	}
+	for _, r := range results {
+		if !r.OK {
+			t.Errorf("%s: %s: %s", r.Group, r.Name, r.Detail)
+		}
+	}
 }

@@ -1,8 +1,8 @@
-// Command embedder is a backend with a bridge in it and users of its own: what its binary
-// holds, and how large it is, a test looks at.
+// A backend that serves its own pages, and gridsigner's bridge to them.
 package main
 
 import (
+	"cmp"
 	"io"
 	"log"
 	"net/http"
@@ -14,20 +14,29 @@ import (
 func main() {
 	app := http.NewServeMux()
 	app.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "my wallet") })
+
 	api, err := bridge.New(bridge.Config{
-		Credentials: func() (string, bridge.Secret, error) { return bridge.CredentialsFromEnv(os.Getenv) },
-		Authenticate: func(r *http.Request) (bridge.User, error) {
-			if cookie, err := r.Cookie("app-session"); err != nil || cookie.Value != os.Getenv("APP_SESSION") {
-				return bridge.User{}, bridge.ReasonNoToken
-			}
-			return bridge.User{ID: "alice", Accounts: []string{os.Getenv("APP_ACCOUNT")}}, nil
-		},
-		App: app,
+		Upstream:     os.Getenv("GRID_BASE_URL"), // Grid's production if empty
+		Credentials:  func() (string, bridge.Secret, error) { return bridge.CredentialsFromEnv(os.Getenv) },
+		Authenticate: whoIs,
+		App:          app, // whatever is not below /api/grid
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
 	server := bridge.NewServer(api)
-	server.Addr = "127.0.0.1:8080"
+	server.Addr = cmp.Or(os.Getenv("LISTEN"), "127.0.0.1:8080")
 	log.Fatal(server.ListenAndServe())
+}
+
+// whoIs is your app's way to know its users, and which accounts of Grid's are theirs.
+func whoIs(r *http.Request) (bridge.User, error) {
+	cookie, err := r.Cookie("app-session")
+	if err != nil {
+		return bridge.User{}, bridge.ReasonNoToken
+	}
+	if session := os.Getenv("APP_SESSION"); session == "" || cookie.Value != session {
+		return bridge.User{}, bridge.ReasonAppRefused
+	}
+	return bridge.User{ID: "alice", Accounts: []string{os.Getenv("APP_ACCOUNT")}}, nil
 }
