@@ -60,6 +60,14 @@ wasm: $(WASM_MOD) .build/overlay.json ## Build web/dist/signer.wasm, reproducibl
 web: wasm ## Build the browser files in web/dist
 	go run -trimpath ./web/build
 
+.PHONY: pack
+pack: web ## Pack the npm package: gridsigner-VERSION.tgz, here
+	npm pack --silent --pack-destination "$(CURDIR)" ./web
+
+.PHONY: docs
+docs: web/node_modules ## Make the reference of the npm package: web/docs/index.html
+	cd web && npm run --silent docs
+
 # A copy of what the module uses of dcrd's, and a go.mod that points at it. Not in it are the table and its loader, which keeps
 # compress/zlib; the adaptor to crypto/elliptic; keys, whose files import fmt and crypto/rand; and of the three files that sed
 # writes, the inverse by math/big and the texts by encoding/hex. wasm/dcrd has what is called of these all the same. A replace in

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -45,13 +44,12 @@ func runtimeEntry(tools toolchain, module []byte) script {
 	}
 }
 
-// bundle makes one ES module of a script and all that it imports. There is no
-// source map: it would be the largest text of the package, and the code is in
-// the repository, which makes the same bytes.
-func bundle(tools toolchain, s script) ([]byte, error) {
+// bundle makes one ES module of a script and all that it imports, with its source map.
+func bundle(tools toolchain, files map[string][]byte, name string, s script) error {
 	result := api.Build(api.BuildOptions{
 		AbsWorkingDir:     tools.web,
 		EntryPoints:       []string{s.entry},
+		Outfile:           "dist/" + name,
 		Bundle:            true,
 		Platform:          api.PlatformBrowser,
 		Format:            api.FormatESModule,
@@ -60,6 +58,7 @@ func bundle(tools toolchain, s script) ([]byte, error) {
 		MinifyWhitespace:  true,
 		MinifyIdentifiers: true,
 		MinifySyntax:      true,
+		Sourcemap:         api.SourceMapLinked,
 		LegalComments:     api.LegalCommentsInline,
 		Define:            s.constants,
 		Banner:            map[string]string{"js": s.banner},
@@ -70,14 +69,13 @@ func bundle(tools toolchain, s script) ([]byte, error) {
 	messages := append(result.Errors, result.Warnings...) // a warning is a mistake nobody has made yet
 	if len(messages) > 0 {
 		text := api.FormatMessages(messages, api.FormatMessagesOptions{})
-		return nil, errors.New("bundling " + s.entry + ":\n" + strings.Join(text, ""))
+		return errors.New("bundling " + s.entry + ":\n" + strings.Join(text, ""))
 	}
-	return bytes.ReplaceAll(result.OutputFiles[0].Contents, []byte("import("), []byte(foreignImport)), nil
+	sourceMap, code := result.OutputFiles[0].Contents, result.OutputFiles[1].Contents
+	var err error
+	files[name], files[name+".map"], err = markForeignImports(code, sourceMap)
+	return err
 }
-
-// foreignImport tells the bundlers of apps that an import is of a URL that is known when it runs, and not theirs to
-// rewrite. Minifying drops such comments, so they go in afterwards.
-const foreignImport = "import(/* webpackIgnore: true *//* @vite-ignore */"
 
 // imports resolves the names that are no files of ours.
 var imports = api.Plugin{Name: "imports", Setup: func(build api.PluginBuild) {

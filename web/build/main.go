@@ -61,7 +61,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	info.Go, info.Secp256k1 = tools.version, tools.curve
+	info.Version, info.Go, info.Secp256k1 = tools.release, tools.version, tools.curve
 	text, err := json.MarshalIndent(info, "", "  ")
 	if err != nil {
 		return err
@@ -81,6 +81,7 @@ type toolchain struct {
 	web     string // the web directory
 	goroot  string
 	version string // of Go
+	release string // version of the package
 	curve   string // version of curveModule
 }
 
@@ -95,7 +96,17 @@ func findToolchain() (toolchain, error) {
 		return toolchain{}, errors.New("run it inside the project: go env GOMOD names no go.mod")
 	}
 	curve, err := goCommand("list", "-m", "-f", "{{.Version}}", curveModule)
-	return toolchain{filepath.Join(filepath.Dir(env[2]), "web"), env[0], env[1], curve}, err
+	if err != nil {
+		return toolchain{}, err
+	}
+	web := filepath.Join(filepath.Dir(env[2]), "web")
+	text, err := os.ReadFile(filepath.Join(web, "package.json"))
+	if err != nil {
+		return toolchain{}, err
+	}
+	var manifest struct{ Version string }
+	err = json.Unmarshal(text, &manifest)
+	return toolchain{web, env[0], env[1], manifest.Version, curve}, err
 }
 
 func goCommand(args ...string) (string, error) {
@@ -113,25 +124,22 @@ func goCommand(args ...string) (string, error) {
 // assemble returns every file of the output directory, by slash-separated name.
 func assemble(tools toolchain, module []byte) (map[string][]byte, error) {
 	files := map[string][]byte{"signer.wasm": module}
-	var err error
-	if files["gridsigner.js"], err = bundle(tools, packageEntry); err != nil {
-		return nil, err
-	}
-	if files["react.js"], err = bundle(tools, reactEntry); err != nil {
-		return nil, err
-	}
-	if files["worker.js"], err = bundle(tools, workerEntry); err != nil {
-		return nil, err
-	}
-	if files["runtime.js"], err = bundle(tools, runtimeEntry(tools, module)); err != nil {
-		return nil, err
+	for name, s := range map[string]script{
+		"gridsigner.js": packageEntry, "react.js": reactEntry, "worker.js": workerEntry, "runtime.js": runtimeEntry(tools, module),
+	} {
+		if err := bundle(tools, files, name, s); err != nil {
+			return nil, err
+		}
 	}
 	// Declarations and nothing else, so they need no compiler to become a .d.ts.
-	if files["gridsigner.d.ts"], err = os.ReadFile(filepath.Join(tools.web, "src", "types.ts")); err != nil {
-		return nil, err
-	}
-	if files["react.d.ts"], err = os.ReadFile(filepath.Join(tools.web, "src", "react", "types.ts")); err != nil {
-		return nil, err
+	for name, source := range map[string]string{
+		"gridsigner.d.ts": "types.ts", "react.d.ts": "react/types.ts",
+		"worker.d.ts": "assets/script.ts", "runtime.d.ts": "assets/script.ts", "signer.wasm.d.ts": "assets/url.ts",
+	} {
+		var err error
+		if files[name], err = os.ReadFile(filepath.Join(tools.web, "src", source)); err != nil {
+			return nil, err
+		}
 	}
 	return files, addDemo(tools, files)
 }
@@ -155,6 +163,5 @@ func addDemo(tools toolchain, files map[string][]byte) error {
 			return err
 		}
 	}
-	files["demo/demo.js"], err = bundle(tools, demoEntry)
-	return err
+	return bundle(tools, files, "demo/demo.js", demoEntry)
 }

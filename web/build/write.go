@@ -4,51 +4,75 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/andybalholm/brotli"
 )
 
-// buildInfo is build-info.json: what was built, from what. It holds nothing
-// that depends on when or where.
+// buildInfo is build-info.json: what the package is made of, and from what. It holds
+// nothing that depends on when or where.
 type buildInfo struct {
+	Version   string              `json:"version"` // of the package
 	Go        string              `json:"go"`
 	Secp256k1 string              `json:"secp256k1"`
 	Files     map[string]fileInfo `json:"files"`
 }
 
 type fileInfo struct {
-	SHA256 string `json:"sha256"`
-	Size   int    `json:"size"`
-	Brotli int    `json:"brotli"`
-	Gzip   int    `json:"gzip"`
+	SHA256    string `json:"sha256"`
+	Integrity string `json:"integrity"` // for an integrity attribute: Subresource Integrity, W3C
+	Size      int    `json:"size"`
+	Brotli    int    `json:"brotli,omitempty"`
+	Gzip      int    `json:"gzip,omitempty"`
 }
 
-// writeAll writes the files and, beside each, its .br and .gz for servers that
-// send those as they are. What an earlier build left of the demo goes first, so
-// that a file dropped from the sources is dropped from the output.
+// served are the files that a server sends compressed.
+var served = []string{".js", ".wasm", ".css", ".html", ".svg"}
+
+// writeAll writes the files and, beside each that is served, its .br and .gz for servers
+// that send those as they are. What an earlier build left of the demo goes first, so that a
+// file dropped from the sources is dropped from the output.
 func writeAll(out string, files map[string][]byte) (buildInfo, error) {
 	info := buildInfo{Files: map[string]fileInfo{}}
 	if err := os.RemoveAll(filepath.Join(out, "demo")); err != nil {
 		return info, err
 	}
 	for name, content := range files {
-		br, gz, err := compress(content)
-		if err != nil {
-			return info, fmt.Errorf("compressing %s: %w", name, err)
+		all := map[string][]byte{"": content}
+		if slices.Contains(served, filepath.Ext(name)) {
+			br, gz, err := compress(content)
+			if err != nil {
+				return info, fmt.Errorf("compressing %s: %w", name, err)
+			}
+			all[".br"], all[".gz"] = br, gz
 		}
 		path := filepath.Join(out, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return info, err
 		}
-		for suffix, bytes := range map[string][]byte{"": content, ".br": br, ".gz": gz} {
+		for suffix, bytes := range all {
+			if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) { // the linker's module can be executed
+				return info, err
+			}
 			if err := os.WriteFile(path+suffix, bytes, 0o644); err != nil {
 				return info, err
 			}
 		}
-		info.Files[name] = fileInfo{fmt.Sprintf("%x", sha256.Sum256(content)), len(content), len(br), len(gz)}
+		if strings.HasPrefix(name, "demo/") {
+			continue
+		}
+		sri := sha512.Sum384(content)
+		info.Files[name] = fileInfo{
+			fmt.Sprintf("%x", sha256.Sum256(content)), "sha384-" + base64.StdEncoding.EncodeToString(sri[:]), len(content), len(all[".br"]), len(all[".gz"]),
+		}
 	}
 	return info, nil
 }

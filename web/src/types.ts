@@ -8,6 +8,8 @@
  * - Arguments are copied before the function returns, each own property read once, inherited ones never: what is
  *   changed later is not seen, and a polluted `Object.prototype` sets no option.
  * - What is returned is plain data. A key is named by its id; no object that reaches the page can sign.
+ *
+ * @module gridsigner
  */
 
 /** The curve of a session key. `"P-256"` is what Grid's guides ask for. */

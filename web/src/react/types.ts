@@ -1,6 +1,8 @@
 /**
  * The hook for React, as declarations only: this file is shipped verbatim as react.d.ts, and index.ts beside it is
  * checked against it. It needs no types of React's.
+ *
+ * @module gridsigner/react
  */
 import type { GridSignerError, SessionBinding, SessionKey, Signer } from "gridsigner";
 
