@@ -106,9 +106,9 @@ func (b *bridge) authorize(ctx context.Context, v *visit, user User, c *call, k 
 }
 
 // expectCredential is for an account that Grid lists nothing of. It lists no more of one
-// that the API credentials do not see (contract 2.2), as after a change to those of another
-// environment; but of one that they see the last credential cannot be removed. Without any
-// it is not known that a session is over.
+// that the API credentials do not see (its API reference, GET /auth/sessions), as after a
+// change to those of another environment; but of one that they see the last credential
+// cannot be removed. Without any it is not known that a session is over.
 func (b *bridge) expectCredential(ctx context.Context, v *visit, user User, account string) error {
 	_, rows, err := b.lookUp(ctx, v, user, "AuthMethod", account, "")
 	if err == nil && rows == 0 {
@@ -240,7 +240,7 @@ func (a *answer) isOf(c *call) bool {
 }
 
 // isProcessing reports whether Grid asks for the identical request once more:
-// 200 {"status":"PROCESSING"} (contract 2.16).
+// 200 {"status":"PROCESSING"} (its schema WalletOperationProcessing).
 func (a *answer) isProcessing() bool {
 	return a.fits && a.status == http.StatusOK && a.said.Status == "PROCESSING"
 }
@@ -251,8 +251,8 @@ func owns(user User, account string) bool {
 }
 
 // sameID reports whether a and b are one id. Its digits may be of either case, and whoever
-// writes them the other way means the same thing (contract 1.3): to find it missing would
-// say of a session that it is over.
+// writes them the other way means the same thing: to find it missing would say of a
+// session that it is over.
 func sameID(a, b string) bool { return strings.EqualFold(a, b) }
 
 // ownsBody reports whether body names no id but those of the user's accounts. It

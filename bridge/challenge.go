@@ -117,9 +117,9 @@ func detached(ctx context.Context) (context.Context, context.CancelFunc) {
 // to this user for this very call, and the signature is over its payload. It returns
 // where it is kept that the signature is spent.
 //
-// A header in the form of April 2026 does not name its key (contract 3.1), so
-// of it only the form can be checked here. Whether the key may sign for the
-// account is for Grid to say, in both forms.
+// A header in the form of April 2026 does not name its key, so of it only the form
+// can be checked here. Whether the key may sign for the account is for Grid to say,
+// in both forms.
 //
 // While what replicas share does not answer, a challenge that this one does not know may be
 // another's: then, too, only the form is checked, and the audit has no payload. Refusing

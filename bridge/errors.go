@@ -91,8 +91,9 @@ var (
 	errUpstreamTimeout    = refuse(504, "BRIDGE_UPSTREAM_TIMEOUT", ReasonTimeout, "Grid did not answer in time")
 )
 
-// write sends e in Grid's flat error envelope (contract 1.5). requestID is the
-// correlation id: what a user can quote to an operator, who finds it in the log.
+// write sends e in Grid's flat error envelope (its schemas Error400 to Error501).
+// requestID is the correlation id: what a user can quote to an operator, who finds
+// it in the log.
 func (e *refusal) write(w http.ResponseWriter, requestID string) {
 	type details struct {
 		RequestID string `json:"requestId"`

@@ -107,7 +107,7 @@ func (b *bridge) sendAs(ctx context.Context, v *visit, c *call, authorization Se
 		// The user showed Grid nothing that could be wrong, so the refusal is
 		// for the bridge's credentials. Relayed, it would log users out for a
 		// fault of the operator. Where the call does carry proof a 401 may be
-		// either (contract 7.2): see judgeUnauthorized.
+		// either (Grid's schema Error401): see judgeUnauthorized.
 		return nil, errUpstreamCredential
 	case a.status == http.StatusNoContent:
 		return a, nil

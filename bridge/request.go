@@ -17,7 +17,7 @@ import (
 const maxBody = 64 << 10
 
 // maxSignature bounds Grid-Wallet-Signature. A stamp takes about 360 bytes; the
-// limit is the one that the contract gives for a parser of stamps (3.2).
+// limit is that of [signer.ParseStamp].
 const maxSignature = 4 << 10
 
 // headerGrammar says what a request header that passes may hold. Characters

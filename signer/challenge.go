@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// Header names of the signed retry, as Grid spells them (contract 1.2).
+// Header names of the signed retry, as Grid's API reference spells them.
 const (
 	HeaderSignature = "Grid-Wallet-Signature"
 	HeaderRequestID = "Request-Id"
@@ -18,8 +18,8 @@ const (
 const MaxPayload = 256 << 10
 
 // Challenge is what Grid answers with 202: the text to sign and how to return
-// the signature (contract 2.0). Make one with [NewChallenge] or
-// [ParseChallenge]; both check every field but the expiry, which
+// the signature (its schema SignedRequestChallenge). Make one with [NewChallenge]
+// or [ParseChallenge]; both check every field but the expiry, which
 // [SignChallenge] holds against its caller's clock.
 type Challenge struct {
 	Payload   string    // payloadToSign: its UTF-8 bytes are what is signed
@@ -51,8 +51,8 @@ func NewChallenge(payload, requestID, expiresAt, typ string) (Challenge, error) 
 	return c, nil
 }
 
-// ParseChallenge reads the body of a 202. Fields it does not know are
-// ignored, as contract 1.1 asks of clients; the JSON itself must be strict.
+// ParseChallenge reads the body of a 202. Fields it does not know are ignored, as
+// Grid's guide Environments asks of clients; the JSON itself must be strict.
 func ParseChallenge(body []byte) (Challenge, error) {
 	v, err := parseJSON(string(body))
 	if err != nil || v.kind != jsonObject {
@@ -84,14 +84,14 @@ func (c Challenge) checkExpiry(now time.Time) error {
 }
 
 // ValidRequestID reports whether id is a bare UUID or Request:<uuid>, the two
-// forms Grid has used (contract 1.3). Hex of either case is accepted, because
-// the id is echoed exactly and never compared.
+// forms Grid has used, before May 2026 and since. Hex of either case is accepted,
+// because the id is echoed exactly and never compared.
 func ValidRequestID(id string) bool {
 	return validUUID(strings.TrimPrefix(id, "Request:"))
 }
 
 // ValidID reports whether id is kind, a colon and a UUID: the grammar of
-// Grid's ids, such as Session:<uuid> (contract 1.3). Grid's own examples are
+// Grid's ids, such as Session:<uuid>. The examples in its API reference are
 // not RFC 9562 variants, so any 8-4-4-4-12 hex is a UUID here.
 func ValidID(kind, id string) bool {
 	uuid, ok := strings.CutPrefix(id, kind+":")

@@ -7,16 +7,12 @@
 // Start with [SignChallenge] for one signature, or [NewRetry] for the whole of an
 // [Operation], of which [NewRevocation] is one: what ends a session.
 //
-// What Grid's enclaves seal and sign has functions of its own: [SealOTP] for signing
-// in with a code, [OpenExport] and [OpenSessionKey]. The cryptography is the
-// platform's: [Primitives].
-//
 // # What is signed
 //
-// ECDSA over SHA-256 of the exact UTF-8 bytes of payloadToSign, as the JSON
-// string decodes (contract 3.2). The payload is parsed to judge it, and what
-// was parsed is thrown away: text that was read and written again can differ in
-// the order of names, in escapes or in blanks, and would not verify.
+// ECDSA over SHA-256 of the exact UTF-8 bytes of payloadToSign, as the JSON string
+// decodes (Grid's guide Client keys). The payload is parsed to judge it, and what
+// was parsed is thrown away: text that was read and written again can differ in the
+// order of names, in escapes or in blanks, and would not verify.
 //
 // # What is refused
 //
@@ -32,15 +28,15 @@
 // # What is sealed
 //
 // One-time codes, exported wallets and the session keys that Grid makes are sealed
-// with HPKE (contract 5): [SealOTP], [OpenExport], [OpenSessionKey]. What an
-// enclave says counts if a pinned key has signed it: a code is sealed to no other.
+// with HPKE (RFC 9180): [SealOTP], [OpenExport], [OpenSessionKey]. What an enclave
+// says counts if a pinned key has signed it: a code is sealed to no other. The
+// cryptography is the platform's: [Primitives].
 //
 // # Signatures
 //
-// secp256k1 signatures, and P-256 signatures made in this process, are
-// deterministic (RFC 6979). secp256k1 signatures have the lower s. P-256
-// signatures may have either: half of WebCrypto's have the upper one, Grid
-// accepts both, and so does [PublicKey.Verify].
+// On secp256k1, and on P-256 in this process, signatures are deterministic (RFC
+// 6979). Those on secp256k1 have the lower s, those on P-256 either: half of
+// WebCrypto's have the upper, Grid accepts both, and so does [PublicKey.Verify].
 //
 // Whoever judges signatures is a Go program on a host: ParsePublicKey, Verify,
 // ParseStamp, ParseDERHeader and keys of P-256 are not there in WebAssembly, where
@@ -54,15 +50,19 @@
 // # Memory
 //
 // Neither Go nor WebAssembly can promise that a secret is gone from memory: the
-// garbage collector may have copied it, stacks grow by copying, and the memory
-// of a WebAssembly instance is one block that never shrinks. [Key.Destroy]
-// overwrites what it can reach, which of a P-256 key in this process is nothing.
-// To be sure, end the process or the worker. In the browser no P-256 key is in
-// this memory at all: [NewKey] takes a function that signs.
+// garbage collector may have copied it, stacks grow by copying, and WebAssembly's
+// memory never shrinks. [Key.Destroy] overwrites what it can reach, which of a P-256
+// key in this process is nothing. To be sure, end the process or the worker. In the
+// browser no P-256 key is here at all: [NewKey] takes a function that signs.
 //
 // # Errors
 //
 // Every error that a caller can act on is an [*Error] with a [Kind]. Use
 // errors.Is(err, signer.ErrChallengeExpired) to tell them apart, never the
 // text. No error holds key bytes, or more of a payload than its activity type.
+//
+// # Sources
+//
+// Comments cite Grid's documentation (github.com/lightsparkdev/grid-api), by route
+// or schema or the title of a guide, and github.com/tkhq/sdk for Turnkey's enclaves.
 package signer

@@ -26,7 +26,7 @@ const (
 	// whose r or s is outside 1..n-1.
 	ErrSignatureMalformed Kind = "SIGNATURE_MALFORMED"
 
-	// ErrStampMalformed reports a stamp that breaks a rule of contract 3.2.
+	// ErrStampMalformed reports a stamp that breaks a rule of [ParseStamp].
 	ErrStampMalformed Kind = "STAMP_MALFORMED"
 
 	// ErrChallengeMalformed reports a challenge whose fields are missing, of

@@ -258,7 +258,7 @@ func FuzzJudge(f *testing.F) {
 	})
 }
 
-// clientKeyHex is Grid's pattern (contract 2.3).
+// clientKeyHex is the pattern in Grid's schema AuthSessionRefreshRequest.
 var clientKeyHex = regexp.MustCompile(`^(0[23][0-9a-fA-F]{64}|04[0-9a-fA-F]{128})$`)
 
 // No answer panics, ends an operation that was not signed for, or is taken for
@@ -362,7 +362,7 @@ func (o performed) mayEndWith(row map[string]any) bool {
 var (
 	hex64 = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-	// The grammars of contract 1.3.
+	// The grammars of Grid's ids.
 	gridID        = regexp.MustCompile(`^(Session|AuthMethod|InternalAccount):[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 	gridRequestID = regexp.MustCompile(`^(Request:)?[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 )

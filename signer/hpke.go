@@ -56,8 +56,8 @@ const (
 )
 
 // hpkeContext is the key_schedule_context of RFC 9180 section 5.1 for the info
-// "turnkey_hpke" (contract 5.1), which no message changes: mode base, the hash of
-// no psk_id, the hash of that info.
+// "turnkey_hpke" (Grid's guide Client keys), which no message changes: mode base,
+// the hash of no psk_id, the hash of that info.
 const hpkeContext = "\x00" +
 	"\x8f\xc3\xae\xb8\x32\x49\x0a\x4b\x5a\xb3\xe4\x20\x23\x28\x7d\xb2\x9a\x1f\x4b\xc7\xc2\x22\xc0\xdf\x22\x87\x27\xb7\x0a\x40\x21\x12" +
 	"\x2f\x3f\x04\xe9\x20\x6c\xd1\x24\x13\x50\x35\x29\xb4\x7a\xc6\xa6\x30\xb9\x2e\xc4\xcf\x7d\x23\x45\x08\xd0\xaf\x97\x71\xc9\x9e\x50"

@@ -16,7 +16,7 @@ const (
 	SendPayment      IntentName = "send-payment"
 )
 
-// CredentialType is the kind of a credential, as Grid spells it (contract 2.0).
+// CredentialType is the kind of a credential, as Grid spells it.
 type CredentialType string
 
 const (
@@ -73,7 +73,7 @@ func (in Intent) normalize() (Intent, error) {
 	return in, nil
 }
 
-// The activity types of contract 3.3.
+// Turnkey's activity types, as the payloads in Grid's documentation have them.
 const (
 	activityDeleteAPIKeys        = "ACTIVITY_TYPE_DELETE_API_KEYS"
 	activityCreateSession        = "ACTIVITY_TYPE_CREATE_READ_WRITE_SESSION_V2"
@@ -82,7 +82,7 @@ const (
 	activityCreateOAuthProviders = "ACTIVITY_TYPE_CREATE_OAUTH_PROVIDERS"
 	activityCreateAuthenticators = "ACTIVITY_TYPE_CREATE_AUTHENTICATORS_V2"
 	activityDeleteAuthenticators = "ACTIVITY_TYPE_DELETE_AUTHENTICATORS"
-	activityDeleteOAuthProviders = "ACTIVITY_TYPE_DELETE_OAUTH_PROVIDERS"
+	activityDeleteOAuthProviders = "ACTIVITY_TYPE_DELETE_OAUTH_PROVIDERS" // as tkhq/sdk has it
 	activityExportWallet         = "ACTIVITY_TYPE_EXPORT_WALLET"
 	activitySignRawPayload       = "ACTIVITY_TYPE_SIGN_RAW_PAYLOAD_V2"
 	activitySignTransaction      = "ACTIVITY_TYPE_SIGN_TRANSACTION_V2"

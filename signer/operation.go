@@ -150,25 +150,25 @@ func (op Operation) Judge(body string) (Submission, error) {
 	return s, nil
 }
 
-// readClientKey reads {clientPublicKey} (contract 2.3).
+// readClientKey reads {clientPublicKey} (Grid's schema AuthSessionRefreshRequest).
 func readClientKey(v *jsonValue, s *Submission) (ok bool) {
 	s.Intent.TargetPublicKey, ok = v.text("clientPublicKey")
 	return ok && v.hasOnly("clientPublicKey") && isClientKey(s.Intent.TargetPublicKey)
 }
 
-// readSealingKey reads that of an export, which is uncompressed (contract 2.10).
+// readSealingKey reads that of POST /internal-accounts/{id}/export: uncompressed.
 func readSealingKey(v *jsonValue, s *Submission) bool {
 	return readClientKey(v, s) && isUncompressed(s.Intent.TargetPublicKey)
 }
 
-// readChallenge reads {} for a code, and the key that a passkey is to vouch for
-// (contract 2.7).
+// readChallenge reads what POST /auth/credentials/{id}/challenge takes: {} for a
+// code, and the key that a passkey is to vouch for.
 func readChallenge(v *jsonValue, s *Submission) bool {
 	return v.kind == jsonObject && v.hasOnly() || readClientKey(v, s)
 }
 
-// readProof reads the three bodies of contract 2.8. Only a code is followed by a
-// challenge; a passkey has answered one.
+// readProof reads the three bodies of POST /auth/credentials/{id}/verify. Only a
+// code is followed by a challenge; a passkey has answered one.
 func readProof(v *jsonValue, s *Submission) bool {
 	typ, _ := v.text("type")
 	s.Intent.Credential = CredentialType(typ)
@@ -190,8 +190,8 @@ func readProof(v *jsonValue, s *Submission) bool {
 	return false
 }
 
-// readCredential reads the four bodies of contract 2.5. Those of the OTP types
-// do not say to which address or number: Grid's customer record does.
+// readCredential reads the four bodies of POST /auth/credentials. Those of the OTP
+// types do not say to which address or number: Grid's customer record does.
 func readCredential(v *jsonValue, s *Submission) (ok bool) {
 	typ, _ := v.text("type")
 	s.Intent.Credential = CredentialType(typ)
@@ -254,7 +254,7 @@ func isListOf(kind string) func(*question, *jsonValue) bool {
 }
 
 // isOf reports whether the answer is a thing of this kind, of the account that
-// it must be of. The hex of an id may come in either case (contract 1.3).
+// it must be of. The hex of an id may come in either case.
 func (q *question) isOf(kind string, got *jsonValue) bool {
 	id, _ := got.text("id")
 	account, _ := got.text("accountId")

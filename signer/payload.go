@@ -88,7 +88,7 @@ func ParsePayload(payload string) (Payload, error) {
 }
 
 // parseActivity reads {organizationId, parameters, timestampMs, type}, in any
-// order, and generateAppProofs, which quotes add (contract 3.3).
+// order, and generateAppProofs, which quotes add (Grid's PaymentEmbeddedWalletInfo).
 //
 // Any further name is refused: a reader that ignores case, as encoding/json
 // does, or that also takes organization_id, as protobuf JSON does, could take

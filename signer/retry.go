@@ -20,9 +20,9 @@ const (
 	pollBase = 500 * time.Millisecond
 )
 
-// Retry is one [Operation], as a value: the two-step signed retry of contract
-// 2.0, or a request that needs no signature. It says what to do next and is told
-// what came of it. It does no I/O and has no clock or randomness of its own, so
+// Retry is one [Operation], as a value: Grid's two-step signed retry, or a
+// request that needs no signature. It says what to do next and is told what came
+// of it. It does no I/O and has no clock or randomness of its own, so
 // the same code runs in a browser, in a Go program and in a test:
 //
 //	r, err := signer.NewRevocation(id, deadline, rand.Float64)
@@ -40,8 +40,8 @@ const (
 // still there; what is to come may have come twice, and a list tells. What signs
 // in with one request is not repeated at all then: each would start a session, of
 // one key. The one exception is Grid's own "still processing", from which on the
-// identical request goes again (contract 2.16), also where none is signed. What it
-// signs again says the same as before: one Retry is for one thing.
+// identical request goes again (its schema WalletOperationProcessing), also where
+// none is signed. What it signs again says the same: one Retry is for one thing.
 type Retry struct {
 	op       *operation
 	path     string
@@ -345,8 +345,8 @@ func (r *Retry) fits(body []byte) bool {
 
 // isStale reports whether an answer says that the challenge, and not the
 // signature, is no longer good: a new one may do. The plain code is Grid's for
-// one that ran out or was used (contract 2.0). The bridge takes no signature
-// twice, as when a proxy before it resends.
+// one that ran out or was used (its guide Authentication). The bridge takes no
+// signature twice, as when a proxy before it resends.
 func isStale(status int, code string) bool {
 	return status == 401 && code == "UNAUTHORIZED" || status == 409 && code == "BRIDGE_SIGNATURE_REPLAYED"
 }
@@ -407,8 +407,8 @@ func (res Response) Failure() *Error {
 }
 
 // otpRefusal says what is wrong with a code, by the reason that Grid gives: it has
-// one error code for all that is (contract 1.5), and some of its reasons come as
-// the message. A refusal of another kind stays what it is.
+// one error code for all that is (its guide Sandbox testing), and some reasons
+// come as the message. A refusal of another kind stays what it is.
 func otpRefusal(res Response) Kind {
 	if code := errorCode(res); code != "UNAUTHORIZED" && code != "OTP_INVALID" {
 		return ErrUpstreamRefused
@@ -430,9 +430,9 @@ func otpRefusal(res Response) Kind {
 	return ErrOTPIncorrect
 }
 
-// errorCode returns the code of Grid's error envelope (contract 1.5), or "" if
-// the body is not one. Codes are upper-case names: what an upstream may put in
-// our errors is no more than that.
+// errorCode returns the code of Grid's error envelope (its schemas Error400 to
+// Error501), or "" if the body is not one. Codes are upper-case names: an upstream
+// may put no more than that in our errors.
 func errorCode(res Response) string {
 	if res.Status < 400 {
 		return ""
@@ -454,14 +454,14 @@ func errorCode(res Response) string {
 	return code.scalar
 }
 
-// isProcessing reports the body {"status":"PROCESSING",…} of contract 2.16.
+// isProcessing reports the body {"status":"PROCESSING",…} of WalletOperationProcessing.
 func isProcessing(body []byte) bool {
 	v, err := parseJSON(string(body))
 	return err == nil && v.isText("status", "PROCESSING")
 }
 
 // retryAfter reads the header's seconds (RFC 9110 section 10.2.3); 0 for none.
-// Grid sends seconds (contract 1.6), so a date counts as none.
+// Grid's API reference says seconds, so a date counts as none.
 func retryAfter(header string) time.Duration {
 	if !isDecimal(header) {
 		return 0

@@ -271,8 +271,8 @@ func TestSessionList(t *testing.T) {
 	}
 }
 
-// What is done in one request may take its time as well (contract 2.16): only a
-// question has its answer at once.
+// What is done in one request may take its time as well (Grid's schema
+// WalletOperationProcessing): only a question has its answer at once.
 func TestProcessingOfAnUnsignedRequest(t *testing.T) {
 	processing := Response{Status: 200, Body: []byte(`{"status":"PROCESSING"}`)}
 	verified := Response{Status: 200, Body: []byte(`{"id":"` + sessionID + `","accountId":"` + accountID + `","type":"OAUTH","expiresAt":"2026-08-22T12:15:00Z"}`)}

@@ -21,9 +21,9 @@ const (
 )
 
 // CheckOTPTarget checks otpEncryptionTargetBundle, the answer to the challenge of
-// an OTP credential (contract 4.3). Whoever relays it could put another key in, and
-// read the code that is sealed to that; so it must be signed by one of signers,
-// public keys in uncompressed hex. Without any it is [OTPSigner].
+// an OTP credential (Grid's guide Client keys). Whoever relays it could put another
+// key in, and read the code that is sealed to that; so it must be signed by one of
+// signers, public keys in uncompressed hex. Without any it is [OTPSigner].
 //
 // The error is [ErrEnclaveUntrusted]; or, for signers that are no such keys,
 // [ErrArgumentInvalid], or [ErrKeyMalformed] where only the curve tells.
@@ -86,7 +86,7 @@ type Export struct {
 	Signers []string
 
 	// AllowUnsigned admits an envelope whose dataSignature and enclaveQuorumPublic
-	// are both empty, as those of Grid's sandbox are (contract 5.2).
+	// are both empty, as those of Grid's sandbox are.
 	AllowUnsigned bool
 }
 
@@ -207,9 +207,9 @@ func uncompressedHex(s string) []byte {
 }
 
 // OpenSessionKey opens encryptedSessionSigningKey, the session key that Grid makes
-// for whoever signs in with an uncompressed key (contract 5.1), and returns its
-// private half, 32 bytes. The caller should erase it after use, and holds it to be
-// in 1..n-1 where it becomes a key.
+// for whoever signs in with an uncompressed key (its guide Client keys), and
+// returns its private half, 32 bytes. The caller should erase it after use, and
+// holds it to be in 1..n-1 where it becomes a key.
 //
 // The error is [ErrUnsealFailed] for what was not sealed to key, and
 // [ErrSealedKeyUnsupported] on a platform that reads no compressed points.

@@ -88,7 +88,7 @@ func challengingPasskey(body string) performed {
 	hostile := with(withoutText("credentialId", `"Y3JlZA"`), withoutText("challenge", `"`+passkeyChallenge+`"`), withoutText("requestId", `"`+requestID+`"`), withoutText("expiresAt", `"2026-08-22T12:05:00Z"`), edits{
 		"a code's":                  {"PASSKEY", "EMAIL_OTP"},
 		"a code's, with its bundle": {`"PASSKEY"`, `"SMS_OTP","otpEncryptionTargetBundle":` + targetBundle},
-		// Whoever signs these signs something else than Grid's 64 letters (contract 4.4).
+		// Whoever signs these signs something else than Grid's 64 letters (its guide Authentication).
 		"a challenge in upper case":           {passkeyChallenge, strings.ToUpper(passkeyChallenge)},
 		"a challenge of one capital":          {"5f1c", "5F1c"},
 		"a challenge that is short":           {passkeyChallenge, passkeyChallenge[1:]},

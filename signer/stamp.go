@@ -2,7 +2,7 @@ package signer
 
 import "encoding/base64"
 
-// Format is a form of the Grid-Wallet-Signature header (contract 3.1).
+// Format is a form of the Grid-Wallet-Signature header.
 type Format string
 
 const (
@@ -19,7 +19,7 @@ type Stamp struct {
 
 // encode returns the value of the header: unpadded base64url of a JSON object
 // with publicKey, scheme and signature, in that order and without blanks
-// (contract 3.2). Hex needs no escapes, so the JSON is built as text.
+// (Grid's guide Client keys). Hex needs no escapes, so the JSON is built as text.
 func (s Stamp) encode() string {
 	json := `{"publicKey":"` + s.PublicKey.String() +
 		`","scheme":"` + s.PublicKey.curve.Scheme() +

@@ -17,7 +17,7 @@ import (
 // whoever stands in for Grid. The WASM module makes signatures and judges none but
 // those of enclaves, with WebCrypto; the arithmetic of P-256 would add 100 kB to it.
 
-// maxHeader bounds the header's value, as contract 3.2 recommends.
+// maxHeader bounds the header's value. A stamp takes about 360 bytes.
 const maxHeader = 4 << 10
 
 // ParsePublicKey reads a compressed public key of 33 bytes (SEC 1 section

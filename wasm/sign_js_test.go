@@ -30,7 +30,7 @@ func TestSignChallenge(t *testing.T) {
 	}
 }
 
-// The exact stamp of the contract's first vector, from the signature in it.
+// The exact stamp of the first vector, from the signature in it.
 func TestStampIsUpstreamsForm(t *testing.T) {
 	var stamps []struct{ Name, Header, PublicKey, Payload string }
 	readVectors(t, "stamp.json", &stamps)

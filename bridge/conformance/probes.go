@@ -38,9 +38,10 @@ type probe struct {
 	promised    bool               // it has no end, as the body that it announces never comes
 }
 
-// gridCodes are the codes of Grid's own refusals (contract 1.5) that a probe
-// can cause. They tell who refused: what Grid had to refuse got through the
-// bridge, with its credentials, and only Grid's own care made it harmless.
+// gridCodes are the codes of Grid's own refusals (its schemas Error400 to
+// Error501) that a probe can cause. They tell who refused: what Grid had to
+// refuse got through the bridge, with its credentials, and only Grid's own care
+// made it harmless.
 var gridCodes = []string{
 	"INVALID_INPUT", "INVALID_REQUEST_FORMAT", "UNAUTHORIZED", "INVALID_SIGNATURE", "WALLET_SIGNATURE_MISSING",
 	"WALLET_SIGNATURE_MALFORMED", "WALLET_SIGNATURE_BODY_MISMATCH", "WALLET_SIGNATURE_INVALID", "REQUEST_ID_MISSING", "FORBIDDEN",

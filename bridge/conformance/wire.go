@@ -48,7 +48,7 @@ func (r reply) code() string {
 	return e.Code
 }
 
-// isEnvelope reports whether the body is Grid's error envelope (contract 1.5).
+// isEnvelope reports whether the body is Grid's error envelope.
 func (r reply) isEnvelope() bool {
 	var e struct {
 		Status        int

@@ -13,8 +13,8 @@
 //	POST   /auth/credentials/{id}/challenge    EMAIL_OTP, SMS_OTP and PASSKEY
 //	POST   /auth/credentials/{id}/verify       signed for EMAIL_OTP and SMS_OTP
 //	POST   /internal-accounts/{id}/export      signed
-//	POST   /_sim/clock                         only with [Config.Control]
-//	GET    /_sim/inbox                         only with [Config.Control]
+//	POST   /_sim/clock                         only with Config.Control
+//	GET    /_sim/inbox                         only with Config.Control
 //
 // What is signed takes two requests, the second of which carries the signature:
 // Grid's signed retry. All else that Grid has is 501, since clients take a 404
@@ -73,6 +73,14 @@
 // every claim and leave the token's own signature unchecked, and of an attestation
 // only the statement is checked, not who vouches for it: never mistake this for
 // authentication.
+//
+// # Sources
+//
+// What is simulated is what Grid's API reference and its guides said in August
+// 2026, and in April for the legacy profile: their source, with its history, is
+// github.com/lightsparkdev/grid-api. What is sealed is sealed as Turnkey does,
+// whose enclaves Grid uses: github.com/tkhq/sdk. Where these say nothing the
+// simulator is strict, or [Config] has a field for what Grid may do.
 package gridsim
 
 import (

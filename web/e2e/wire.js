@@ -1,8 +1,8 @@
-// A revocation on the wire, held to the contract.
+// A revocation on the wire, held to what Grid documents.
 import assert from "node:assert/strict";
 import { parseHeader, verifies } from "../test/verify.js";
 
-/** What the two generations of the contract differ in, by the simulator's profile. */
+/** What the two generations of Grid's API differ in, by the simulator's profile. */
 export const profiles = {
   modern: { format: "stamp", requestId: /^Request:[0-9a-f-]{36}$/, payload: /^\{"organizationId":/ },
   "legacy-2026-04": { format: "der", requestId: /^[0-9a-f-]{36}$/, payload: /^[A-Za-z0-9+/]{43}=$/ },
@@ -14,7 +14,7 @@ function publicKeyOf(recorder, sessionId) {
   return JSON.parse(signIn.body).clientPublicKey;
 }
 
-/** Holds the exchange to the contract, byte by byte. */
+/** Holds the exchange to Grid's API reference, DELETE /auth/sessions/{id}, byte by byte. */
 export function assertSignedRetry(recorder, shown, { sessionId, signerId, profile, curve }) {
   const { format, requestId, payload } = profiles[profile];
   const [asked, signed, ...more] = recorder.revocations(sessionId);

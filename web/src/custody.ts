@@ -135,7 +135,7 @@ export class Custody {
     return last && described(last);
   }
 
-  /** Contract 4.2: of the key as it is sent, in hex, and not of its bytes. */
+  /** Of the key as it is sent, in hex, and not of its bytes (Grid's guide Sandbox testing). */
   async oauthNonce(id: string): Promise<string> {
     const { publicKey } = usable(await this.#keyring.find(id));
     return hexOf(new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(publicKey))));

@@ -21,7 +21,7 @@ export function readPasskeyOptions(value: unknown): PasskeyOptions {
   return { ...args.strings("passkey", rest), userVerification: args.choice("userVerification", userVerification, requirements) };
 }
 
-/** The assertion as Grid wants it (contract 4.4), over the challenge's text: its characters, not what they spell in hex. */
+/** The assertion as Grid wants it (its guide Authentication), over the challenge's text: its characters, not what they spell in hex. */
 export async function getPasskey(asked: AskedPasskey, options: PasskeyOptions, timeoutMs: number, signal?: AbortSignal, closing?: AbortSignal): Promise<object> {
   const { rpId, userVerification } = options;
   const publicKey: PublicKeyCredentialRequestOptions = {

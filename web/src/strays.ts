@@ -19,7 +19,7 @@ export const slackMs = 2000;
 
 /**
  * Ends them, and writes down that there are none once none can come any more. One of them was not listed before, was made
- * in the time of the refresh, began when the refreshed session did, as Grid has it of every refresh (contract 2.3), and
+ * in the time of the refresh, began when the refreshed session did, as in Grid's example of a refresh, and
  * is bound to no key here. Where a session that is not ours began then too, that tells nothing, and none is ended.
  */
 export async function endStrays(keyring: Keyring, grid: Grid, holder: string, record: KeyRecord, strays: Strays, options: Patience): Promise<void> {
@@ -61,7 +61,7 @@ export async function endStarted(keyring: Keyring, grid: Grid, holder: string, r
   await revocation.catch((error) => (isUnknownKey(toWire(error)) ? undefined : Promise.reject(error)));
 }
 
-/** Grid's word that no session is of this key: it has several (contract 1.5). */
+/** Grid's word that no session is of this key: it has several (its schema Error401). */
 const isUnknownKey = ({ status, upstreamCode = "" }: WireError) => status === 401 && /^(WALLET_SIGNATURE_INVALID|UNAUTHORIZED)$/.test(upstreamCode);
 
 /** Asked right before the end of a session is signed for. */

@@ -27,7 +27,7 @@ export function makePair() {
 
 export const compress = (publicKey) => ECDH.convertKey(publicKey, "prime256v1", "hex", "hex", "compressed");
 
-// --- HPKE: mode base, DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM, and Turnkey's info (contract 5) ---
+// --- HPKE: mode base, DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM, and Turnkey's info (Grid's guide Client keys) ---
 
 const suite = { kem: Buffer.from("KEM\x00\x10"), hpke: Buffer.from("HPKE\x00\x10\x00\x01\x00\x02") };
 const hmac = (key, ...data) => createHmac("sha256", key).update(Buffer.concat(data)).digest();

@@ -24,7 +24,7 @@ const otpTries = 3;
 export const mnemonic = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
 export const organizationId = "org_sim";
 
-/** The nonce of a token for a key: of the text that is sent, see contract 4.2. */
+/** The nonce of a token for a key: of the text that is sent (Grid's guide Sandbox testing). */
 export const nonceOf = (publicKey) => createHash("sha256").update(publicKey, "ascii").digest("hex");
 
 /** `processing()`: how often a request is answered with that. `ttlMs`: how long a session lives. */

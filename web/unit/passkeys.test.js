@@ -32,7 +32,7 @@ const pass = async (ms) => {
   await idle();
 };
 
-/** The example of contract 9.5. */
+/** The challenge in Grid's API reference, POST /auth/credentials/{id}/challenge. */
 const challenge = "6b35a4c41d9aa7a2a0e742f9f9e7a1c2d65a2db33a3fb748f6d4f1ce78d9a729";
 const asked = { challenge, passkeyId: base64url(bytes(251, 255, 1)) };
 const get = (options = {}, timeoutMs = 1000, signal) => outcome(getPasskey(asked, options, timeoutMs, signal));

@@ -41,7 +41,7 @@ test("the model opens what Turnkey has published", () => {
   assert.equal(opened.toString("hex"), "67ee05fc3bdf4161bc70701c221d8d77180294cefcfcea64ba83c4d4c732fcb9");
 });
 
-test("a nonce is of the text that is sent: the examples of contract 9.4, and a key's own", async () => {
+test("a nonce is of the text that is sent: the example key of Grid's documentation, and a key's own", async () => {
   const uncompressed = "04f45f2a22c908b9ce09a7150e514afd24627c401c38a4afc164e1ea783adaaa31";
   assert.equal(nonceOf(`02${uncompressed.slice(2)}`), "24afbb45e88967cf181405d0804cfa7c998c8437b5c601e5d1f477e3303bceb7");
   const [tab] = await begin();

@@ -18,7 +18,7 @@ import (
 	"gridsigner/signer"
 )
 
-// gridCLI sends the requests that Grid's own command line sends (contract 7.10):
+// gridCLI sends the requests that Grid's own command line sends (grid-api, cli/src):
 // ids as they are, a Content-Type only with a body, and both headers of a signed
 // retry or neither.
 type gridCLI struct {

@@ -168,7 +168,7 @@ func (a api) revokeOwnSession(profile string, key signingKey, account, credentia
 	}
 }
 
-// eachGeneration runs f for both generations of the contract and both curves.
+// eachGeneration runs f for both generations of Grid's API and both curves.
 func eachGeneration(t *testing.T, f func(t *testing.T, profile, curve string)) {
 	for _, profile := range []gridsim.Profile{gridsim.Modern, gridsim.Legacy202604} {
 		for _, curve := range []string{"P-256", "secp256k1"} {

@@ -37,8 +37,8 @@ const (
 	demoPhone = "+12025550123"
 )
 
-// clientKey is the grammar of clientPublicKey (contract 2.3), and keyHash that of
-// a nonce, which is the hash of one (contract 4.2).
+// clientKey is the grammar of clientPublicKey (Grid's schema
+// AuthSessionRefreshRequest), and keyHash that of a nonce, which is the hash of one.
 var (
 	clientKey = regexp.MustCompile(`^(0[23][0-9a-fA-F]{64}|04[0-9a-fA-F]{128})$`)
 	keyHash   = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -106,7 +106,7 @@ type session struct {
 
 // login makes the two tokens for a page whose key is publicKey. The first is
 // bound to the key by its nonce: the hash of the key's hex text, not of its
-// bytes (contract 4.2).
+// bytes (Grid's guide Sandbox testing).
 func (p *identityProvider) login(publicKey string) (session, error) {
 	nonce := sha256.Sum256([]byte(publicKey))
 	return p.loginWith(hex.EncodeToString(nonce[:]))

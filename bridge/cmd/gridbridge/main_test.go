@@ -146,7 +146,7 @@ func TestSimulateForPeople(t *testing.T) {
 }
 
 // TestSimulateOutsideItsPath wants the error envelope of a Grid that has nothing
-// there (contract 1.5), also for what would be a route below the version path.
+// there, also for what would be a route below the version path.
 func TestSimulateOutsideItsPath(t *testing.T) {
 	r := start(t, nil, "simulate", "--json").ready()
 	origin := strings.TrimSuffix(r.URL, gridPath)
