@@ -25,6 +25,7 @@ var ErrAuthUnavailable = errors.New("bridge: the users cannot be asked for")
 // chooses it; for others it is "Bearer". Browsers ask for a password on "Basic".
 type WWWAuthenticate string
 
+// Error says no more than that: w is for the header.
 func (w WWWAuthenticate) Error() string { return "bridge: not authenticated" }
 
 // valid reports whether w is one line of characters that a header may have.

@@ -20,7 +20,8 @@
 // This one is made of the standard library, package uuid and [gridsigner/signer].
 // What needs more stands beside it: package identity knows users by OpenID Connect
 // and by forward auth, redisstore shares with other replicas, telemetry makes metrics
-// and spans.
+// and spans. For tests gridsim stands in for Grid, and conformance asks of any bridge
+// whether it is safe.
 package bridge
 
 import (

@@ -38,7 +38,8 @@ func serveAlone() (*http.Server, error) {
 	return bridge.NewServer(api), nil // and not http.ListenAndServe, which waits for slow clients forever
 }
 
-// A bridge on a server of its own.
+// A bridge on a server of its own. In the examples simulateGrid stands in for Grid and sets the three
+// variables, and show asks as nobody and as Alice.
 func Example() {
 	grid, stop := simulateGrid()
 	defer stop()

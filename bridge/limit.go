@@ -25,6 +25,7 @@ type Limit struct {
 // every is the time that one token takes to come back.
 func (l Limit) every() time.Duration { return l.Per / time.Duration(l.Rate) }
 
+// String returns the text form.
 func (l Limit) String() string { return fmt.Sprintf("%d/%s,%d", l.Rate, l.Per, l.Burst) }
 
 // MarshalText returns the text form.

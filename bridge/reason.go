@@ -7,6 +7,7 @@ import "gridsigner/bridge/internal/outbound"
 // an error it is what an Authenticate function says of its refusal.
 type Reason string
 
+// Error returns the word itself.
 func (r Reason) Error() string { return string(r) }
 
 // What an adapter may say of a user whom it does not let in.

@@ -22,6 +22,8 @@ type Store interface {
 
 	// Claim reports whether it is the first for key since life or Release.
 	Claim(ctx context.Context, key Key, life time.Duration) bool
+
+	// Release takes a claim back: the next one of key is the first again.
 	Release(ctx context.Context, key Key)
 }
 
@@ -32,18 +34,20 @@ type Key struct {
 	ID   string // of fixed size: a hash
 }
 
+// String returns both in one text.
 func (k Key) String() string { return string(k.Part) + ":" + k.ID }
 
 // Part is a kind of entries. What fills one pushes nothing out of another.
 type Part string
 
 const (
-	PartOwners     Part = "owner"
-	PartChallenges Part = "challenge"
-	PartPasskeys   Part = "passkey"
-	PartSpent      Part = "spent"
-	PartProcessing Part = "processing"
+	PartOwners     Part = "owner"      // that a session or a credential is of an account
+	PartChallenges Part = "challenge"  // what a user was given to sign
+	PartPasskeys   Part = "passkey"    // what a user's passkey was asked for
+	PartSpent      Part = "spent"      // claims: each signed request goes to Grid once
+	PartProcessing Part = "processing" // but again, if Grid has asked for it
 
+	// Buckets, each of one of the [Limits].
 	PartUsers    Part = "user"
 	PartSignIn   Part = "sign-in"
 	PartSignIns  Part = "sign-ins"
