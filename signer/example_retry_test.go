@@ -88,9 +88,10 @@ func newGrid(config gridsim.Config) (grid, func()) {
 	}}, server.Close
 }
 
-// answer is what the program below needs of one.
+// answer has what the examples need of Grid's.
 type answer struct{ ID, OTPEncryptionTargetBundle string }
 
+// do performs one operation, signed by key, and prints what became of it.
 func (g grid) do(op signer.Operation, p signer.Params, key *signer.Key) (a answer) {
 	retry, err := signer.NewRetry(op, p, time.Now().Add(time.Minute), rand.Float64)
 	if err != nil {
