@@ -19,7 +19,7 @@ REACT_BUDGET := 2000 # bytes of react.js.br
 
 # Go's js runtime stops when arguments and environment pass about 8 KiB, so tests in WebAssembly get a small environment.
 WASM_ENV := env -i PATH="$$PATH" HOME="$$HOME" GOOS=js GOARCH=wasm GOCACHE="$$(go env GOCACHE)" GOMODCACHE="$$(go env GOMODCACHE)" \
-	GOFLAGS="$$(go env GOFLAGS)" GOPROXY="$$(go env GOPROXY)" GOSUMDB="$$(go env GOSUMDB)"
+	GOFLAGS="$$(go env GOFLAGS)" GOPROXY="$$(go env GOPROXY)" GOSUMDB="$$(go env GOSUMDB)" SOAK="$(SOAK)"
 
 # Runs a target, not seconds: a deadline that falls into a run of the fuzzer fails it.
 FUZZ_RUNS     := 2000000x
@@ -101,8 +101,8 @@ test: tools ## Prove every behaviour once, where that is cheapest; installs what
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target BESIDE=nice test-web test-wasm size fuzz-parsers
 
 .PHONY: test-all
-test-all: ## Every test in every engine, 100,000 signatures, 10,000 revocations under pressure, and the long fuzz: for releases
-	REVOCATIONS=10000 $(MAKE) --no-print-directory test EVERYWHERE=--all
+test-all: ## Every test in every engine, 100,000 signatures in each, 10,000 revocations under pressure, and the long fuzz: for releases
+	REVOCATIONS=10000 SOAK=1 $(MAKE) --no-print-directory test EVERYWHERE=--all
 	$(MAKE) --no-print-directory fuzz
 
 # In web/build there is nothing to race: its tests are made of what "make web" compiles anyway, esbuild above all. Nor is
