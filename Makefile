@@ -58,7 +58,7 @@ wasm: $(WASM_MOD) .build/overlay.json ## Build web/dist/signer.wasm, reproducibl
 
 .PHONY: web
 web: wasm ## Build the browser files in web/dist
-	go run -trimpath ./web/build
+	go run -C web/build -trimpath .
 
 .PHONY: pack
 pack: web ## Pack the npm package: gridsigner-VERSION.tgz, here
@@ -109,8 +109,8 @@ test-all: ## Every test in every engine, 100,000 signatures in each, 10,000 revo
 # there in the arithmetic of 100,000 signatures, which would take eight minutes.
 .PHONY: test-go
 test-go: $(WASM_MOD) .build/overlay.json ## Go tests with the race detector, which need not sleep a second before each process ends
-	GORACE=atexit_sleep_ms=0 go test -race -timeout 30m $$(go list ./... | grep -v /web/build)
-	go test -trimpath ./web/build
+	GORACE=atexit_sleep_ms=0 go test -race -timeout 30m ./...
+	go test -C web/build -trimpath ./...
 	go test -trimpath -run '^TestSignsAsDcrdDoes$$' ./signer
 
 # With the flags of the module itself, whose build then finds the standard library compiled.
@@ -171,6 +171,7 @@ check: ## What a reviewer runs: format, vet, staticcheck, tidy, tests, and a cle
 	GOBIN="$(CURDIR)/.build" go install $(STATICCHECK)
 	.build/staticcheck ./... && GOOS=js GOARCH=wasm .build/staticcheck ./wasm ./signer
 	go mod tidy -diff
+	cd web/build && go vet ./... && ../../.build/staticcheck ./... && go mod tidy -diff
 	$(MAKE) --no-print-directory test
 	test -z "$$(git status --porcelain)"
 

@@ -9,10 +9,8 @@ ignore (
 
 require (
 	github.com/alicebob/miniredis/v2 v2.40.0
-	github.com/andybalholm/brotli v1.3.0
 	github.com/decred/base58 v1.0.6
 	github.com/decred/dcrd/dcrec/secp256k1/v4 v4.4.1
-	github.com/evanw/esbuild v0.28.2
 	github.com/go-jose/go-jose/v4 v4.1.9
 	github.com/go-webauthn/webauthn v0.18.2
 	github.com/google/uuid v1.6.0

@@ -1,6 +1,10 @@
 // Program build makes web/dist, the npm package and the demo page, from the
 // sources in web and a signer.wasm that is already built. It needs Go and
-// nothing else: bundling is esbuild's Go API, compression a Go library.
+// nothing else: bundling is esbuild's Go API, compression a Go library. They are
+// why it is a module of its own: whoever uses the other one gets neither. It runs
+// in its own directory:
+//
+//	go run -C web/build .
 //
 // The same sources and the same toolchain give the same bytes, wherever and
 // whenever it runs.
@@ -85,21 +89,21 @@ type toolchain struct {
 	curve   string // version of curveModule
 }
 
-// findToolchain asks the go command.
+// findToolchain asks the go command, of the project's module for what its go.mod says.
 func findToolchain() (toolchain, error) {
-	out, err := goCommand("env", "GOROOT", "GOVERSION", "GOMOD")
+	out, err := goCommand("", "env", "GOROOT", "GOVERSION", "GOMOD")
 	if err != nil {
 		return toolchain{}, err
 	}
 	env := strings.Split(out, "\n")
-	if len(env) != 3 || filepath.Base(env[2]) != "go.mod" {
-		return toolchain{}, errors.New("run it inside the project: go env GOMOD names no go.mod")
+	if len(env) != 3 || !strings.HasSuffix(filepath.ToSlash(env[2]), "/web/build/go.mod") {
+		return toolchain{}, errors.New("run it in its directory: go run -C web/build .")
 	}
-	curve, err := goCommand("list", "-m", "-f", "{{.Version}}", curveModule)
+	web := filepath.Dir(filepath.Dir(env[2]))
+	curve, err := goCommand(filepath.Dir(web), "list", "-m", "-f", "{{.Version}}", curveModule)
 	if err != nil {
 		return toolchain{}, err
 	}
-	web := filepath.Join(filepath.Dir(env[2]), "web")
 	text, err := os.ReadFile(filepath.Join(web, "package.json"))
 	if err != nil {
 		return toolchain{}, err
@@ -109,8 +113,10 @@ func findToolchain() (toolchain, error) {
 	return toolchain{web, env[0], env[1], manifest.Version, curve}, err
 }
 
-func goCommand(args ...string) (string, error) {
-	out, err := exec.Command("go", args...).Output()
+func goCommand(dir string, args ...string) (string, error) {
+	cmd := exec.Command("go", args...)
+	cmd.Dir = dir
+	out, err := cmd.Output()
 	if err != nil {
 		detail := ""
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
