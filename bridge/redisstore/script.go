@@ -101,7 +101,7 @@ func (s *Store) probe(ctx context.Context) bridge.Reason {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	_, err := s.consult(ctx, []bridge.Take{{
-		Key: bridge.Key{Part: "probe"}, Limit: bridge.Limit{Rate: 1, Per: time.Second, Burst: 1},
+		Key: bridge.Key{Part: "probe"}, Limit: bridge.Limit{Rate: 1, Per: time.Millisecond, Burst: 1000}, // all replicas' probes write
 	}}, nil)
 	return reasonOf(err)
 }
