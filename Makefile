@@ -180,7 +180,8 @@ web/node_modules: web/package-lock.json
 	@touch $@
 
 # Debian's packages, where they are missing and this user may install them. Without the optional ones an engine is left out,
-# or the test of several replicas or of a file of bridge/deploy is skipped, which CI does not accept, or there is no bench.
+# or the tests with a Redis, of several replicas or of a file of bridge/deploy are skipped, which CI does not accept, or there is
+# no bench.
 .PHONY: tools
 tools:
 	@missing= optional=; for t in openssl curl; do command -v $$t > /dev/null || missing="$$missing $$t"; done; \

@@ -6,9 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-
 	"gridsigner/bridge"
+	"gridsigner/bridge/internal/redistest"
 	"gridsigner/bridge/redisstore"
 )
 
@@ -32,19 +31,14 @@ func openRedis(t testing.TB, address string, config *bridge.Config) bridge.Store
 
 // TestReplicas runs two bridges on one Redis: what one has seen the other knows.
 func TestReplicas(t *testing.T) {
-	shared := miniredis.RunT(t)
+	shared := redistest.Start(t)
 	var now clock
-	later := func(d time.Duration) { // for the bridges, and for Redis, which has the buckets
-		now.advance(d)
-		shared.SetTime(now.time())
-	}
-	later(0)
 	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
 	replica := func() *client {
 		return newClient(t, u.URL, func(c *bridge.Config) {
 			c.Now = now.time
-			c.Store = openRedis(t, shared.Addr(), c)
-			c.Limits.User = bridge.Limit{Rate: 1, Per: time.Minute, Burst: 10}
+			c.Store = openRedis(t, shared.Addr, c)
+			c.Limits.User = bridge.Limit{Rate: 1, Per: time.Minute, Burst: 10} // by the clock of Redis, which is real: the next one is long after the test
 		})
 	}
 	a, b := replica(), replica()
@@ -60,11 +54,11 @@ func TestReplicas(t *testing.T) {
 	if passed := a.passes(6, "GET", anyGet, "") + b.passes(6, "GET", anyGet, ""); passed != 6 { // the look-up of the owner took one
 		t.Errorf("%d requests passed at both replicas, want the 6 left of 10", passed)
 	}
-	shared.Close()
+	shared.Kill()
 	if got := a.passes(12, "GET", anyGet, ""); got != 10 {
 		t.Errorf("%d requests passed without Redis, want the replica's own 10", got)
 	}
-	later(time.Hour) // both the tokens' and Redis's rest
+	now.advance(time.Hour) // both the tokens' and Redis's rest
 	signed = a.firstLeg(u, requestID)
 	if got := a.send("DELETE", "/auth/sessions/"+session, "", signed...); got.status != 204 {
 		t.Errorf("signed leg without Redis = %d %s, want 204", got.status, got.body)
@@ -82,11 +76,11 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
-// dumpOf is all that a Redis holds, whole: its own Dump cuts long values.
-func dumpOf(t *testing.T, shared *miniredis.Miniredis) (dump string) {
+// dumpOf is all that a Redis holds.
+func dumpOf(t *testing.T, shared *redistest.Redis) (dump string) {
 	t.Helper()
-	for _, key := range shared.Keys() {
-		value, err := shared.Get(key)
+	for _, key := range shared.Keys(t.Context(), "*").Val() {
+		value, err := shared.Get(t.Context(), key).Result()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,9 +91,9 @@ func dumpOf(t *testing.T, shared *miniredis.Miniredis) (dump string) {
 
 // TestRedisHoldsNoCredential reads what Redis holds after a revocation.
 func TestRedisHoldsNoCredential(t *testing.T) {
-	shared := miniredis.RunT(t)
+	shared := redistest.Start(t)
 	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
-	c := newClient(t, u.URL, func(c *bridge.Config) { c.Store = openRedis(t, shared.Addr(), c) })
+	c := newClient(t, u.URL, func(c *bridge.Config) { c.Store = openRedis(t, shared.Addr, c) })
 	signed := c.firstLeg(u, requestID)
 	c.send("DELETE", "/auth/sessions/"+session, "", signed...)
 	dump := dumpOf(t, shared)

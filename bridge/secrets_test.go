@@ -17,10 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-
 	"gridsigner/bridge"
 	"gridsigner/bridge/identity"
+	"gridsigner/bridge/internal/redistest"
 	"gridsigner/signer"
 )
 
@@ -107,7 +106,7 @@ func TestPanicsHoldNoSecret(t *testing.T) {
 // the signature will be over, and nothing else.
 func TestSubmissionsAreKeptFromOperators(t *testing.T) {
 	everySample(t, func(t *testing.T, s sample) {
-		shared := miniredis.RunT(t)
+		shared := redistest.Start(t)
 		seenBy := &recorder{}
 		secrets := []string{requestID}
 		hide := func(text string) string {
@@ -134,7 +133,7 @@ func TestSubmissionsAreKeptFromOperators(t *testing.T) {
 		status := s.op.Route().Status
 		u := newUpstream(t, answers(status, s.terminal))
 		c := newClient(t, u.URL, func(c *bridge.Config) {
-			c.Observer, c.Store = seenBy, openRedis(t, shared.Addr(), c)
+			c.Observer, c.Store = seenBy, openRedis(t, shared.Addr, c)
 		})
 		signed := c.begin(u, s)
 		if got := c.sendSample(s, signed...); got.status != status {

@@ -8,9 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-
 	"gridsigner/bridge"
+	"gridsigner/bridge/internal/redistest"
 	"gridsigner/signer"
 )
 
@@ -276,11 +275,11 @@ func TestExportIsOfTheAccount(t *testing.T) {
 // TestPasskeyAtReplicas answers a challenge at the replica that did not ask for
 // it: with the Redis that they share, without it, and when it has lost its memory.
 func TestPasskeyAtReplicas(t *testing.T) {
-	shared := miniredis.RunT(t)
+	shared := redistest.Start(t)
 	var now clock
 	u := newUpstream(t, respondJSON(200, ofAlice))
 	replica := func() *client {
-		return newClient(t, u.URL, func(c *bridge.Config) { c.Now = now.time; c.Store = openRedis(t, shared.Addr(), c) })
+		return newClient(t, u.URL, func(c *bridge.Config) { c.Now = now.time; c.Store = openRedis(t, shared.Addr, c) })
 	}
 	a, b := replica(), replica()
 	verify := func(c *client, status int, code string) {
@@ -293,12 +292,12 @@ func TestPasskeyAtReplicas(t *testing.T) {
 	verify(b, 200, "")
 	verify(a, 409, "BRIDGE_SIGNATURE_REPLAYED")
 
-	shared.FlushAll()
+	shared.FlushAll(t.Context())
 	verify(b, 409, "BRIDGE_SIGNATURE_REPLAYED") // which it keeps itself
 	now.advance(2 * time.Hour)
 	verify(b, 401, "BRIDGE_CHALLENGE_UNKNOWN")
 
-	shared.Close()
+	shared.Kill()
 	b.send("GET", anyGet, "") // by which it learns that Redis is gone
 	a.ask(u)
 	verify(b, 200, "") // it may be good

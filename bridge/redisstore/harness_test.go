@@ -1,22 +1,16 @@
 package redisstore
 
 import (
-	"bufio"
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"go.uber.org/goleak"
 	"golang.org/x/time/rate"
 
@@ -197,6 +191,17 @@ func (m *memory) Release(_ context.Context, key bridge.Key) {
 	delete(m.claims, key)
 }
 
+// nobody is an address where nobody listens.
+func nobody(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
 // wire stands between a replica and its Redis. It counts round trips, and can hang:
 // it then accepts and reads, and nothing is answered.
 type wire struct {
@@ -212,6 +217,11 @@ func newWire(t *testing.T, address string) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newWireAt(t, ln, address)
+}
+
+// newWireAt is one that listens at ln.
+func newWireAt(t *testing.T, ln net.Listener, address string) *wire {
 	w := &wire{url: "redis://" + ln.Addr().String(), arrived: make(chan struct{}, 1<<16)}
 	var all sync.WaitGroup
 	var mu sync.Mutex
@@ -306,55 +316,4 @@ func answering(t *testing.T, reply string) (url string) {
 	})
 	t.Cleanup(func() { ln.Close(); all.Wait() }) // after the replica, which closes its connection
 	return "redis://" + ln.Addr().String()
-}
-
-// redisServer starts a real Redis with arguments and returns its address. Without one
-// the test is skipped, unless nobody would read that it was.
-func redisServer(t *testing.T, arguments ...string) string {
-	t.Helper()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("needs redis-server: apt-get install redis-server")
-		}
-		t.Skip("needs redis-server: apt-get install redis-server")
-	}
-	for range 20 { // somebody else may have the port
-		port := fmt.Sprint(20000 + rand.IntN(12000))
-		cmd := exec.Command(path, append([]string{"--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--dir", t.TempDir()}, arguments...)...)
-		output, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		reader := bufio.NewReader(output)
-		for {
-			line, err := reader.ReadString('\n')
-			if err != nil {
-				cmd.Wait()
-				break
-			}
-			if !strings.Contains(line, "Ready to accept connections") {
-				continue
-			}
-			var rest sync.WaitGroup
-			rest.Go(func() { io.Copy(io.Discard, reader) })
-			t.Cleanup(func() {
-				cmd.Process.Kill()
-				rest.Wait()
-				cmd.Wait()
-			})
-			return "127.0.0.1:" + port
-		}
-	}
-	t.Fatal("redis-server does not start")
-	return ""
-}
-
-// everyRedis runs f with the Redis that tests have in their process, and with a real one.
-func everyRedis(t *testing.T, f func(t *testing.T, address string)) {
-	t.Run("miniredis", func(t *testing.T) { f(t, miniredis.RunT(t).Addr()) })
-	t.Run("redis-server", func(t *testing.T) { f(t, redisServer(t)) })
 }

@@ -8,17 +8,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
 	"gridsigner/bridge"
+	"gridsigner/bridge/internal/redistest"
 )
 
 // TestOutage has Redis go away and come back.
 func TestOutage(t *testing.T) {
-	shared, now := miniredis.RunT(t), newClock()
-	r := newReplica(t, "redis://"+shared.Addr(), now.set)
+	shared, now := redistest.Start(t), newClock()
+	r := newReplica(t, "redis://"+shared.Addr, now.set)
 	ctx := t.Context()
 	whole := func() bool { return r.Consult(ctx, []bridge.Take{one("many")}, []bridge.Key{owner("0")}).Whole }
 	mark := bridge.Key{Part: bridge.PartSpent, ID: "leg"}
@@ -28,7 +28,7 @@ func TestOutage(t *testing.T) {
 	}
 	r.awaits("")
 
-	shared.Close()
+	shared.Kill()
 	for n := range 5 {
 		if got := r.take(one("user")); (got.Refused == -1) != (n < 3) {
 			t.Errorf("take %d = %+v, want three of the replica's own", n, got)
@@ -57,9 +57,7 @@ func TestOutage(t *testing.T) {
 		t.Errorf("events = %q, want one of the probe", got)
 	}
 
-	if err := shared.Restart(); err != nil {
-		t.Fatal(err)
-	}
+	shared.Restart()
 	now.advance(restTime)
 	whole()
 	r.awaits("")
@@ -93,7 +91,7 @@ func TestOutage(t *testing.T) {
 func TestHungRedis(t *testing.T) {
 	t.Parallel()
 	now := newClock()
-	w := newWire(t, miniredis.RunT(t).Addr())
+	w := newWire(t, redistest.Start(t).Addr)
 	const waiting = 4
 	r := newReplica(t, w.url, now.set, func(o *Options) { o.Timeout, o.PoolSize = 2*time.Second, 2*waiting })
 	many := func() {
@@ -148,7 +146,7 @@ func TestHungRedis(t *testing.T) {
 func TestBusy(t *testing.T) {
 	t.Parallel()
 	now := newClock()
-	w := newWire(t, miniredis.RunT(t).Addr())
+	w := newWire(t, redistest.Start(t).Addr)
 	r := newReplica(t, w.url, now.set, func(o *Options) { o.Timeout, o.PoolSize = 5*time.Second, 1 })
 	r.take(one("user"))
 	r.awaits("")
@@ -181,7 +179,7 @@ func TestBusy(t *testing.T) {
 // TestCrowd has a thousand clients on four connections, and a Redis that pauses.
 func TestCrowd(t *testing.T) {
 	t.Parallel()
-	address := redisServer(t)
+	address := redistest.Start(t).Addr
 	r := newReplica(t, "redis://"+address, func(o *Options) { o.Timeout, o.PoolSize = 10*time.Second, 4 })
 	operator := redis.NewClient(&redis.Options{Addr: address})
 	defer operator.Close()
@@ -224,7 +222,7 @@ func TestCrowd(t *testing.T) {
 func TestHalfARedis(t *testing.T) {
 	t.Parallel()
 	now := newClock()
-	r := newReplica(t, "redis://"+miniredis.RunT(t).Addr(), now.set)
+	r := newReplica(t, "redis://"+redistest.Start(t).Addr, now.set)
 	for range 1800 {
 		if !r.health.begin() {
 			t.Fatal("Redis is left alone for longer than its rest")
@@ -252,7 +250,7 @@ func TestHalfARedis(t *testing.T) {
 func TestRest(t *testing.T) {
 	now := newClock()
 	probes, goOn := make(chan struct{}, 10), make(chan bridge.Reason)
-	r := newReplica(t, "redis://"+miniredis.RunT(t).Addr(), now.set)
+	r := newReplica(t, "redis://"+nobody(t), now.set)
 	r.health.probe = func() bridge.Reason { probes <- struct{}{}; return <-goOn }
 	r.health.begin()
 	r.health.end(bridge.ReasonTimeout)
@@ -285,7 +283,7 @@ func TestRest(t *testing.T) {
 // TestStall has operations begin while Redis answers nobody.
 func TestStall(t *testing.T) {
 	now := newClock()
-	r := newReplica(t, "redis://"+miniredis.RunT(t).Addr(), now.set)
+	r := newReplica(t, "redis://"+nobody(t), now.set)
 	h := &r.health
 	enters := func(after time.Duration, want bool) {
 		t.Helper()
@@ -317,12 +315,10 @@ func TestStall(t *testing.T) {
 
 // TestCloseLeavesNothing closes stores whose Redis is gone, and one that hangs.
 func TestCloseLeavesNothing(t *testing.T) {
-	hung := newWire(t, miniredis.RunT(t).Addr())
+	hung := newWire(t, redistest.Start(t).Addr)
 	hung.gate.Lock()
 	defer hung.gate.Unlock()
-	shared := miniredis.RunT(t)
-	gone := shared.Addr()
-	shared.Close()
+	gone := nobody(t)
 	before := goleak.IgnoreCurrent()
 
 	now := newClock()

@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
 	"gridsigner/bridge"
+	"gridsigner/bridge/internal/redistest"
 )
 
 // TestTogether has more requests ask, while the one connection is in use, than go at once:
@@ -20,7 +20,7 @@ import (
 func TestTogether(t *testing.T) {
 	t.Parallel()
 	now := newClock()
-	w := newWire(t, miniredis.RunT(t).Addr())
+	w := newWire(t, redistest.Start(t).Addr)
 	onlyOne := func(o *Options) { o.PoolSize = 1 }
 	other, r := newReplica(t, w.url, now.set), newReplica(t, w.url, now.set, onlyOne)
 	const asking = mostTogether + 1

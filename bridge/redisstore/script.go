@@ -11,7 +11,7 @@ import (
 	"gridsigner/bridge"
 )
 
-// script takes from buckets and loads values. KEYS has the bucket of each take, then
+// takeAndLoad takes from buckets and loads values. KEYS has the bucket of each take, then
 // the keys to load; ARGV has, of each take, the time that its tokens and that a
 // full bucket take to come back, in microseconds.
 //
@@ -22,7 +22,7 @@ import (
 //
 // The clock is that of Redis. The replicas' clocks differ, and the one that runs ahead
 // of the others would have tokens come back for all.
-var script = redis.NewScript(`
+const takeAndLoad = `
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local takes, refused, wait, values = #ARGV / 2, -1, 0, {}
@@ -43,9 +43,11 @@ if #KEYS > takes then
 	values = redis.call('MGET', unpack(KEYS, takes + 1))
 end
 return {refused, wait, values}
-`)
+`
 
-// answer is what script returns.
+var script = redis.NewScript(takeAndLoad)
+
+// answer is what the script returns.
 type answer struct {
 	refused int
 	wait    time.Duration
@@ -54,7 +56,7 @@ type answer struct {
 
 var errAnswer = errors.New("not what the script returns")
 
-// consult runs script: in one round trip, but for the first time that a Redis sees
+// consult runs the script: in one round trip, but for the first time that a Redis sees
 // it, which takes two.
 func (s *Store) consult(ctx context.Context, takes []bridge.Take, names []string) (a answer, err error) {
 	keys, args := make([]string, 0, len(takes)+len(names)), make([]any, 0, 2*len(takes))

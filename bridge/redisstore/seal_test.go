@@ -6,18 +6,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-
 	"gridsigner/bridge"
+	"gridsigner/bridge/internal/redistest"
 )
 
 // TestForged has somebody who can write to Redis, and has seen all of it, try to
 // make a replica believe that a user owns something.
 func TestForged(t *testing.T) {
-	shared, now := miniredis.RunT(t), newClock()
-	a := newReplica(t, "redis://"+shared.Addr(), now.set)
+	shared, now := redistest.Start(t), newClock()
+	a := newReplica(t, "redis://"+shared.Addr, now.set)
 	a.Save(t.Context(), bridge.Entry{Key: owner("own"), Value: []byte("PASSKEY"), Life: time.Hour})
-	sealed, err := shared.Get("gridbridge:owner:own")
+	sealed, err := shared.Get(t.Context(), "gridbridge:owner:own").Result()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +25,7 @@ func TestForged(t *testing.T) {
 		b[i] ^= 1
 		return string(b)
 	}
-	stranger := newReplica(t, "redis://"+miniredis.RunT(t).Addr(), now.set, func(o *Options) { o.Key = bridge.NewSecret("guess") })
+	stranger := newReplica(t, "redis://"+redistest.Start(t).Addr, now.set, func(o *Options) { o.Key = bridge.NewSecret("guess") })
 	foreign := string(seal(stranger.key, "gridbridge:owner:foe", []byte("PASSKEY"), now.now().Add(time.Hour)))
 	unkeyed := string(seal(nil, "gridbridge:owner:foe", []byte("PASSKEY"), now.now().Add(time.Hour)))
 	for name, v := range map[string]struct{ id, value string }{
@@ -45,8 +44,8 @@ func TestForged(t *testing.T) {
 		"longer to live": {"own", flipped(sealSize - 5)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newReplica(t, "redis://"+shared.Addr(), now.set)
-			shared.Set("gridbridge:owner:"+v.id, v.value)
+			b := newReplica(t, "redis://"+shared.Addr, now.set)
+			shared.Set(t.Context(), "gridbridge:owner:"+v.id, v.value, 0)
 			for range 3 {
 				if value, ok := b.load(owner(v.id)); ok {
 					t.Errorf("value = %q, want none", value)
@@ -66,8 +65,8 @@ func TestForged(t *testing.T) {
 		})
 	}
 	t.Run("put back", func(t *testing.T) {
-		shared.Set("gridbridge:owner:own", sealed)
-		b := newReplica(t, "redis://"+shared.Addr(), now.set)
+		shared.Set(t.Context(), "gridbridge:owner:own", sealed, 0)
+		b := newReplica(t, "redis://"+shared.Addr, now.set)
 		if value, ok := b.load(owner("own")); !ok || value != "PASSKEY" {
 			t.Fatalf("value = %q, %t, want PASSKEY", value, ok)
 		}
@@ -80,16 +79,16 @@ func TestForged(t *testing.T) {
 		}
 	})
 	t.Run("another bridge's", func(t *testing.T) {
-		b := newReplica(t, "redis://"+shared.Addr(), func(o *Options) { o.Prefix = "staging:" })
-		shared.Set("staging:owner:own", sealed)
+		b := newReplica(t, "redis://"+shared.Addr, func(o *Options) { o.Prefix = "staging:" })
+		shared.Set(t.Context(), "staging:owner:own", sealed, 0)
 		if value, ok := b.load(owner("own")); ok {
 			t.Errorf("value = %q, want none", value)
 		}
 	})
 	t.Run("a set", func(t *testing.T) {
-		shared.Del("gridbridge:owner:own")
-		shared.SAdd("gridbridge:owner:own", sealed)
-		b := newReplica(t, "redis://"+shared.Addr(), now.set)
+		shared.Del(t.Context(), "gridbridge:owner:own")
+		shared.SAdd(t.Context(), "gridbridge:owner:own", sealed)
+		b := newReplica(t, "redis://"+shared.Addr, now.set)
 		if value, ok := b.load(owner("own")); ok {
 			t.Errorf("value = %q, want none", value)
 		}

@@ -16,45 +16,45 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
 
 	"gridsigner/bridge"
+	"gridsigner/bridge/internal/redistest"
 )
 
 func TestReplicas(t *testing.T) {
-	everyRedis(t, func(t *testing.T, address string) {
-		a, b := newReplica(t, "redis://"+address), newReplica(t, "redis://"+address)
-		ctx := t.Context()
-		a.Save(ctx, bridge.Entry{Key: owner("1"), Value: []byte("a\x00\xff"), Life: time.Hour}, bridge.Entry{Key: owner("2"), Value: []byte{}, Life: time.Hour})
-		got := b.Consult(ctx, nil, []bridge.Key{owner("0"), owner("1"), owner("2")})
-		if got.Values[0] != nil || string(got.Values[1]) != "a\x00\xff" || got.Values[2] == nil || len(got.Values[2]) != 0 || !got.Whole || got.Refused != -1 {
-			t.Errorf("the second replica sees %+v", got)
-		}
-		mark := bridge.Key{Part: bridge.PartSpent, ID: "leg"}
-		if !a.Claim(ctx, mark, time.Hour) || a.Claim(ctx, mark, time.Hour) || b.Claim(ctx, mark, time.Hour) {
-			t.Error("want the first replica alone to have the mark, once")
-		}
-		a.Release(ctx, mark)
-		if !b.Claim(ctx, mark, time.Hour) {
-			t.Error("the second replica keeps a mark that was released")
-		}
-		if a.Claim(ctx, mark, time.Hour) {
-			t.Error("the first replica has a mark of the second's")
-		}
-		if a, b := a.told(), b.told(); !slices.Equal(a, []bridge.Reason{""}) || !slices.Equal(b, []bridge.Reason{""}) {
-			t.Errorf("events = %q and %q, want one success each", a, b)
-		}
-	})
+	address := redistest.Start(t).Addr
+	a, b := newReplica(t, "redis://"+address), newReplica(t, "redis://"+address)
+	ctx := t.Context()
+	a.Save(ctx, bridge.Entry{Key: owner("1"), Value: []byte("a\x00\xff"), Life: time.Hour}, bridge.Entry{Key: owner("2"), Value: []byte{}, Life: time.Hour})
+	got := b.Consult(ctx, nil, []bridge.Key{owner("0"), owner("1"), owner("2")})
+	if got.Values[0] != nil || string(got.Values[1]) != "a\x00\xff" || got.Values[2] == nil || len(got.Values[2]) != 0 || !got.Whole || got.Refused != -1 {
+		t.Errorf("the second replica sees %+v", got)
+	}
+	mark := bridge.Key{Part: bridge.PartSpent, ID: "leg"}
+	if !a.Claim(ctx, mark, time.Hour) || a.Claim(ctx, mark, time.Hour) || b.Claim(ctx, mark, time.Hour) {
+		t.Error("want the first replica alone to have the mark, once")
+	}
+	a.Release(ctx, mark)
+	if !b.Claim(ctx, mark, time.Hour) {
+		t.Error("the second replica keeps a mark that was released")
+	}
+	if a.Claim(ctx, mark, time.Hour) {
+		t.Error("the first replica has a mark of the second's")
+	}
+	if a, b := a.told(), b.told(); !slices.Equal(a, []bridge.Reason{""}) || !slices.Equal(b, []bridge.Reason{""}) {
+		t.Errorf("events = %q and %q, want one success each", a, b)
+	}
 }
 
 // TestNoLife keeps things for no time, which Redis takes for ever.
 func TestNoLife(t *testing.T) {
-	shared := miniredis.RunT(t)
-	r := newReplica(t, "redis://"+shared.Addr())
+	shared := redistest.Start(t)
+	r := newReplica(t, "redis://"+shared.Addr)
 	r.Claim(t.Context(), owner("1"), 0)
 	r.Save(t.Context(), bridge.Entry{Key: owner("2"), Value: []byte("v"), Life: -1})
-	for _, key := range shared.Keys() {
-		if life := shared.TTL(key); life <= 0 || life > time.Millisecond {
+	for _, key := range shared.Keys(t.Context(), "*").Val() {
+		if life := shared.PTTL(t.Context(), key).Val(); life == -1 || life > time.Millisecond { // -2: it is gone by now
 			t.Errorf("%s is kept for %s", key, life)
 		}
 	}
@@ -64,57 +64,56 @@ func TestNoLife(t *testing.T) {
 }
 
 func TestRoundTrips(t *testing.T) {
-	everyRedis(t, func(t *testing.T, address string) {
-		w := newWire(t, address)
-		r, other := newReplica(t, w.url), newReplica(t, "redis://"+address)
-		ctx := t.Context()
-		trips := func(operation func()) int32 {
-			before := w.trips.Load()
-			operation()
-			return w.trips.Load() - before
+	address := redistest.Start(t).Addr
+	w := newWire(t, address)
+	r, other := newReplica(t, w.url), newReplica(t, "redis://"+address)
+	ctx := t.Context()
+	trips := func(operation func()) int32 {
+		before := w.trips.Load()
+		operation()
+		return w.trips.Load() - before
+	}
+	t.Logf("the first operation: %d round trips, with the handshake", trips(func() { r.take(one("user")) }))
+	for i := range 4 {
+		other.Save(ctx, bridge.Entry{Key: owner(fmt.Sprint(i)), Value: []byte("v"), Life: time.Hour})
+	}
+	keys, mark := []bridge.Key{owner("0"), owner("1"), owner("2")}, bridge.Key{Part: bridge.PartSpent, ID: "leg"}
+	takes := []bridge.Take{one("user"), one("sign-in"), one("attempts")}
+	for _, v := range []struct {
+		name string
+		want int32
+		do   func()
+	}{
+		{"takes and keys", 1, func() { r.Consult(ctx, takes, keys) }},
+		{"takes and keys that are known", 1, func() { r.Consult(ctx, takes, keys) }},
+		{"keys that are known", 0, func() { r.Consult(ctx, nil, keys) }},
+		{"a key that is not", 1, func() { r.Consult(ctx, nil, append(keys, owner("3"))) }},
+		{"nothing", 0, func() { r.Consult(ctx, nil, nil); r.Save(ctx) }},
+		{"entries", 1, func() {
+			r.Save(ctx, bridge.Entry{Key: owner("5"), Value: []byte("v"), Life: time.Hour}, bridge.Entry{Key: owner("6"), Value: []byte("v"), Life: time.Hour})
+		}},
+		{"what was saved here", 0, func() { r.Consult(ctx, nil, []bridge.Key{owner("5"), owner("6")}) }},
+		{"claim", 1, func() { r.Claim(ctx, mark, time.Hour) }},
+		{"claim again", 0, func() { r.Claim(ctx, mark, time.Hour) }},
+		{"release", 1, func() { r.Release(ctx, mark) }},
+	} {
+		if got := trips(v.do); got != v.want {
+			t.Errorf("%s: %d round trips, want %d", v.name, got, v.want)
 		}
-		t.Logf("the first operation: %d round trips, with the handshake", trips(func() { r.take(one("user")) }))
-		for i := range 4 {
-			other.Save(ctx, bridge.Entry{Key: owner(fmt.Sprint(i)), Value: []byte("v"), Life: time.Hour})
-		}
-		keys, mark := []bridge.Key{owner("0"), owner("1"), owner("2")}, bridge.Key{Part: bridge.PartSpent, ID: "leg"}
-		takes := []bridge.Take{one("user"), one("sign-in"), one("attempts")}
-		for _, v := range []struct {
-			name string
-			want int32
-			do   func()
-		}{
-			{"takes and keys", 1, func() { r.Consult(ctx, takes, keys) }},
-			{"takes and keys that are known", 1, func() { r.Consult(ctx, takes, keys) }},
-			{"keys that are known", 0, func() { r.Consult(ctx, nil, keys) }},
-			{"a key that is not", 1, func() { r.Consult(ctx, nil, append(keys, owner("3"))) }},
-			{"nothing", 0, func() { r.Consult(ctx, nil, nil); r.Save(ctx) }},
-			{"entries", 1, func() {
-				r.Save(ctx, bridge.Entry{Key: owner("5"), Value: []byte("v"), Life: time.Hour}, bridge.Entry{Key: owner("6"), Value: []byte("v"), Life: time.Hour})
-			}},
-			{"what was saved here", 0, func() { r.Consult(ctx, nil, []bridge.Key{owner("5"), owner("6")}) }},
-			{"claim", 1, func() { r.Claim(ctx, mark, time.Hour) }},
-			{"claim again", 0, func() { r.Claim(ctx, mark, time.Hour) }},
-			{"release", 1, func() { r.Release(ctx, mark) }},
-		} {
-			if got := trips(v.do); got != v.want {
-				t.Errorf("%s: %d round trips, want %d", v.name, got, v.want)
-			}
-		}
-	})
+	}
 }
 
 // TestEcho has Redis lose what this replica has read: it knows it for a while.
 func TestEcho(t *testing.T) {
-	shared, now := miniredis.RunT(t), newClock()
-	a, b := newReplica(t, "redis://"+shared.Addr(), now.set), newReplica(t, "redis://"+shared.Addr(), now.set)
-	a.Save(t.Context(), bridge.Entry{Key: owner("long"), Value: []byte("v"), Life: time.Hour}, bridge.Entry{Key: owner("short"), Value: []byte("v"), Life: time.Second})
+	shared, now := redistest.Start(t), newClock()
+	a, b := newReplica(t, "redis://"+shared.Addr, now.set), newReplica(t, "redis://"+shared.Addr, now.set)
+	a.Save(t.Context(), bridge.Entry{Key: owner("long"), Value: []byte("v"), Life: time.Hour}, bridge.Entry{Key: owner("short"), Value: []byte("v"), Life: echoLife / 2})
 	b.Consult(t.Context(), nil, []bridge.Key{owner("long"), owner("short")})
-	shared.FlushAll()
+	shared.FlushAll(t.Context())
 	for _, v := range []struct {
 		after       time.Duration
 		long, short bool
-	}{{0, true, true}, {time.Second, true, false}, {echoLife - time.Second - 1, true, false}, {1, false, false}} {
+	}{{0, true, true}, {echoLife / 2, true, false}, {echoLife/2 - 1, true, false}, {1, false, false}} {
 		now.advance(v.after)
 		if _, ok := b.load(owner("long")); ok != v.long {
 			t.Errorf("at %s the long one is there: %t", now.now(), ok)
@@ -130,7 +129,7 @@ func TestEcho(t *testing.T) {
 
 // TestClientGoesAway asks on behalf of a client that is gone.
 func TestClientGoesAway(t *testing.T) {
-	address := "redis://" + miniredis.RunT(t).Addr()
+	address := "redis://" + redistest.Start(t).Addr
 	a, b := newReplica(t, address), newReplica(t, address)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -151,20 +150,13 @@ func TestClientGoesAway(t *testing.T) {
 
 func TestReasons(t *testing.T) {
 	const secret = canary + "/+ %&"
-	shared := miniredis.RunT(t)
-	shared.RequireAuth("right")
-	for want, v := range map[bridge.Reason]struct{ user, refusal string }{
-		bridge.ReasonPassword:  {":" + url.QueryEscape(secret), ""},
-		bridge.ReasonForbidden: {":right", "NOPERM this user has no permissions, " + secret},
-		bridge.ReasonStatus:    {":right", "ERR " + secret},
+	shared := redistest.Start(t, "--requirepass", "right")
+	for want, at := range map[bridge.Reason]string{
+		bridge.ReasonPassword:  "redis://:" + url.QueryEscape(secret) + "@" + shared.Addr,
+		bridge.ReasonForbidden: answering(t, "-NOPERM this user has no permissions, "+secret+"\r\n"),
+		bridge.ReasonStatus:    answering(t, "-ERR "+secret+"\r\n"),
 	} {
-		shared.SetError("")
-		r := newReplica(t, "redis://"+v.user+"@"+shared.Addr())
-		if v.refusal != "" {
-			r.take(one("user")) // sign in first
-			r.awaits("")
-			shared.SetError(v.refusal)
-		}
+		r := newReplica(t, at)
 		r.take(one("user"))
 		r.awaits(want)
 		if text := r.log.String(); !strings.Contains(text, string(want)) || strings.Contains(text, canary) {
@@ -176,9 +168,7 @@ func TestReasons(t *testing.T) {
 // TestRedisIsDialledOnce has no Redis listen. Time passes here only while
 // somebody sleeps, as between two attempts.
 func TestRedisIsDialledOnce(t *testing.T) {
-	shared := miniredis.RunT(t)
-	address := shared.Addr()
-	shared.Close()
+	address := nobody(t)
 	synctest.Test(t, func(t *testing.T) {
 		r := newReplica(t, "redis://"+address)
 		start := time.Now()
@@ -201,25 +191,26 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("SSL_CERT_FILE", roots) // read once, by whoever is first to verify
-	shared, err := miniredis.RunTLS(&tls.Config{Certificates: web.TLS.Certificates})
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: web.TLS.Certificates})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer shared.Close()
-	r := newReplica(t, "rediss://"+shared.Addr())
+	newWireAt(t, ln, redistest.Start(t).Addr)
+	address := ln.Addr().String()
+	r := newReplica(t, "rediss://"+address)
 	if c := r.take(one("user")); c.Refused != -1 || !c.Whole {
 		t.Errorf("answer = %+v, want it shared", c)
 	}
 	r.awaits("")
-	r = newReplica(t, "rediss://localhost:"+shared.Port())
+	r = newReplica(t, strings.Replace("rediss://"+address, "127.0.0.1", "localhost", 1))
 	r.take(one("user"))
 	r.awaits(bridge.ReasonTLS)
 }
 
 // TestPermissions gives a bridge what the package says it needs, and no more.
 func TestPermissions(t *testing.T) {
-	address := redisServer(t, "--user", "bridge", "on", ">right", "~gridbridge:*", "+evalsha", "+eval", "+mget", "+set", "+time", "+del",
-		"--user", "reader", "on", ">right", "~gridbridge:*", "+evalsha", "+eval", "+mget", "+time")
+	address := redistest.Start(t, "--user", "bridge", "on", ">right", "~gridbridge:*", "+evalsha", "+eval", "+mget", "+set", "+time", "+del",
+		"--user", "reader", "on", ">right", "~gridbridge:*", "+evalsha", "+eval", "+mget", "+time").Addr
 	r := newReplica(t, "redis://bridge:right@"+address+"/0")
 	if c := r.Consult(t.Context(), []bridge.Take{one("user")}, []bridge.Key{owner("1")}); c.Refused != -1 || !c.Whole {
 		t.Errorf("answer = %+v", c)
@@ -249,10 +240,8 @@ func TestPermissions(t *testing.T) {
 
 // TestCheck wants a word for a Redis that is away, and for one that is there and of no use.
 func TestCheck(t *testing.T) {
-	shared := miniredis.RunT(t)
-	shared.RequireAuth("right")
-	address := shared.Addr()
-	right := newReplica(t, "redis://:right@"+address)
+	shared := redistest.Start(t, "--requirepass", "right")
+	right := newReplica(t, "redis://:right@"+shared.Addr)
 	if err := right.Check(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -262,11 +251,16 @@ func TestCheck(t *testing.T) {
 			t.Errorf("error = %v, want %q and nothing of the URL", err, want)
 		}
 	}
-	assertRefused(newReplica(t, "redis://:"+canary+"@"+address), bridge.ReasonPassword)
-	shared.SetError("READONLY You can't write against a read only replica, " + canary)
+	assertRefused(newReplica(t, "redis://:"+canary+"@"+shared.Addr), bridge.ReasonPassword)
+	assertRefused(newReplica(t, answering(t, "-READONLY You can't write against a read only replica, "+canary+"\r\n")), bridge.ReasonStatus)
+	operator := redis.NewClient(&redis.Options{Addr: shared.Addr, Password: "right"})
+	defer operator.Close()
+	if err := operator.SlaveOf(t.Context(), "127.0.0.1", "1").Err(); err != nil { // which makes it read-only
+		t.Fatal(err)
+	}
 	assertRefused(right, bridge.ReasonStatus)
-	shared.Close()
-	assertRefused(newReplica(t, "redis://:"+canary+"@"+address), bridge.ReasonRefused)
+	shared.Kill()
+	assertRefused(newReplica(t, "redis://:"+canary+"@"+shared.Addr), bridge.ReasonRefused)
 	if events := right.told(); len(events) != 0 {
 		t.Errorf("observed %q, want nothing: no request was made", events)
 	}

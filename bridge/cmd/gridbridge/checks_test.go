@@ -22,8 +22,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/go-jose/go-jose/v4"
+
+	"gridsigner/bridge/internal/redistest"
 )
 
 // newApp starts an app that knows nobody.
@@ -86,7 +87,7 @@ func TestWrongSettings(t *testing.T) {
 	gone := httptest.NewServer(nil)
 	gone.Close()
 	pair := writePair(t)
-	redis := miniredis.RunT(t)
+	redis := redistest.Start(t)
 	lost := strings.TrimPrefix(gone.URL, "http://")
 	jwks := writeKeys(t, jose.JSONWebKey{Key: key.Public()})
 	type env = map[string]string
@@ -107,7 +108,7 @@ func TestWrongSettings(t *testing.T) {
 	}{
 		{"forward auth", app(), nil, "", ""},
 		{"tokens", tokens("--accounts-claim", "accounts"), nil, "", ""},
-		{"all that needs something", app("--redis-url", "redis://"+redis.Addr(), "--redis-pool", "3", "--redis-prefix", "p:", "--admin-listen", "127.0.0.1:0", "--drain-delay", "1s"), nil, "", ""},
+		{"all that needs something", app("--redis-url", "redis://"+redis.Addr, "--redis-pool", "3", "--redis-prefix", "p:", "--admin-listen", "127.0.0.1:0", "--drain-delay", "1s"), nil, "", ""},
 		{"state of traces alone", app("--trace-state"), nil, "", ""}, // which is passed on without a collector, too
 		{"by variables", nil, env{"GRIDBRIDGE_FORWARD_AUTH": alive, "GRIDBRIDGE_ALLOW_ORIGIN": "https://a.example,https://b.example", "GRIDBRIDGE_PATIENCE": "1s"}, "", ""},
 		{"key of its own", app(), env{"GRIDBRIDGE_KEY": "another " + secret}, "", ""},

@@ -12,9 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-
 	"gridsigner/bridge"
+	"gridsigner/bridge/internal/redistest"
 	"gridsigner/signer"
 )
 
@@ -48,7 +47,7 @@ func TestNothingLeaks(t *testing.T) {
 		io.Copy(&spans, r.Body)
 	}))
 	defer collector.Close()
-	shared := miniredis.RunT(t)
+	shared := redistest.Start(t)
 	auditFile := filepath.Join(t.TempDir(), "audit")
 	var serve *process
 	var metrics, session string
@@ -56,7 +55,7 @@ func TestNothingLeaks(t *testing.T) {
 		serve = start(t, map[string]string{
 			"GRID_BASE_URL": grid + gridPath, "GRID_CLIENT_ID": sim.ClientID, "GRID_CLIENT_SECRET": sim.ClientSecret, "OTEL_EXPORTER_OTLP_HEADERS": "authorization=" + canary,
 		}, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--drain-delay", "0s", "--jwks", jwks, "--issuer", "https://id.example", "--audience", demoAudience,
-			"--otlp", collector.URL, "--trace-state", "--audit-log", auditFile, "--redis-url", "redis://"+shared.Addr(), "--log-address", "whole")
+			"--otlp", collector.URL, "--trace-state", "--audit-log", auditFile, "--redis-url", "redis://"+shared.Addr, "--log-address", "whole")
 		base := strings.TrimPrefix(serve.line(), "bridge listening on ")
 		admin := strings.TrimPrefix(serve.line(), "metrics and health on ")
 		a := api{t, base, token}
