@@ -29,3 +29,30 @@ func TestImports(t *testing.T) {
 		t.Errorf("looked at %q", found)
 	}
 }
+
+// TestRequirements holds what the module requires that no program of it is linked with.
+// Whoever requires it sees it all the same, and so do their scanners: a tool is a module
+// of its own, as web/build is.
+func TestRequirements(t *testing.T) {
+	allowed := []string{
+		"github.com/santhosh-tekuri/jsonschema/v6", "go.uber.org/goleak", "go.yaml.in/yaml/v2", // tests beside what they test
+		"k8s.io/api", "sigs.k8s.io/json", "sigs.k8s.io/yaml",
+	}
+	list := func(args ...string) []string {
+		out, err := exec.Command("go", append([]string{"list"}, args...)...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Fields(string(out))
+	}
+	linked := list("-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "../...")
+	required := list("-m", "-f", "{{if not (or .Main .Indirect)}}{{.Path}}{{end}}", "all")
+	for _, path := range required {
+		if !slices.Contains(linked, path) && !slices.Contains(allowed, path) {
+			t.Errorf("the module requires %s, for tests or tools alone", path)
+		}
+	}
+	if len(required) < 10 || !slices.Contains(linked, "github.com/redis/go-redis/v9") {
+		t.Errorf("looked at %q, linked with %q", required, linked)
+	}
+}

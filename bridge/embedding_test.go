@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -134,6 +135,24 @@ func TestEmbeddersProgram(t *testing.T) {
 	for _, part := range []string{"redis", "prometheus", "opentelemetry", "jose", "identity", "telemetry"} {
 		if strings.Contains(string(out), part) {
 			t.Errorf("linked with something of %s", part)
+		}
+	}
+	// What scanners of the backend look at: the modules of the program, all that are required, and the sums of what is downloaded.
+	modules, err := in("go", "list", "-deps", "-f", "{{with .Module}}{{if not (or .Main .Replace)}}{{.Path}}{{end}}{{end}}", ".").Output()
+	if own := slices.Compact(strings.Fields(string(modules))); err != nil || !slices.Equal(own, []string{"github.com/google/uuid", "github.com/decred/dcrd/dcrec/secp256k1/v4"}) {
+		t.Errorf("it is linked with %q, %v", own, err)
+	}
+	required, err := in("go", "list", "-m", "all").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums, err := os.ReadFile(filepath.Join(dir, "go.sum"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tool := range []string{"github.com/evanw/esbuild", "github.com/andybalholm/brotli", "github.com/alicebob/miniredis"} {
+		if strings.Contains(string(required)+string(sums), tool) {
+			t.Errorf("it sees the tool %s", tool)
 		}
 	}
 
