@@ -54,7 +54,8 @@ func asReader(t *testing.T, root, dir, script string, env ...string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // so that its trap ends what it started
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) } // so that its trap ends what it started
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Dir = filepath.Join(root, dir)
 	cmd.Env = append(append(os.Environ(), "RUN_AS_GRIDBRIDGE=1", "PATH="+filepath.Join(root, "bin")+":"+os.Getenv("PATH")), env...)
@@ -67,20 +68,84 @@ func asReader(t *testing.T, root, dir, script string, env ...string) string {
 	return string(out)
 }
 
+// byHand marks the block that a person pastes.
+const byHand = ", by hand"
+
+// TestReadmeCommands pastes the README's block of commands into shells: two processes, curl, and
+// signatures made by OpenSSL. The shells must be there when it is over, whichever way it ends.
+func TestReadmeCommands(t *testing.T) {
+	t.Parallel()
+	var script string
+	for _, c := range commands(t, repository+"/bridge/README.md") {
+		if c.how == byHand {
+			script = c.script
+		}
+	}
+	for _, name := range []string{"curl", "openssl"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Fatalf("this test needs %s: install it", name)
+		}
+	}
+	for _, shell := range []string{"bash", "dash"} {
+		shell := tool(t, shell, shell)
+		for _, v := range []struct{ name, where, installed, want string }{
+			{"in the root", "root", "", "202\n204\n404\n"},
+			{"elsewhere, with it installed", "elsewhere", "path/gridbridge", "202\n204\n404\n"},
+			{"elsewhere", "elsewhere", "", "no bin/gridbridge here: make build, in the project's root\n"},
+			{"with one that ends at once", "broken", "", "no port left\n"},
+		} {
+			t.Run(filepath.Base(shell)+" "+v.name, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				for _, name := range []string{"root/bin", "elsewhere", "broken/bin", "path", "tmp"} {
+					if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
+						t.Fatal(err)
+					}
+				}
+				writeFile(t, filepath.Join(dir, "broken/bin/gridbridge"), "#!/bin/sh\necho no port left >&2\nexit 1\n", 0o700)
+				for link, of := range map[string]string{"root/bin/gridbridge": program(t), v.installed: program(t), "path/sh": shell} {
+					if err := os.Symlink(of, filepath.Join(dir, link)); link != "" && err != nil {
+						t.Fatal(err)
+					}
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+				defer cancel()
+				cmd := exec.CommandContext(ctx, shell)
+				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+				cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+				cmd.WaitDelay = 10 * time.Second
+				cmd.Dir = filepath.Join(dir, v.where)
+				cmd.Env = append(os.Environ(), "RUN_AS_GRIDBRIDGE=1", "TMPDIR="+filepath.Join(dir, "tmp"), "PATH="+filepath.Join(dir, "path")+":"+os.Getenv("PATH"))
+				cmd.Stdin = strings.NewReader(script + "\necho still here\n")
+				out, err := cmd.CombinedOutput()
+				if got, want := string(out), v.want+"still here\n"; err != nil || got != want {
+					t.Errorf("printed %q, %v, want %q", got, err, want)
+				}
+				if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) > 0 {
+					t.Errorf("left behind are %v, %v", left, err)
+				}
+			})
+		}
+	}
+}
+
 // TestOperatorsCommands runs each block of commands of the operators' page.
 func TestOperatorsCommands(t *testing.T) {
 	ways := map[string]func(*testing.T, string){
 		"": twoReplicas, ", as a --config-check": isConfiguration, ", with docker stood in for": byCompose,
-		", with systemctl stood in for": bySystemd, ", by hand": byHand, ", with a cluster stood in for": byKubernetes,
+		", with systemctl stood in for": bySystemd, byHand: nil, ", with a cluster stood in for": byKubernetes,
 	}
 	ran := map[string]int{}
 	for _, c := range commands(t, repository+"/bridge/README.md") {
-		run := ways[c.how]
-		if run == nil {
+		run, ok := ways[c.how]
+		if !ok {
 			t.Errorf("it is not known how to run\n%s", c.script)
 			continue
 		}
 		ran[c.how]++
+		if c.how == byHand {
+			continue // TestReadmeCommands pastes it
+		}
 		t.Run(fmt.Sprint(strings.Trim(c.how, ", "), ran[c.how]), func(t *testing.T) {
 			t.Parallel()
 			run(t, c.script)
@@ -88,14 +153,6 @@ func TestOperatorsCommands(t *testing.T) {
 	}
 	if len(ran) != len(ways) {
 		t.Errorf("ran %v", ran)
-	}
-}
-
-// byHand makes a revocation with curl and signatures by OpenSSL, and nothing of ours in the client.
-func byHand(t *testing.T, script string) {
-	out := asReader(t, t.TempDir(), "", script)
-	if got, want := strings.Join(strings.Fields(out), " "), "202 204 404"; got != want {
-		t.Errorf("status codes = %v, want %v", got, want)
 	}
 }
 
