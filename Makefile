@@ -28,6 +28,13 @@ FUZZ_PACKAGES := ./signer ./bridge/gridsim ./bridge
 HAS_CHROMIUM := command -v chromium-headless-shell || command -v chromium || command -v chromium-browser || command -v google-chrome
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+CYCLONEDX   := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+
+# What a release is, and where it is made. The version stands in the package; "make tagged" holds all else to it.
+VERSION    = $(shell sed -n 's/^  "version": "\(.*\)",$$/\1/p' web/package.json)
+RELEASE   := .build/release
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+SBOM       = CGO_ENABLED=0 .build/cyclonedx-gomod app -json -licenses -std -noserial -notimestamp
 
 # Debian keeps nginx where the PATH of plain users does not look; the test of several replicas would be skipped.
 export PATH := $(PATH):/usr/sbin
@@ -103,7 +110,7 @@ test: tools ## Prove every behaviour once, where that is cheapest; installs what
 .PHONY: test-all
 test-all: ## Every test in every engine, 100,000 signatures in each, 10,000 revocations under pressure, and the long fuzz: for releases
 	REVOCATIONS=10000 SOAK=1 $(MAKE) --no-print-directory test EVERYWHERE=--all
-	$(MAKE) --no-print-directory fuzz
+	$(MAKE) --no-print-directory fuzz programs
 
 # In web/build there is nothing to race: its tests are made of what "make web" compiles anyway, esbuild above all. Nor is
 # there in the arithmetic of 100,000 signatures, which would take eight minutes.
@@ -174,6 +181,47 @@ check: ## What a reviewer runs: format, vet, staticcheck, tidy, tests, and a cle
 	cd web/build && go vet ./... && ../../.build/staticcheck ./... && go mod tidy -diff
 	$(MAKE) --no-print-directory test
 	test -z "$$(git status --porcelain)"
+
+# Twice the same bytes: the lists of what is inside (SBOMs) have neither a time nor a serial number, which npm's are relieved of, and
+# npm, which calls a package by its directory, is told its name.
+.PHONY: release
+release: tagged ## Make what a tag publishes, in .build/release: programs, npm's tarball, SBOMs, checksums
+	$(MAKE) --no-print-directory web programs
+	test "$$(go version -m $(RELEASE)/gridbridge-* | awk '$$1 == "mod" { print $$3 }' | sort -u)" = v$(VERSION)
+	cd web && npm pack --silent --pack-destination ../$(RELEASE)
+	GOBIN="$(CURDIR)/.build" go install -trimpath $(CYCLONEDX)
+	GOOS=linux GOARCH=amd64 $(SBOM) -main bridge/cmd/gridbridge -output $(RELEASE)/gridbridge-$(VERSION).cdx.json
+	GOOS=js GOARCH=wasm $(SBOM) -main wasm -output $(RELEASE)/gridsigner-$(VERSION).wasm.cdx.json
+	cd web && npm sbom --package-lock-only --omit=dev --omit=peer --sbom-format=cyclonedx > ../.build/npm.cdx.json
+	sed '/"serialNumber"/d; /"timestamp"/d; s/"name": "web"/"name": "gridsigner"/' .build/npm.cdx.json > $(RELEASE)/gridsigner-$(VERSION).npm.cdx.json
+	cd $(RELEASE) && sha256sum gridbridge-* gridsigner-* > SHA256SUMS && cat SHA256SUMS
+
+# The version that they tell is the tag, which Go finds: without one, it is that of an unreleased commit.
+.PHONY: programs
+programs:
+	rm -rf $(RELEASE) && mkdir -p $(RELEASE)
+	@for p in $(PLATFORMS); do os=$${p%/*}; arch=$${p#*/}; exe=; test $$os != windows || exe=.exe; \
+		file=$(RELEASE)/gridbridge-$(VERSION)-$$os-$$arch$$exe; echo "$$file"; \
+		GOOS=$$os GOARCH=$$arch CGO_ENABLED=0 go build -trimpath -buildvcs=true -o "$$file" ./bridge/cmd/gridbridge || exit 1; done
+
+.PHONY: tagged
+tagged:
+	@refuse() { echo "this is no release: $$1" >&2; exit 1; }; \
+	test -z "$$(git status --porcelain)" || refuse "the tree is not clean"; \
+	test "$$(sed -n '1,/^  "packages"/s/^  "version": "\(.*\)",$$/\1/p' web/package-lock.json)" = "$(VERSION)" || refuse "web/package-lock.json is of another version than web/package.json, $(VERSION)"; \
+	grep -m 1 '^## ' web/CHANGELOG.md | grep -qxE '## $(VERSION) - [0-9]{4}-[0-9]{2}-[0-9]{2}' || refuse "web/CHANGELOG.md does not begin with $(VERSION) and its date"; \
+	git tag --points-at HEAD | grep -qxF 'v$(VERSION)' || refuse "the commit has no tag v$(VERSION)"
+
+# What was made, and summed, where nothing could be published. For the workflow, which has the rights that these need.
+.PHONY: publish-github publish-npm
+publish-github: tagged
+	cd $(RELEASE) && sha256sum -c SHA256SUMS
+	awk '/^## /{n++; next} n == 1' web/CHANGELOG.md > .build/notes.md
+	gh release create v$(VERSION) --verify-tag --title "gridsigner $(VERSION)" --notes-file .build/notes.md $(RELEASE)/*
+
+publish-npm: tagged
+	cd $(RELEASE) && sha256sum -c SHA256SUMS
+	npm publish --provenance --access=public ./$(RELEASE)/gridsigner-$(VERSION).tgz
 
 web/node_modules: web/package-lock.json
 	cd web && npm ci --no-audit --no-fund
