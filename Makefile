@@ -28,6 +28,7 @@ FUZZ_PACKAGES := ./signer ./bridge/gridsim ./bridge
 HAS_CHROMIUM := command -v chromium-headless-shell || command -v chromium || command -v chromium-browser || command -v google-chrome
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 CYCLONEDX   := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 
 # What a release is, and where it is made. The version stands in the package; "make tagged" holds all else to it.
@@ -172,11 +173,13 @@ bench: tools build web/node_modules ## Print speed and size, and fail where we f
 	@status=0; (cd web && npm run bench) || status=1; go run ./bridge/bench bin/gridbridge || status=1; exit $$status
 
 .PHONY: check
-check: ## What a reviewer runs: format, vet, staticcheck, tidy, tests, and a clean tree
+check: ## What a reviewer runs: format, vet, linters, tidy, tests, and a clean tree
 	test -z "$$(gofmt -l signer wasm bridge web/build)"
 	go vet ./... && GOOS=js GOARCH=wasm go vet ./wasm ./signer
 	GOBIN="$(CURDIR)/.build" go install $(STATICCHECK)
 	.build/staticcheck ./... && GOOS=js GOARCH=wasm .build/staticcheck ./wasm ./signer
+	GOBIN="$(CURDIR)/.build" go install $(ACTIONLINT)
+	.build/actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 	go mod tidy -diff
 	cd web/build && go vet ./... && ../../.build/staticcheck ./... && go mod tidy -diff
 	$(MAKE) --no-print-directory test
