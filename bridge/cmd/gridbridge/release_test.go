@@ -48,6 +48,7 @@ func TestWhatIsNoRelease(t *testing.T) {
 		name, want       string // what it is refused with, "" where it is not
 		changelog, lock  string // "" for what is right
 		tag, uncommitted string
+		home             string // the field that says where the project is, if it is another
 	}{
 		{name: "all-of-one-version"},
 		{name: "two-tags", tag: "v9.8.7\ntag v9.8.7-beta"},
@@ -56,6 +57,7 @@ func TestWhatIsNoRelease(t *testing.T) {
 		{name: "no-date", changelog: "## 9.8.7 - Unreleased", want: "web/CHANGELOG.md does not begin with 9.8.7 and its date"},
 		{name: "changelog-of-another-version", changelog: "## 9.8.8 - 2030-01-01\n\n## 9.8.7 - 2029-01-01", want: "web/CHANGELOG.md does not begin with 9.8.7 and its date"},
 		{name: "lock-of-another-version", lock: "9.8.6", want: "web/package-lock.json is of another version than web/package.json, 9.8.7"},
+		{name: "no-home", home: "type", want: "make module-path"},
 		{name: "not-committed", uncommitted: "web/CHANGELOG.md", want: "the tree is not clean"},
 		{name: "not-added", uncommitted: "new.go", want: "the tree is not clean"},
 	} {
@@ -63,7 +65,7 @@ func TestWhatIsNoRelease(t *testing.T) {
 			dir := t.TempDir()
 			for name, text := range map[string]string{
 				"Makefile":              readFile(t, repository+"/Makefile"),
-				"web/package.json":      "{\n  \"name\": \"x\",\n  \"version\": \"9.8.7\",\n  \"type\": \"module\"\n}\n",
+				"web/package.json":      "{\n  \"name\": \"x\",\n  \"version\": \"9.8.7\",\n  \"" + cmp.Or(tt.home, "repository") + "\": \"x\"\n}\n",
 				"web/package-lock.json": "{\n  \"name\": \"x\",\n  \"version\": \"" + cmp.Or(tt.lock, "9.8.7") + "\",\n  \"packages\": {\n  \"version\": \"1.2.3\",\n}\n",
 				"web/CHANGELOG.md":      "# Changelog\n\n" + cmp.Or(tt.changelog, "## 9.8.7 - 2030-01-01") + "\n\n- News.\n",
 			} {
