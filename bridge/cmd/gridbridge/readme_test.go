@@ -21,14 +21,14 @@ import (
 )
 
 // command is a block of commands in a README, and what the marker before it says of how it is
-// run, after the path of this file.
+// run, after the path of the file that does.
 type command struct{ how, script string }
 
 // commands are all blocks of commands in a README. One that nothing runs is one that is wrong
 // some day.
 func commands(t *testing.T, file string) (all []command) {
 	t.Helper()
-	marked := regexp.MustCompile("(?s)(?:<!-- run by bridge/cmd/gridbridge/readme_test.go(.*?) -->\n)?```([a-z]*)\n(.*?)\n```")
+	marked := regexp.MustCompile("(?s)(?:<!-- run by bridge/cmd/gridbridge/(?:readme|contributing)_test.go(.*?) -->\n)?```([a-z]*)\n(.*?)\n```")
 	for _, m := range marked.FindAllStringSubmatch(readFile(t, file), -1) {
 		if m[2] == "bash" { // others are another test's
 			all = append(all, command{m[1], m[3]})
