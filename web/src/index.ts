@@ -13,8 +13,9 @@ createPasskey satisfies typeof api.createPasskey;
 
 /** Resolves once the worker is ready, which makes keys before its module is there. On failure nothing is left running. */
 export async function createSigner(options: api.CreateSignerOptions): Promise<api.Signer> {
-  if (!("location" in globalThis)) {
-    throw new GridSignerError("LOAD_FAILED", "a browser is needed: there is no page here");
+  // Node has neither. jsdom and a service worker have no Worker.
+  if (!("location" in globalThis && "Worker" in globalThis)) {
+    throw new GridSignerError("LOAD_FAILED", "there is no page of a browser here: for tests there is gridsigner/testing");
   }
   const config = readOptions(options);
   const { signal } = config;

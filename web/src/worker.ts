@@ -32,7 +32,7 @@ export function serve(port: Port): void {
   });
 }
 
-// The name tells our worker from one of the app's that imports this file.
-if (!("document" in globalThis) && self.name === workerName) {
+// The name tells our worker from one of the app's that imports this file. Node has no self.
+if (!("document" in globalThis) && globalThis.self?.name === workerName) {
   serve(self as unknown as Port);
 }

@@ -165,5 +165,6 @@ test("importing it where there is no page is harmless, and using it is refused b
       return true;
     });
   }
+  assert.deepEqual(Object.keys(await import("gridsigner/worker.js")), ["serve"]);
   await assert.rejects(createPasskey({ nickname: "Phone", userName: "a@b.c" }), { name: "GridSignerError", code: "PASSKEY_UNSUPPORTED" });
 });
