@@ -4,6 +4,7 @@ go 1.26.0
 
 ignore (
 	./web/bench/node_modules
+	./web/examples
 	./web/node_modules
 )
 

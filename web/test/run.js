@@ -42,6 +42,7 @@ const inChromium = {
   "e2e/credentials.test.js": "sessions that go on, and ways to sign in that come and go",
   "e2e/custody.test.js": "reloads and tabs, by clicking",
   "e2e/death.test.js": "the worker killed and the network lost at each step",
+  "e2e/examples.test.js": "what bundlers make of the packed tarball, clicked through",
   "e2e/faults.test.js": "what the demo says of each fault",
   "e2e/leaks.test.js": "secrets in requests, answers, files and logs",
   "e2e/looks.test.js": "keyboard, width, announcements, pictures",
