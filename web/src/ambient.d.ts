@@ -17,6 +17,9 @@ declare class Go {
 /** Set by the module while it starts. */
 declare var gridsigner: unknown;
 
+/** Of runtime.js, which sets it: a bundler may have taken away what that exports. */
+declare var gridsignerLoad: typeof import("./runtime.ts").load;
+
 /** Where a page requires Trusted Types. */
 declare var trustedTypes:
   | { createPolicy(name: string, rules: { createScriptURL(url: string): string }): { createScriptURL(url: string): unknown } }

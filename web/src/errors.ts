@@ -12,7 +12,8 @@ export class GridSignerError extends Error {
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     const given: ErrorDetails = Object.assign(Object.create(null), details); // nothing that a page's prototypes hold
-    super(message, "cause" in given ? { cause: given.cause } : undefined);
+    // A bundler may have put a whole file into a URL.
+    super(message.replace(/(data:\S{50})\S+/g, "$1…"), "cause" in given ? { cause: given.cause } : undefined);
     this.code = code;
     this.retryable = given.retryable ?? false;
     for (const name of detailNames) {

@@ -11,6 +11,9 @@ export { createPasskey, GridSignerError };
 GridSignerError satisfies typeof api.GridSignerError;
 createPasskey satisfies typeof api.createPasskey;
 
+/** What helps where a bundler has not placed the files that go along. */
+const cure = "copy the files with npx gridsigner copy, and set workerUrl and wasmUrl";
+
 /** Resolves once the worker is ready, which makes keys before its module is there. On failure nothing is left running. */
 export async function createSigner(options: api.CreateSignerOptions): Promise<api.Signer> {
   // Node has neither. jsdom and a service worker have no Worker.
@@ -39,8 +42,8 @@ function readOptions(value: unknown) {
   const fixed = typeof headers === "function" ? undefined : args.headers(headers);
   return {
     bridgeUrl: args.bridgeUrl(options.bridgeUrl, base),
-    wasmUrl: args.url("wasmUrl", () => options.wasmUrl ?? new URL("./signer.wasm", import.meta.url), base),
-    workerUrl: args.url("workerUrl", () => options.workerUrl ?? new URL("./worker.js", import.meta.url), base),
+    wasmUrl: place("wasmUrl", options.wasmUrl, () => new URL("./signer.wasm", import.meta.url), base),
+    workerUrl: place("workerUrl", options.workerUrl, () => new URL("./worker.js", import.meta.url), base),
     // Beside worker.js, where the app says where that is. Otherwise bundlers place both, and look for them by these names.
     runtimeUrl: options.workerUrl === undefined ? new URL("./runtime.js", import.meta.url) : "./runtime.js",
     worker: args.boolean("worker", worker),
@@ -58,6 +61,16 @@ function readOptions(value: unknown) {
   };
 }
 
+/** Where a file is: where the app says, or beside this script. A bundle that is no module may not know where that is. */
+function place(what: string, given: unknown, beside: () => URL, base: string): URL {
+  try {
+    given ??= beside();
+  } catch (cause) {
+    throw new GridSignerError("LOAD_FAILED", `this bundle has no import.meta.url: ${cure}`, { cause });
+  }
+  return args.url(what, () => given, base);
+}
+
 /** Starts a module. */
 function connect(config: Config, keys: Keys, servant: Servant): Client {
   const { workerUrl, runtimeUrl, wasmUrl, bridgeUrl, credentials, payloads, persistence, namespace, autoRefresh, otpSigners, exportSigners, timeoutMs } = config;
@@ -66,7 +79,7 @@ function connect(config: Config, keys: Keys, servant: Servant): Client {
   }
   // Said here, since browsers give no reason when they refuse a worker's script. A blob: has the page's origin, and could be anything.
   if (workerUrl.origin !== location.origin || !/^https?:$/.test(workerUrl.protocol)) {
-    throw new GridSignerError("LOAD_FAILED", `workerUrl must be of this page's origin, ${location.origin}: ${workerUrl}`);
+    throw new GridSignerError("LOAD_FAILED", `workerUrl must be of this page's origin, ${location.origin}: ${workerUrl} (${cure})`);
   }
   const custody = { bridgeUrl, credentials, payloads, persistence, namespace, autoRefresh, otpSigners, exportSigners, ...keys };
   const start = { runtimeUrl: new URL(runtimeUrl, workerUrl).href, wasmUrl: wasmUrl.href, progress: servant.onLoad !== undefined, alive: undefined, custody };
@@ -86,7 +99,7 @@ function inWorker(url: URL, start: Start, servant: Servant): Client {
   };
   addEventListener("securitypolicyviolation", onViolation, { signal: client.life });
   // An ErrorEvent where the script threw, a plain Event where it could not be loaded; why not, a violation may say, in a task of its own.
-  worker.addEventListener("error", ({ message }) => setTimeout(() => client.fail(message || `${url} could not be loaded as a worker`)));
+  worker.addEventListener("error", ({ message }) => setTimeout(() => client.fail(message || `${url} could not be loaded as a worker (${cure})`)));
   // Nobody is told when a browser ends a worker, but its locks are released.
   const released = client.ready.then(() => navigator.locks.request(alive, { signal: client.life }, () => client.askForLife()));
   released.catch(() => {}); // not ready, or closed, or there are no locks
@@ -122,6 +135,6 @@ function onThisThread(url: URL, start: Start, servant: Servant): Client {
   const { port1, port2 } = new MessageChannel();
   const client = new Client(port1, () => port1.close(), start, servant);
   const loaded = import(url.href) as Promise<typeof import("./worker.ts")>;
-  loaded.then(({ serve }) => serve(port2)).catch((cause) => client.fail(`${url} could not be loaded: ${cause}`));
+  loaded.then(({ serve }) => serve(port2)).catch((cause) => client.fail(`${url} could not be loaded: ${cause} (${cure})`));
   return client;
 }

@@ -41,6 +41,9 @@ export async function load(
   return started;
 }
 
+// Parcel drops the exports of a file that it knows by its URL alone.
+globalThis.gridsignerLoad = load;
+
 /**
  * The bytes, which are the right ones, and the module that the engine has been compiling of them since the first arrived: it
  * is running that waits for the hash. The engine gets the network's own response, of which a browser may keep the compiled
@@ -57,7 +60,8 @@ async function download(
   };
   const response = await request().catch(lost);
   const { ok, status, headers } = response;
-  if (!ok) throw failed(`${url} answered ${status}`, { retryable: status === 429 || status >= 500 });
+  const cure = status === 404 ? ": wasmUrl says where signer.wasm is, and npx gridsigner copy puts it there" : "";
+  if (!ok) throw failed(`${url} answered ${status}${cure}`, { retryable: status === 429 || status >= 500 });
   const copy = response.clone();
   // The engine refuses to stream any other Content-Type, though the bytes are right.
   const compiling = headers.get("Content-Type") === "application/wasm" ? WebAssembly.compileStreaming?.(response) : undefined;

@@ -17,7 +17,7 @@ export function serve(port: Port): void {
       const first = request();
       first.catch(() => {}); // asked once more below, by who then looks for the reason
       try {
-        const { load } = await runtime.catch((cause) => {
+        const { load = gridsignerLoad } = await runtime.catch((cause) => {
           throw new GridSignerError("LOAD_FAILED", `${runtimeUrl} could not be loaded: ${cause}`, { cause, retryable: true });
         });
         return await load(wasmUrl, () => first.catch(request), onProgress);

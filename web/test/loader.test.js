@@ -7,6 +7,7 @@ import { engine, open, show } from "./browser.js";
 import { dist, send, sendWorker, serve } from "./server.js";
 
 const wasm = await readFile(new URL("signer.wasm", dist));
+const runtime = await readFile(new URL("runtime.js", dist), "utf8");
 
 let server, page;
 /** Lets late.wasm come. */
@@ -39,6 +40,8 @@ before(async () => {
       send(response, wasm, "application/wasm");
     },
     "/alone/worker.js": (_, response) => sendWorker(response),
+    "/bundled/worker.js": (_, response) => sendWorker(response),
+    "/bundled/runtime.js": (_, response) => send(response, runtime.replace(/export\s*\{[^}]*\};?\s*$/, ""), "text/javascript"),
     "/throws.js": (_, response) => send(response, "throw new Error('broken worker')", "text/javascript"),
   });
   page = await open(server); // one for all of them: what fails to load must not keep the next try from loading
@@ -69,6 +72,7 @@ const loads = (name, options) =>
 
 loads("with the defaults", {});
 loads("a module of the wrong Content-Type", { wasmUrl: "/wrong-type.wasm" });
+loads("with a runtime.js whose exports a bundler took away, as Parcel does", { workerUrl: "/bundled/worker.js" });
 loads("in an engine that cannot compile while downloading", { workerUrl: "/no-streaming.js" });
 
 const fails = (name, options, want, retryable, code = "LOAD_FAILED") =>
@@ -110,7 +114,8 @@ test("before the module is there, and where it never is, a signer makes keys tha
     other.close();
     return [...tries.map(({ code, message }) => `${code}: ${message.replace(location.origin, "")}`), listed];
   });
-  assert.deepEqual(never, ["LOAD_FAILED: /missing.wasm answered 404", "LOAD_FAILED: /missing.wasm answered 404", [true]]);
+  const missing = "LOAD_FAILED: /missing.wasm answered 404: wasmUrl says where signer.wasm is, and npx gridsigner copy puts it there";
+  assert.deepEqual(never, [missing, missing, [true]]);
 });
 
 test("after all that, a try with the right options loads", async () => {

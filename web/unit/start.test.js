@@ -2,6 +2,7 @@
 // by what code it says that it could not.
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
+import { readFile } from "node:fs/promises";
 import { register } from "node:module";
 import { afterEach, beforeEach, mock, test } from "node:test";
 import { createSigner, GridSignerError } from "../.tsc/src/index.js";
@@ -96,6 +97,7 @@ test("the page is told how loading goes; a listener that throws is reported", as
   signer.close();
 });
 
+const inlined = `data:text/javascript,${"x".repeat(36_000)}`;
 const dataUrls = { bridgeUrl: "https://app.example/api", wasmUrl: "https://app.example/s.wasm", workerUrl: "data:text/javascript,", worker: false };
 for (const [name, prepare, options, message] of [
   ["where there is no page, as in Node", () => delete globalThis.location, {}, /there is no page of a browser here: for tests there is gridsigner\/testing/],
@@ -105,9 +107,10 @@ for (const [name, prepare, options, message] of [
   ["a worker of another origin", () => {}, { workerUrl: "https://cdn.example/worker.js" }, /of this page's origin, https:\/\/app\.example/],
   ["a blob:, which has the page's origin", () => {}, { workerUrl: "blob:https://app.example/0f" }, /of this page's origin/],
   ["a data:", () => {}, { workerUrl: "data:text/javascript," }, /of this page's origin/],
+  ["a data: that a bundler made of all of worker.js", () => {}, { workerUrl: inlined }, /: data:text\/javascript,x{34}… \(copy the files with npx gridsigner copy/],
   ["a blob: on the page's own thread", () => {}, { workerUrl: "blob:https://app.example/0f", worker: false }, /of this page's origin/],
   ["a data: on a page without an origin", () => page.set({ location: new URL("data:text/html,") }), dataUrls, /of this page's origin/],
-  ["a worker beside a library that is of another origin", () => {}, { workerUrl: undefined }, /of this page's origin/],
+  ["a worker beside a library that is of another origin", () => {}, { workerUrl: undefined }, /of this page's origin.*npx gridsigner copy/],
 ]) {
   test(`refused before a worker is made: ${name}`, async () => {
     prepare();
@@ -117,6 +120,19 @@ for (const [name, prepare, options, message] of [
     assert.deepEqual(page.workers, []);
   });
 }
+
+test("in a bundle that is no module, where import.meta.url is undefined, it says what to do, and then works", async () => {
+  const script = String(await readFile(new URL("../dist/gridsigner.js", import.meta.url)));
+  const { createSigner } = await import(`data:text/javascript,${encodeURIComponent(script.replaceAll(",import.meta.url)", ",undefined)"))}`);
+  const urls = { workerUrl: "/worker.js", wasmUrl: "/signer.wasm" };
+  for (const name of Object.keys(urls)) {
+    const { code, message } = await createSigner({ bridgeUrl: "/api/grid", ...urls, [name]: undefined }).catch((error) => error);
+    assert.equal(code, "LOAD_FAILED");
+    assert.equal(message, "this bundle has no import.meta.url: copy the files with npx gridsigner copy, and set workerUrl and wasmUrl");
+  }
+  (await createSigner({ bridgeUrl: "/api/grid", ...urls })).close();
+  assert.equal(page.workers.length, 1);
+});
 
 test("where there is no page that comes first, whatever the options", async () => {
   delete globalThis.location;
@@ -158,7 +174,7 @@ test("what went wrong in the worker arrives by code, and the worker is ended", a
 
 for (const [name, text, want] of [
   ["that throws", "Uncaught Error: broken worker", /did not start: Uncaught Error: broken worker/],
-  ["that is not there", undefined, /worker\.js could not be loaded as a worker/],
+  ["that is not there", undefined, /worker\.js could not be loaded as a worker \(copy the files with npx gridsigner copy, and set workerUrl and wasmUrl\)/],
 ]) {
   test(`a script ${name}: LOAD_FAILED`, async () => {
     page.load = never;
