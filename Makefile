@@ -100,13 +100,13 @@ $(WASM_MOD): go.mod go.sum Makefile wasm/dcrd/secp256k1_js.go
 	sed '/"crypto\/internal\/boring"/d; /if boring.Enabled/,/}/d' "$$sha256" > .build/sha256.go; \
 	printf '{"Replace": {"%s": "%s"}}\n' "$$sha256" "$(CURDIR)/.build/sha256.go" > $@
 
-# The Go tests take both cores, and mind the time. The browsers wait half of it, for clocks and for each other, so what only
-# computes goes on beside them: nicely, and each says what it has to say in one piece, at its end. The module is built before,
-# as three of them would compile its standard library at once.
+# The Go tests come first, and mind the time. What only computes goes on beside them while they wait: nicely, and each says what it
+# has to say in one piece, at its end. What these compile is compiled before. Then the browsers have both cores.
 .PHONY: test
 test: tools ## Prove every behaviour once, where that is cheapest; installs what it needs
-	@$(MAKE) --no-print-directory test-go wasm
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target BESIDE=nice test-web test-wasm size fuzz-parsers
+	@$(MAKE) --no-print-directory web web/node_modules
+	@$(MAKE) --no-print-directory --jobs=5 --output-sync=target BESIDE=nice test-go test-rules test-wasm size fuzz-parsers
+	@$(MAKE) --no-print-directory test-browsers
 
 .PHONY: test-all
 test-all: ## Every test in every engine, 100,000 signatures in each, 10,000 revocations under pressure, and the long fuzz: for releases
@@ -117,7 +117,7 @@ test-all: ## Every test in every engine, 100,000 signatures in each, 10,000 revo
 # there in the arithmetic of 100,000 signatures, which would take eight minutes.
 .PHONY: test-go
 test-go: $(WASM_MOD) .build/overlay.json ## Go tests with the race detector, which need not sleep a second before each process ends
-	GORACE=atexit_sleep_ms=0 go test -race -timeout 30m ./...
+	GORACE=atexit_sleep_ms=0 go test -race -trimpath -vet=off -timeout 30m ./...
 	go test -C web/build -trimpath ./...
 	go test -trimpath -run '^TestSignsAsDcrdDoes$$' ./signer
 
@@ -127,18 +127,20 @@ test-wasm: $(WASM_MOD) .build/overlay.json ## The Go tests of signer and wasm, c
 	$(BESIDE) $(WASM_ENV) go test -modfile=$(CURDIR)/$(WASM_MOD) $(WASM_FLAGS) -timeout 600s -exec "node $$(go env GOROOT)/lib/wasm/wasm_exec_node.js" ./signer ./wasm
 
 .PHONY: test-web
-test-web: web .build/gridbridge web/node_modules ## The package's and the demo's tests; ENGINES="node firefox" runs some
-	@$(MAKE) --no-print-directory --output-sync=none browse
+test-web: test-rules test-browsers ## The package's and the demo's tests; test-browsers ENGINES="firefox webkit" runs some
 
-# A make of its own, so that what it says is seen at once.
-.PHONY: browse
-browse:
-	cd web && npm run typecheck && GRIDBRIDGE="$(CURDIR)/.build/gridbridge" npm test -- $(EVERYWHERE) $(ENGINES)
+.PHONY: test-rules
+test-rules: web web/node_modules
+	cd web && $(BESIDE) npm run typecheck && $(BESIDE) npm test -- $(EVERYWHERE) node
+
+.PHONY: test-browsers
+test-browsers: web .build/gridbridge web/node_modules
+	cd web && npm run typecheck && GRIDBRIDGE="$(CURDIR)/.build/gridbridge" npm test -- $(EVERYWHERE) $(or $(ENGINES),chromium firefox webkit)
 
 # What the browsers talk to looks for data races, and is made of what the Go tests have compiled already.
 .PHONY: .build/gridbridge
 .build/gridbridge:
-	go build -race -o $@ ./bridge/cmd/gridbridge
+	go build -race -trimpath -o $@ ./bridge/cmd/gridbridge
 
 # Builds once more in another directory with an empty cache, so that neither can be what made the bytes equal.
 .PHONY: size
