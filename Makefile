@@ -105,7 +105,7 @@ $(WASM_MOD): go.mod go.sum Makefile wasm/dcrd/secp256k1_js.go
 .PHONY: test
 test: tools ## Prove every behaviour once, where that is cheapest; installs what it needs
 	@$(MAKE) --no-print-directory web web/node_modules
-	@$(MAKE) --no-print-directory --jobs=5 --output-sync=target BESIDE=nice test-go test-rules test-wasm size fuzz-parsers
+	@$(MAKE) --no-print-directory --jobs=6 --output-sync=target BESIDE=nice test-go test-rules test-wasm size fuzz-parsers moved
 	@$(MAKE) --no-print-directory test-browsers
 
 .PHONY: test-all
@@ -176,14 +176,15 @@ bench: tools build web/node_modules ## Print speed and size, and fail where we f
 
 .PHONY: check
 check: ## What a reviewer runs: format, vet, linters, tidy, tests, and a clean tree
-	test -z "$$(gofmt -l signer wasm bridge web/build)"
-	go vet ./... && GOOS=js GOARCH=wasm go vet ./wasm ./signer
+	test -z "$$(gofmt -l .ci signer wasm bridge web/build)"
+	go vet ./... && GOOS=js GOARCH=wasm go vet ./wasm ./signer && go vet .ci/modulepath.go
 	GOBIN="$(CURDIR)/.build" go install $(STATICCHECK)
 	.build/staticcheck ./... && GOOS=js GOARCH=wasm .build/staticcheck ./wasm ./signer
 	GOBIN="$(CURDIR)/.build" go install $(ACTIONLINT)
 	.build/actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 	go mod tidy -diff
 	cd web/build && go vet ./... && ../../.build/staticcheck ./... && go mod tidy -diff
+	$(MAKE) --no-print-directory moved EVERYWHERE=--all
 	$(MAKE) --no-print-directory test
 	test -z "$$(git status --porcelain)"
 
@@ -228,6 +229,27 @@ publish-github: tagged
 publish-npm: tagged
 	cd $(RELEASE) && sha256sum -c SHA256SUMS
 	npm publish --provenance --access=public ./$(RELEASE)/gridsigner-$(VERSION).tgz
+
+.PHONY: module-path
+module-path: ## Move the Go modules to the path MODULE=github.com/you/gridsigner, and tell npm the repository's address
+	@go run .ci/modulepath.go '$(MODULE)'
+
+# In a copy, and from there to a second path, where every import must be found again. To compile all of it, to vet it and to run the
+# tests that name packages is for check and test-all.
+.PHONY: moved
+moved:
+	rm -rf .build/moved && mkdir -p .build/moved/web
+	cp -r .ci go.mod go.sum Makefile signer wasm bridge .build/moved/
+	cp -r web/build web/package.json .build/moved/web/
+	for path in example.com/one github.com/you/gridsigner github.com/you/gridsigner; do \
+		$(MAKE) --no-print-directory -C .build/moved module-path MODULE=$$path || exit 1; done
+	cd .build/moved && for path in gridsigner github.com/you/gridsigner/v2 github.com/you "github.com/you/grid signer"; do \
+		if go run .ci/modulepath.go "$$path" 2> /dev/null; then echo "$$path is no path" >&2; exit 1; fi; done
+	cd .build/moved && ! grep -rnE '"gridsigner/|example\.com/one' --include='*.go' --include=go.mod . && test -z "$$(gofmt -l .ci signer wasm bridge web/build)"
+	cd .build/moved && grep -q '^  "name": "gridsigner",' web/package.json && grep -q '"url": "git+https://github.com/you/gridsigner.git"' web/package.json
+	cd .build/moved && GOOS=js GOARCH=wasm go list -deps ./wasm > list && go list -test -deps ./... > list && go list -C web/build -test -deps ./... > list
+	$(if $(EVERYWHERE),cd .build/moved && go vet ./... && go vet -C web/build ./... && go test -trimpath -run 'Imports|Dependencies|Requirements|Modules|Version' ./... && $(MAKE) --no-print-directory wasm bin/gridbridge && bin/gridbridge --version)
+	@rm -rf .build/moved
 
 web/node_modules: web/package-lock.json
 	cd web && npm ci --no-audit --no-fund

@@ -2,10 +2,12 @@ package telemetry
 
 import (
 	"errors"
+	"reflect"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -226,4 +228,4 @@ func Build() (version, revision, goVersion string) {
 }
 
 // module is the path of this one.
-const module = "gridsigner"
+var module = strings.TrimSuffix(reflect.TypeFor[Metric]().PkgPath(), "/bridge/telemetry")
