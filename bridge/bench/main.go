@@ -8,12 +8,14 @@
 // the limits of figures.go.
 //
 //	go run ./bridge/bench bin/gridbridge [seconds]
+//	go run ./bridge/bench --version
 //
 // It needs wrk, nginx and Redis (apt-get install wrk nginx-light redis-server).
 package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -33,6 +35,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"gridsigner/bridge/telemetry"
 )
 
 const (
@@ -46,6 +50,11 @@ func main() {
 	log.SetFlags(0)
 	if len(os.Args) == 3 && os.Args[1] == "bare" {
 		log.Fatal(bare(os.Args[2]))
+	}
+	if len(os.Args) == 2 && os.Args[1] == "--version" {
+		version, revision, goVersion := telemetry.Build()
+		fmt.Printf("bench %s, revision %s, %s\n", version, cmp.Or(revision, "unknown"), goVersion)
+		return
 	}
 	if len(os.Args) < 2 {
 		log.Fatal("usage: bench PATH-OF-GRIDBRIDGE [seconds]")

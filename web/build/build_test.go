@@ -129,6 +129,16 @@ func TestMissingModuleIsSaid(t *testing.T) {
 	}
 }
 
+func TestVersion(t *testing.T) {
+	var out strings.Builder
+	if err := run([]string{"--version"}, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`^web/build, go1\..*, secp256k1 v4\..*, brotli v1\..*, esbuild v0\..*\n$`).MatchString(out.String()) {
+		t.Errorf("printed %q", &out)
+	}
+}
+
 // built is what one run of the program made: a run takes seconds, and nobody changes its files.
 var built = sync.OnceValues(buildOnce)
 

@@ -19,7 +19,9 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 )
 
@@ -43,12 +45,17 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("build", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	out := flags.String("out", filepath.Join(tools.web, "dist"), "directory to write to")
+	version := flags.Bool("version", false, "print the versions that the output depends on, and make none")
 	wasm := flags.String("wasm", "", "signer.wasm to pack (default: the one in the output directory)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if *version {
+		_, err := fmt.Fprintf(stdout, "web/build, %s, secp256k1 %s%s\n", tools.version, tools.curve, linked())
+		return err
 	}
 	if *wasm == "" {
 		*wasm = filepath.Join(*out, "signer.wasm")
@@ -111,6 +118,16 @@ func findToolchain() (toolchain, error) {
 	var manifest struct{ Version string }
 	err = json.Unmarshal(text, &manifest)
 	return toolchain{web, env[0], env[1], manifest.Version, curve}, err
+}
+
+// linked is what this program is made of.
+func linked() (versions string) {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			versions += ", " + path.Base(m.Path) + " " + m.Version
+		}
+	}
+	return versions
 }
 
 func goCommand(dir string, args ...string) (string, error) {

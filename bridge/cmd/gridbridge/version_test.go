@@ -11,10 +11,12 @@ import (
 )
 
 func TestVersion(t *testing.T) {
-	var out strings.Builder
-	err := run(t.Context(), []string{"version"}, func(string) string { return "" }, &out, io.Discard)
-	if err != nil || !regexp.MustCompile(`^gridbridge \S+, revision \S+, go1\.\S+\n$`).MatchString(out.String()) {
-		t.Errorf("version = %q, %v", out.String(), err)
+	for _, command := range []string{"version", "--version", "-version"} {
+		var out strings.Builder
+		err := run(t.Context(), []string{command}, func(string) string { return "" }, &out, io.Discard)
+		if err != nil || !regexp.MustCompile(`^gridbridge \S+, revision \S+, go1\.\S+\n$`).MatchString(out.String()) {
+			t.Errorf("%s = %q, %v", command, out.String(), err)
+		}
 	}
 }
 
