@@ -248,7 +248,7 @@ moved:
 	cd .build/moved && ! grep -rnE '"gridsigner/|example\.com/one' --include='*.go' --include=go.mod . && test -z "$$(gofmt -l .ci signer wasm bridge web/build)"
 	cd .build/moved && grep -q '^  "name": "gridsigner",' web/package.json && grep -q '"url": "git+https://github.com/you/gridsigner.git"' web/package.json
 	cd .build/moved && GOOS=js GOARCH=wasm go list -deps ./wasm > list && go list -test -deps ./... > list && go list -C web/build -test -deps ./... > list
-	$(if $(EVERYWHERE),cd .build/moved && go vet ./... && go vet -C web/build ./... && go test -trimpath -run 'Imports|Dependencies|Requirements|Modules|Version' ./... && $(MAKE) --no-print-directory wasm bin/gridbridge && bin/gridbridge --version)
+	$(if $(EVERYWHERE),cd .build/moved && go vet ./... && go vet -C web/build ./... && go test -trimpath -run 'Imports|Dependencies|Requirements|Embedders|Version' ./... && $(MAKE) --no-print-directory wasm bin/gridbridge && bin/gridbridge --version)
 	@rm -rf .build/moved
 
 web/node_modules: web/package-lock.json

@@ -100,7 +100,7 @@ func named(file string) bool {
 // What is before a module on its line, where the go command takes one, and what is behind the
 // module of a package of ours.
 var (
-	takesModule = regexp.MustCompile(`(\bgo (get|install) (-\S+ )*|^\s*(module|require|replace) +|^\t)$`)
+	takesModule = regexp.MustCompile(`(\bgo (get|install|mod edit) (-\S+ )*|^\s*(module|require|replace) +|^\t)$`)
 	ofPackage   = regexp.MustCompile(`^/(` + packages + `)(/.*|\.[A-Z].*|\.)?$`)
 )
 
