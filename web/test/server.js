@@ -6,14 +6,14 @@ import { extname } from "node:path";
 
 export const dist = new URL("../dist/", import.meta.url);
 
+/** The policies that web/README.md recommends: of the page, what it may have in addition, and that of worker.js. */
+export const recommended = readPolicies(await readFile(new URL("../README.md", import.meta.url), "utf8"));
+
 // On the first page nothing may compile WebAssembly: the module must really run in the worker.
-const pages = {
-  "/": "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; img-src data:",
-  "/lax": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; img-src data:",
-};
+const withIcon = `${recommended.page}; img-src data:`;
+const pages = { "/": withIcon, "/lax": withIcon.replace("script-src 'self'", "$& 'wasm-unsafe-eval'") };
 /** Of a page whose site tries a tighter policy, and is only told of what it would block. */
 const trial = { "/trial": "default-src 'none'; report-uri /reports" };
-const workerPolicy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'";
 const types = { ".js": "text/javascript", ".wasm": "application/wasm", ".json": "application/json" };
 
 const witness = await readFile(new URL("witness.js", import.meta.url), "utf8");
@@ -63,11 +63,11 @@ export function sendRuntime(response, after = "") {
 }
 
 /** Sends our worker, with script of a test before and after it. */
-export function sendWorker(response, { before = "", after = "", policy = workerPolicy } = {}) {
+export function sendWorker(response, { before = "", after = "", policy = recommended.worker } = {}) {
   send(response, [witness, before, worker, after].join("\n"), "text/javascript", policy);
 }
 
-export function send(response, body, type, policy = workerPolicy) {
+export function send(response, body, type, policy = recommended.worker) {
   response.writeHead(200, {
     "Content-Type": type,
     "Content-Security-Policy": policy,
@@ -80,6 +80,12 @@ export function send(response, body, type, policy = workerPolicy) {
 export function json(response, status, body, headers = {}) {
   response.writeHead(status, { "Content-Type": "application/json", ...headers });
   response.end(body === undefined ? undefined : JSON.stringify(body));
+}
+
+function readPolicies(readme) {
+  const header = "Content-Security-Policy: (.+)";
+  const [, page, more, worker] = new RegExp(`^page: +${header}\n +optionally also: (.+)\nworker.js: +${header}$`, "m").exec(readme);
+  return { page, more, worker };
 }
 
 function html(response, policy, reportOnly) {
