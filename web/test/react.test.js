@@ -1,32 +1,14 @@
 // The hook in a page, with React's development build, which runs effects twice and tells of mistakes. What does not
 // need a page: unit/react.test.js.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { after, before, beforeEach, test } from "node:test";
 import React from "react";
 import { renderToString } from "react-dom/server";
 import { useSession } from "../dist/react.js";
 import { makeBridge } from "./bridge.js";
 import { browser, open, openTab } from "./browser.js";
+import { react } from "./react.js";
 import { send, serve } from "./server.js";
-
-/** React as one module for browsers: its packages hold CommonJS alone. */
-const react = `
-  const process = { env: { NODE_ENV: "development" } };
-  const made = {};
-  const require = (name) => {
-    if (!made[name]) packages[name]((made[name] = { exports: {} }), made[name].exports);
-    return made[name].exports;
-  };
-  const packages = {${[["react", "react"], ["scheduler", "scheduler"], ["react-dom", "react-dom"], ["react-dom/client", "react-dom-client"]].map(
-    ([name, file]) => {
-      const path = `../node_modules/${name.split("/")[0]}/cjs/${file}.development.js`;
-      return `"${name}": (module, exports) => {${readFileSync(new URL(path, import.meta.url), "utf8")}}`;
-    },
-  )}};
-  export const { ${Object.keys(React).filter((name) => name !== "default")} } = require("react");
-  export const { createRoot, hydrateRoot } = require("react-dom/client");
-`;
 
 /** In the page: an app of two components that use the same signer, and what it shows, each state once. */
 const app = `
