@@ -53,6 +53,11 @@ export async function startDemo(...flags) {
       return data.map(({ id }) => id).sort();
     },
 
+    /** The ways to sign in that there are at the simulator. */
+    async ways() {
+      return (await (await ask(`/auth/credentials?accountId=${encodeURIComponent(ready.accountId)}`)).json()).data;
+    },
+
     /** Signs in at the simulator itself, where the bridge limits nobody, and returns the session's id. */
     async signIn(publicKey) {
       const login = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ publicKey }) };

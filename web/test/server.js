@@ -14,7 +14,8 @@ const withIcon = `${recommended.page}; img-src data:`;
 const pages = { "/": withIcon, "/lax": withIcon.replace("script-src 'self'", "$& 'wasm-unsafe-eval'") };
 /** Of a page whose site tries a tighter policy, and is only told of what it would block. */
 const trial = { "/trial": "default-src 'none'; report-uri /reports" };
-const types = { ".js": "text/javascript", ".wasm": "application/wasm", ".json": "application/json" };
+/** By extension. */
+export const types = { ".js": "text/javascript", ".wasm": "application/wasm", ".json": "application/json" };
 
 const witness = await readFile(new URL("witness.js", import.meta.url), "utf8");
 const [worker, runtime] = await Promise.all(["worker.js", "runtime.js"].map((name) => readFile(new URL(name, dist), "utf8")));
