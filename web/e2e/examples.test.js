@@ -1,5 +1,5 @@
 // The examples, each as a person follows it: the shell block of its README as it stands, beside the packed tarball, and then the
-// clicks. Two of them always; with SOAK, in Chromium, all.
+// clicks. Two of them always; with SOAK, in Chromium, all; EXAMPLES=vite,next names others.
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { cp, mkdtemp, readFile, rm } from "node:fs/promises";
@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { browser, engine } from "../test/browser.js";
+import { freePort } from "../test/webkit.js";
 import { startDemo } from "./demo.js";
 
 const web = fileURLToPath(new URL("..", import.meta.url));
@@ -28,7 +29,7 @@ after(async () => {
 /** Runs the block of an example in a copy of it, and says at which URL it serves. Whatever still runs is ended by `kill`. */
 async function follow(name) {
   const from = join(web, "examples");
-  const isOurs = (path) => !/\/(node_modules|dist|public|\.\w+)(\/|$)/.test(path.slice(from.length));
+  const isOurs = (path) => !/\/(node_modules|dist|public\/gridsigner|\.[\w-]+)(\/|$)/.test(path.slice(from.length)); // nothing that was made
   await cp(join(from, "server.js"), join(room, "examples", "server.js"));
   await cp(join(from, name), join(room, "examples", name), { recursive: true, filter: isOurs });
   const [, block] = /<!-- run by web\/e2e\/examples\.test\.js -->\n```sh\n(.*?)```/s.exec(await readFile(join(from, name, "README.md"), "utf8"));
@@ -39,6 +40,7 @@ async function follow(name) {
     // npm and the rest say less, ask nobody, and take from their caches what is there.
     npm_config_audit: "false", npm_config_fund: "false", npm_config_update_notifier: "false", npm_config_prefer_offline: "true",
     NEXT_TELEMETRY_DISABLED: "1", NO_COLOR: "1",
+    CDN: `http://localhost:${await freePort()}`,
   };
   // A group of its own: npm starts the server as a process of its own, too.
   const child = spawn("sh", ["-e"], { cwd: join(room, "examples", name), env, detached: true, stdio: ["pipe", "pipe", "pipe"] });
@@ -107,9 +109,10 @@ async function use(url) {
   }
 }
 
-const examples = ["vite"];
+const always = ["esbuild", "plain"];
+const all = [...always, "vite", "webpack", "rollup", "parcel", "cdn", "next"];
 
-for (const name of examples) {
+for (const name of process.env.EXAMPLES?.split(",") ?? (every ? all : always)) {
   test(`${name}: from the tarball to a signed-out session`, { timeout: 10 * minutes }, async () => {
     const example = await follow(name);
     try {

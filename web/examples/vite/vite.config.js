@@ -5,8 +5,4 @@ const { BRIDGE = "http://127.0.0.1:8787", PORT = "3000" } = process.env;
 const proxy = { "/api/grid": { target: BRIDGE }, "/demo": { target: BRIDGE } };
 const server = { port: Number(PORT), proxy };
 
-export default defineConfig({
-  server,
-  preview: server,
-  optimizeDeps: { exclude: ["gridsigner"] }, // which would move gridsigner.js away from its worker, for the development server
-});
+export default defineConfig({ server, preview: server });
