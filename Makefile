@@ -69,8 +69,8 @@ web: wasm ## Build the browser files in web/dist
 	go run -C web/build -trimpath .
 
 .PHONY: pack
-pack: web ## Pack the npm package: gridsigner-VERSION.tgz, here
-	npm pack --silent --pack-destination "$(CURDIR)" ./web
+pack: web ## Pack the npm package: web/gridsigner-VERSION.tgz
+	cd web && npm pack --silent
 
 .PHONY: docs
 docs: web/node_modules ## Make the reference of the npm package: web/docs/index.html

@@ -109,6 +109,36 @@ func TestBuildInfoDescribesThePackage(t *testing.T) {
 	}
 }
 
+// What an earlier build compressed is used again, unless it is of something else, or no good.
+func TestStaleCompressionIsMadeAnew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.js")
+	content := []byte("the new script")
+	br, gz, err := compress(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	staleBr, staleGz, err := compress([]byte("the old script"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, files := range map[string][2][]byte{
+		"none": {}, "good": {br, gz}, "old brotli": {staleBr, gz}, "old gzip": {br, staleGz}, "broken": {br[:3], gz[:3]}, "longer": {append(bytes.Clone(br), br...), gz},
+	} {
+		for i, suffix := range []string{".br", ".gz"} {
+			os.Remove(path + suffix)
+			if files[i] != nil {
+				if err := os.WriteFile(path+suffix, files[i], 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		gotBr, gotGz, err := compressed(path, content)
+		if err != nil || !bytes.Equal(gotGz, gz) || !bytes.Equal(gotBr, br) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // A page of a wallet runs under script-src 'self'. No file may need more.
 func TestScriptsNeedNoLaxPolicy(t *testing.T) {
 	forbidden := regexp.MustCompile(`\beval\(|new Function\b|createObjectURL|document\.write|\.innerHTML`)

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -46,15 +47,15 @@ func writeAll(out string, files map[string][]byte) (buildInfo, error) {
 		return info, err
 	}
 	for name, content := range files {
+		path := filepath.Join(out, filepath.FromSlash(name))
 		all := map[string][]byte{"": content}
 		if slices.Contains(served, filepath.Ext(name)) {
-			br, gz, err := compress(content)
+			br, gz, err := compressed(path, content)
 			if err != nil {
 				return info, fmt.Errorf("compressing %s: %w", name, err)
 			}
 			all[".br"], all[".gz"] = br, gz
 		}
-		path := filepath.Join(out, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return info, err
 		}
@@ -75,6 +76,25 @@ func writeAll(out string, files map[string][]byte) (buildInfo, error) {
 		}
 	}
 	return info, nil
+}
+
+// compressed returns what an earlier build compressed, where it is of this very content, or
+// compresses it anew, which takes seconds.
+func compressed(path string, content []byte) (br, gz []byte, err error) {
+	br, errBr := os.ReadFile(path + ".br")
+	gz, errGz := os.ReadFile(path + ".gz")
+	if errBr == nil && errGz == nil && isOf(content, brotli.NewReader(bytes.NewReader(br))) {
+		if r, err := gzip.NewReader(bytes.NewReader(gz)); err == nil && isOf(content, r) {
+			return br, gz, nil
+		}
+	}
+	return compress(content)
+}
+
+// isOf reports whether r has exactly the content.
+func isOf(content []byte, r io.Reader) bool {
+	text, err := io.ReadAll(io.LimitReader(r, int64(len(content))+1))
+	return err == nil && bytes.Equal(text, content)
 }
 
 // maxWindow is the largest brotli window that browsers accept: 16 MiB, more
