@@ -188,9 +188,10 @@ check: ## What a reviewer runs: format, vet, linters, tidy, tests, and a clean t
 	$(MAKE) --no-print-directory test
 	test -z "$$(git status --porcelain)"
 
-# Twice the same bytes: the lists of what is inside (SBOMs) have neither a time nor a serial number, which npm's are relieved of, and
-# npm, which calls a package by its directory, is told its name.
+# Twice the same bytes: the lists of what is inside (SBOMs) have neither a time nor a serial number, which npm's is relieved of, and
+# the sums are in one order everywhere. npm calls a package by its directory, and is told its name.
 .PHONY: release
+release: export LC_ALL := C
 release: tagged ## Make what a tag publishes, in .build/release: programs, npm's tarball, SBOMs, checksums
 	$(MAKE) --no-print-directory web programs
 	test "$$(go version -m $(RELEASE)/gridbridge-* | awk '$$1 == "mod" { print $$3 }' | sort -u)" = v$(VERSION)

@@ -3,29 +3,37 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// inRelease runs a program in a copy of the repository, where git knows nobody and no time but
+// asReleaser is the environment of a copy of the repository, where git knows nobody and no time but
 // these: what is committed twice is the same commit.
+func asReleaser() []string {
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "MAKE") || strings.HasPrefix(v, "MFLAGS=") || strings.HasPrefix(v, "GIT_")
+	})
+	env = append(env, "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "LC_ALL=C")
+	for _, who := range []string{"AUTHOR", "COMMITTER"} {
+		env = append(env, "GIT_"+who+"_NAME=A", "GIT_"+who+"_EMAIL=a@app.example", "GIT_"+who+"_DATE=2030-01-01T00:00:00Z")
+	}
+	return env
+}
+
+// inRelease runs a program in such a copy.
 func inRelease(t *testing.T, dir, name string, args ...string) (out string, err error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
-	cmd.Dir = dir
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "MAKE") || strings.HasPrefix(v, "MFLAGS=") || strings.HasPrefix(v, "GIT_")
-	})
-	cmd.Env = append(cmd.Env, "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1")
-	for _, who := range []string{"AUTHOR", "COMMITTER"} {
-		cmd.Env = append(cmd.Env, "GIT_"+who+"_NAME=A", "GIT_"+who+"_EMAIL=a@app.example", "GIT_"+who+"_DATE=2030-01-01T00:00:00Z")
-	}
+	cmd.Dir, cmd.Env = dir, asReleaser()
 	text, err := cmd.CombinedOutput()
 	return string(text), err
 }
@@ -40,6 +48,23 @@ func git(t *testing.T, dir string, lines ...string) {
 	}
 }
 
+// versioned writes into dir what says which version it is, and the Makefile that reads it.
+func versioned(t *testing.T, dir, version, lock, changelog string) {
+	t.Helper()
+	is := regexp.MustCompile(`"version": "(.*)"`)
+	for name, version := range map[string]string{"web/package.json": version, "web/package-lock.json": lock} {
+		text := readFile(t, filepath.Join(repository, name))
+		if name == "web/package.json" && !strings.Contains(text, `"repository"`) {
+			text = strings.Replace(text, "{", `{
+  "repository": "https://app.example",`, 1)
+		}
+		was := is.FindString(text)
+		writeFile(t, filepath.Join(dir, name), strings.ReplaceAll(text, was, is.ReplaceAllString(was, `"version": "`+version+`"`)), 0o600)
+	}
+	writeFile(t, filepath.Join(dir, "web/CHANGELOG.md"), "# Changelog\n\n"+changelog+"\n\n- News.\n", 0o600)
+	writeFile(t, filepath.Join(dir, "Makefile"), readFile(t, repository+"/Makefile"), 0o600)
+}
+
 // TestWhatIsNoRelease has "make tagged" refuse to release what does not say of itself, in every
 // place that does, that it is this version.
 func TestWhatIsNoRelease(t *testing.T) {
@@ -48,31 +73,27 @@ func TestWhatIsNoRelease(t *testing.T) {
 		name, want       string // what it is refused with, "" where it is not
 		changelog, lock  string // "" for what is right
 		tag, uncommitted string
-		home             string // the field that says where the project is, if it is another
+		homeless         bool
 	}{
 		{name: "all-of-one-version"},
-		{name: "two-tags", tag: "v9.8.7\ntag v9.8.7-beta"},
 		{name: "no-tag", tag: "other", want: "the commit has no tag v9.8.7"},
 		{name: "tag-of-another-version", tag: "v9.8.70", want: "the commit has no tag v9.8.7"},
 		{name: "no-date", changelog: "## 9.8.7 - Unreleased", want: "web/CHANGELOG.md does not begin with 9.8.7 and its date"},
 		{name: "changelog-of-another-version", changelog: "## 9.8.8 - 2030-01-01\n\n## 9.8.7 - 2029-01-01", want: "web/CHANGELOG.md does not begin with 9.8.7 and its date"},
 		{name: "lock-of-another-version", lock: "9.8.6", want: "web/package-lock.json is of another version than web/package.json, 9.8.7"},
-		{name: "no-home", home: "type", want: "make module-path"},
+		{name: "no-home", homeless: true, want: "make module-path"},
 		{name: "not-committed", uncommitted: "web/CHANGELOG.md", want: "the tree is not clean"},
 		{name: "not-added", uncommitted: "new.go", want: "the tree is not clean"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
-			for name, text := range map[string]string{
-				"Makefile":              readFile(t, repository+"/Makefile"),
-				"web/package.json":      "{\n  \"name\": \"x\",\n  \"version\": \"9.8.7\",\n  \"" + cmp.Or(tt.home, "repository") + "\": \"x\"\n}\n",
-				"web/package-lock.json": "{\n  \"name\": \"x\",\n  \"version\": \"" + cmp.Or(tt.lock, "9.8.7") + "\",\n  \"packages\": {\n  \"version\": \"1.2.3\",\n}\n",
-				"web/CHANGELOG.md":      "# Changelog\n\n" + cmp.Or(tt.changelog, "## 9.8.7 - 2030-01-01") + "\n\n- News.\n",
-			} {
-				writeFile(t, filepath.Join(dir, name), text, 0o600)
+			versioned(t, dir, "9.8.7", cmp.Or(tt.lock, "9.8.7"), cmp.Or(tt.changelog, "## 9.8.7 - 2030-01-01"))
+			if tt.homeless {
+				manifest := filepath.Join(dir, "web/package.json")
+				writeFile(t, manifest, strings.ReplaceAll(readFile(t, manifest), `"repository"`, `"other"`), 0o600)
 			}
-			git(t, dir, "init --quiet", "add .", "commit --quiet -m x")
-			git(t, dir, strings.Split("tag "+cmp.Or(tt.tag, "v9.8.7"), "\n")...)
+			git(t, dir, "init --quiet", "add .", "commit --quiet -m x", "tag "+cmp.Or(tt.tag, "v9.8.7"))
 			if tt.uncommitted != "" {
 				writeFile(t, filepath.Join(dir, tt.uncommitted), "## 9.8.7 - 2030-01-01\n", 0o600)
 			}
@@ -81,6 +102,45 @@ func TestWhatIsNoRelease(t *testing.T) {
 				t.Errorf("%v: %s\nwant %q", err, out, tt.want)
 			}
 		})
+	}
+}
+
+// TestPublishing has what a release is made of handed to programs that stand in for GitHub's and
+// npm's: all of it, with its own entry of the changelog, and nothing of it once a byte is another.
+func TestPublishing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	versioned(t, dir, "9.8.7", "9.8.7", "## 9.8.7 - 2030-01-01\n\n- This one.\n\n## 9.8.6 - 2029-01-01\n\n- Another.")
+	writeFile(t, dir+"/.gitignore", "/.build/\n/bin/\n/calls\n", 0o600)
+	git(t, dir, "init --quiet", "add .", "commit --quiet -m x", "tag v9.8.7")
+	const sums = ".build/release/SHA256SUMS"
+	writeFile(t, filepath.Join(dir, ".build/release/gridsigner-9.8.7.tgz"), "tarball", 0o600)
+	writeFile(t, filepath.Join(dir, sums), fmt.Sprintf("%x  gridsigner-9.8.7.tgz\n", sha256.Sum256([]byte("tarball"))), 0o600)
+	standIn(t, dir, "gh", "")
+	standIn(t, dir, "npm", "")
+	publish := func(target string) (out string) {
+		out, _ = inRelease(t, dir, "env", "PATH="+dir+"/bin:"+os.Getenv("PATH"), "make", target)
+		return out
+	}
+	for target, want := range map[string]string{
+		"publish-github": "gh release create v9.8.7 --verify-tag --title gridsigner 9.8.7 --notes-file .build/notes.md " + sums + " .build/release/gridsigner-9.8.7.tgz\n",
+		"publish-npm":    "npm publish --provenance --access=public ./.build/release/gridsigner-9.8.7.tgz\n",
+	} {
+		out := publish(target)
+		if calls, _ := os.ReadFile(dir + "/calls"); string(calls) != want {
+			t.Errorf("%s called %q, want %q:\n%s", target, calls, want, out)
+		}
+		writeFile(t, dir+"/calls", "", 0o600)
+	}
+	if notes := readFile(t, dir+"/.build/notes.md"); strings.TrimSpace(notes) != "- This one." {
+		t.Errorf("GitHub's release says %q", notes)
+	}
+	writeFile(t, filepath.Join(dir, ".build/release/gridsigner-9.8.7.tgz"), "another", 0o600)
+	for _, target := range []string{"publish-github", "publish-npm"} {
+		out := publish(target)
+		if calls := readFile(t, dir+"/calls"); calls != "" {
+			t.Errorf("%s called %q with what is not what was made:\n%s", target, calls, out)
+		}
 	}
 }
 
@@ -98,10 +158,10 @@ func TestReleasedProgram(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, name := range []string{"go.mod", "go.sum", "Makefile", ".gitignore"} {
+		for _, name := range []string{"go.mod", "go.sum", ".gitignore"} {
 			writeFile(t, filepath.Join(dir, name), readFile(t, filepath.Join(repository, name)), 0o600)
 		}
-		writeFile(t, filepath.Join(dir, "web/package.json"), "{\n  \"version\": \""+version+"\",\n}\n", 0o600)
+		versioned(t, dir, version, version, "")
 		git(t, dir, "init --quiet", "add .", "commit --quiet -m x", "tag v"+version)
 		out, err := inRelease(t, dir, "make", "programs", "PLATFORMS="+runtime.GOOS+"/"+runtime.GOARCH)
 		if err != nil {
