@@ -140,7 +140,7 @@ export type BridgeHeaders = Headers | Record<string, string>;
 export interface CreateSignerOptions {
   /** Where the bridge is mounted, such as `"/api/grid"`: http or https, without credentials, query or fragment. */
   bridgeUrl: string | URL;
-  /** Where signer.wasm is. Default: beside gridsigner.js. */
+  /** Where signer.wasm is. Default: beside gridsigner.js, or where the bundler has put it; `npx gridsigner copy` is for those that do not. */
   wasmUrl?: string | URL | undefined;
   /** Where worker.js is, and runtime.js beside it. Default: beside gridsigner.js. Must be http or https, of the page's own origin. */
   workerUrl?: string | URL | undefined;
