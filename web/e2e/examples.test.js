@@ -37,6 +37,11 @@ const environment = () => ({
   NEXT_TELEMETRY_DISABLED: "1", NO_COLOR: "1",
 });
 
+/** The commands of the README in a directory. */
+async function commands(directory) {
+  return /<!-- run by web\/e2e\/examples\.test\.js -->\n```sh\n(.*?)```/s.exec(await readFile(join(directory, "README.md"), "utf8"))[1];
+}
+
 /** A copy of an example beside the tarball, as they are in web, without what was made in it. */
 async function copyOf(name) {
   const from = join(web, "examples");
@@ -147,7 +152,8 @@ const all = [...always, "vite", "webpack", "rollup", "parcel", "cdn", "next"];
 for (const name of process.env.EXAMPLES?.split(",") ?? (every ? all : always)) {
   test(`${name}: from the tarball to a signed-out session`, { timeout: 10 * minutes }, async (t) => {
     const directory = await copyOf(name);
-    const [, lines] = /<!-- run by web\/e2e\/examples\.test\.js -->\n```sh\n(.*?)```/s.exec(await readFile(join(directory, "README.md"), "utf8"));
+    const lines = await commands(directory);
+    assert.equal(lines, await commands(web), "the package's page shows these commands too");
     const served = await serve(directory, lines);
     t.after(served.kill);
     await signInAndOut(served.url);
