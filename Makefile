@@ -21,6 +21,9 @@ REACT_BUDGET := 2000 # bytes of react.js.br
 WASM_ENV := env -i PATH="$$PATH" HOME="$$HOME" GOOS=js GOARCH=wasm GOCACHE="$$(go env GOCACHE)" GOMODCACHE="$$(go env GOMODCACHE)" \
 	GOFLAGS="$$(go env GOFLAGS)" GOPROXY="$$(go env GOPROXY)" GOSUMDB="$$(go env GOSUMDB)" SOAK="$(SOAK)"
 
+# Modules of their own, for what they need and nobody gets who requires the one at the root.
+MODULES := web/build bridge/deploy
+
 # Runs a target, not seconds: a deadline that falls into a run of the fuzzer fails it.
 FUZZ_RUNS     := 2000000x
 FUZZ_PACKAGES := ./signer ./bridge/gridsim ./bridge
@@ -113,12 +116,12 @@ test-all: ## Every test in every engine, 100,000 signatures in each, 10,000 revo
 	REVOCATIONS=10000 SOAK=1 $(MAKE) --no-print-directory test EVERYWHERE=--all
 	$(MAKE) --no-print-directory fuzz programs
 
-# In web/build there is nothing to race: its tests are made of what "make web" compiles anyway, esbuild above all. Nor is
-# there in the arithmetic of 100,000 signatures, which would take eight minutes.
+# In the other modules there is nothing to race: the tests of web/build are made of what "make web" compiles anyway, esbuild above
+# all. Nor is there in the arithmetic of 100,000 signatures, which would take eight minutes.
 .PHONY: test-go
 test-go: $(WASM_MOD) .build/overlay.json ## Go tests with the race detector, which need not sleep a second before each process ends
 	GORACE=atexit_sleep_ms=0 go test -race -trimpath -vet=off -timeout 30m ./...
-	go test -C web/build -trimpath ./...
+	for m in $(MODULES); do go test -C $$m -trimpath ./... || exit 1; done
 	go test -trimpath -run '^TestSignsAsDcrdDoes$$' ./signer
 
 # With the flags of the module itself, whose build then finds the standard library compiled.
@@ -177,13 +180,13 @@ bench: tools build web/node_modules ## Print speed and size, and fail where we f
 .PHONY: check
 check: ## What a reviewer runs: format, vet, linters, tidy, tests, and a clean tree
 	test -z "$$(gofmt -l .ci signer wasm bridge web/build)"
-	go vet ./... && GOOS=js GOARCH=wasm go vet ./wasm ./signer && go vet .ci/modulepath.go
+	go vet ./... && GOOS=js GOARCH=wasm go vet ./wasm ./signer && go vet .ci/*.go
 	GOBIN="$(CURDIR)/.build" go install $(STATICCHECK)
 	.build/staticcheck ./... && GOOS=js GOARCH=wasm .build/staticcheck ./wasm ./signer
 	GOBIN="$(CURDIR)/.build" go install $(ACTIONLINT)
 	.build/actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 	go mod tidy -diff
-	cd web/build && go vet ./... && ../../.build/staticcheck ./... && go mod tidy -diff
+	for m in $(MODULES); do (cd $$m && go vet ./... && "$(CURDIR)/.build/staticcheck" ./... && go mod tidy -diff) || exit 1; done
 	$(MAKE) --no-print-directory moved EVERYWHERE=--all
 	$(MAKE) --no-print-directory test
 	test -z "$$(git status --porcelain)"
@@ -239,6 +242,7 @@ module-path: ## Move the Go modules to the path MODULE=github.com/you/gridsigner
 # tests that name packages is for check and test-all.
 .PHONY: moved
 moved:
+	go test -trimpath .ci/*.go
 	rm -rf .build/moved && mkdir -p .build/moved/web
 	cp -r .ci go.mod go.sum Makefile signer wasm bridge .build/moved/
 	cp -r web/build web/package.json .build/moved/web/
@@ -246,10 +250,10 @@ moved:
 		$(MAKE) --no-print-directory -C .build/moved module-path MODULE=$$path || exit 1; done
 	cd .build/moved && for path in gridsigner github.com/you/gridsigner/v2 github.com/you "github.com/you/grid signer"; do \
 		if go run .ci/modulepath.go "$$path" 2> /dev/null; then echo "$$path is no path" >&2; exit 1; fi; done
-	cd .build/moved && ! grep -rnE '"gridsigner/|example\.com/one' --include='*.go' --include=go.mod . && test -z "$$(gofmt -l .ci signer wasm bridge web/build)"
+	cd .build/moved && ! grep -rnE '"gridsigner/|example\.com/one' --include='*.go' --include=go.mod go.mod bridge signer wasm web/build && test -z "$$(gofmt -l .ci signer wasm bridge web/build)"
 	cd .build/moved && grep -q '^  "name": "gridsigner",' web/package.json && grep -q '"url": "git+https://github.com/you/gridsigner.git"' web/package.json
-	cd .build/moved && GOOS=js GOARCH=wasm go list -deps ./wasm > list && go list -test -deps ./... > list && go list -C web/build -test -deps ./... > list
-	$(if $(EVERYWHERE),cd .build/moved && go vet ./... && go vet -C web/build ./... && go test -trimpath -run 'Imports|Dependencies|Requirements|Embedders|Version' ./... && $(MAKE) --no-print-directory wasm bin/gridbridge && bin/gridbridge --version)
+	cd .build/moved && GOOS=js GOARCH=wasm go list -deps ./wasm > list && go list -test -deps ./... > list && for m in $(MODULES); do go list -C $$m -test -deps ./... > list || exit 1; done
+	$(if $(EVERYWHERE),cd .build/moved && go vet ./... && for m in $(MODULES); do go vet -C $$m ./... || exit 1; done && go test -trimpath -run 'Imports|Dependencies|Requirements|Embedders|Version' ./... && $(MAKE) --no-print-directory wasm bin/gridbridge && bin/gridbridge --version)
 	@rm -rf .build/moved
 
 web/node_modules: web/package-lock.json

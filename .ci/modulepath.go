@@ -48,7 +48,7 @@ func run(to string) error {
 		if err != nil {
 			return err
 		}
-		if name := entry.Name(); entry.IsDir() && (name == "node_modules" || slices.Contains([]string{".git", ".build", "bin", "web/dist"}, path)) {
+		if name := entry.Name(); entry.IsDir() && (name == "node_modules" || slices.Contains([]string{".git", ".ci", ".build", "bin", "web/dist"}, path)) {
 			return fs.SkipDir
 		} else if !entry.Type().IsRegular() || !named(name) {
 			return nil

@@ -255,7 +255,7 @@ func TestCheck(t *testing.T) {
 	assertRefused(newReplica(t, answering(t, "-READONLY You can't write against a read only replica, "+canary+"\r\n")), bridge.ReasonStatus)
 	operator := redis.NewClient(&redis.Options{Addr: shared.Addr, Password: "right"})
 	defer operator.Close()
-	if err := operator.SlaveOf(t.Context(), "127.0.0.1", "1").Err(); err != nil { // which makes it read-only
+	if err := operator.ReplicaOf(t.Context(), "127.0.0.1", "1").Err(); err != nil { // which makes it read-only
 		t.Fatal(err)
 	}
 	assertRefused(right, bridge.ReasonStatus)

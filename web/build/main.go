@@ -104,7 +104,7 @@ func findToolchain() (toolchain, error) {
 	}
 	env := strings.Split(out, "\n")
 	if len(env) != 3 || !strings.HasSuffix(filepath.ToSlash(env[2]), "/web/build/go.mod") {
-		return toolchain{}, errors.New("run it in its directory: go run -C web/build .")
+		return toolchain{}, errors.New("run it in its directory, web/build")
 	}
 	web := filepath.Dir(filepath.Dir(env[2]))
 	curve, err := goCommand(filepath.Dir(web), "list", "-m", "-f", "{{.Version}}", curveModule)

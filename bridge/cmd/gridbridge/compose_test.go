@@ -3,10 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
-	"errors"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -22,89 +19,81 @@ import (
 	"testing"
 	"time"
 
-	kubejson "sigs.k8s.io/json"
-	"sigs.k8s.io/yaml"
+	"go.yaml.in/yaml/v2"
 
 	"gridsigner/bridge"
 )
 
 // composeFile is what a test understands of compose.yaml. Anything else in it is an error.
 type composeFile struct {
-	Name     string                    `json:"name"`
-	Services map[string]composeService `json:"services"`
+	Name     string                    `yaml:"name"`
+	Services map[string]composeService `yaml:"services"`
 	Networks map[string]*struct {
-		Internal bool `json:"internal"`
+		Internal bool `yaml:"internal"`
 		IPAM     struct {
 			Config []struct {
-				Subnet string `json:"subnet"`
-			} `json:"config"`
-		} `json:"ipam"`
-	} `json:"networks"`
-	Configs map[string]composeSource `json:"configs"`
-	Secrets map[string]composeSource `json:"secrets"`
+				Subnet string `yaml:"subnet"`
+			} `yaml:"config"`
+		} `yaml:"ipam"`
+	} `yaml:"networks"`
+	Configs map[string]composeSource `yaml:"configs"`
+	Secrets map[string]composeSource `yaml:"secrets"`
+	Shared  map[string]any           `yaml:",inline"` // x-: what services have in common
 }
 
 type composeSource struct {
-	File string `json:"file"`
+	File string `yaml:"file"`
 }
 
 // ownImage is the one that compose.yaml has built.
 const ownImage = "gridbridge"
 
 type composeService struct {
-	Image string `json:"image"`
+	Image string `yaml:"image"`
 	Build struct {
-		Context    string `json:"context"`
-		Dockerfile string `json:"dockerfile"`
-	} `json:"build"`
-	PullPolicy  string            `json:"pull_policy"`
-	Entrypoint  []string          `json:"entrypoint"`
-	Command     []string          `json:"command"`
-	Environment map[string]string `json:"environment"`
-	EnvFile     []string          `json:"env_file"`
-	Secrets     []string          `json:"secrets"`
+		Context    string `yaml:"context"`
+		Dockerfile string `yaml:"dockerfile"`
+	} `yaml:"build"`
+	PullPolicy  string            `yaml:"pull_policy"`
+	Entrypoint  []string          `yaml:"entrypoint"`
+	Command     []string          `yaml:"command"`
+	Environment map[string]string `yaml:"environment"`
+	EnvFile     []string          `yaml:"env_file"`
+	Secrets     []string          `yaml:"secrets"`
 	Configs     []struct {
-		Source string `json:"source"`
-		Target string `json:"target"`
-	} `json:"configs"`
+		Source string `yaml:"source"`
+		Target string `yaml:"target"`
+	} `yaml:"configs"`
 	Networks map[string]*struct {
-		IPv4Address string `json:"ipv4_address"`
-	} `json:"networks"`
-	Ports           []string          `json:"ports"`
-	Tmpfs           []string          `json:"tmpfs"`
-	User            string            `json:"user"`
-	ReadOnly        bool              `json:"read_only"`
-	CapDrop         []string          `json:"cap_drop"`
-	SecurityOpt     []string          `json:"security_opt"`
-	Restart         string            `json:"restart"`
-	StopSignal      string            `json:"stop_signal"`
-	StopGracePeriod string            `json:"stop_grace_period"`
-	Ulimits         map[string]int    `json:"ulimits"`
-	Sysctls         map[string]string `json:"sysctls"`
+		IPv4Address string `yaml:"ipv4_address"`
+	} `yaml:"networks"`
+	Ports           []string          `yaml:"ports"`
+	Tmpfs           []string          `yaml:"tmpfs"`
+	User            string            `yaml:"user"`
+	ReadOnly        bool              `yaml:"read_only"`
+	CapDrop         []string          `yaml:"cap_drop"`
+	SecurityOpt     []string          `yaml:"security_opt"`
+	Restart         string            `yaml:"restart"`
+	StopSignal      string            `yaml:"stop_signal"`
+	StopGracePeriod string            `yaml:"stop_grace_period"`
+	Ulimits         map[string]int    `yaml:"ulimits"`
+	Sysctls         map[string]string `yaml:"sysctls"`
 	Healthcheck     *struct {
-		Test     []string `json:"test"`
-		Interval string   `json:"interval"`
-		Timeout  string   `json:"timeout"`
-	} `json:"healthcheck"`
+		Test     []string `yaml:"test"`
+		Interval string   `yaml:"interval"`
+		Timeout  string   `yaml:"timeout"`
+	} `yaml:"healthcheck"`
 }
 
 func readCompose(t *testing.T) (file composeFile) {
 	t.Helper()
-	text, err := yaml.YAMLToJSONStrict([]byte(readFile(t, deployDir+"/compose.yaml")))
-	if err != nil {
+	if err := yaml.UnmarshalStrict([]byte(readFile(t, deployDir+"/compose.yaml")), &file); err != nil {
 		t.Fatal(err)
 	}
-	var top map[string]json.RawMessage
-	if err := json.Unmarshal(text, &top); err != nil {
-		t.Fatal(err)
-	}
-	maps.DeleteFunc(top, func(name string, _ json.RawMessage) bool { return strings.HasPrefix(name, "x-") }) // what services have in common
-	if text, err = json.Marshal(top); err != nil {
-		t.Fatal(err)
-	}
-	wrong, err := kubejson.UnmarshalStrict(text, &file)
-	if err := errors.Join(append(wrong, err)...); err != nil {
-		t.Fatal(err)
+	for name := range file.Shared {
+		if !strings.HasPrefix(name, "x-") {
+			t.Fatalf("it is not known what %s is", name)
+		}
 	}
 	return file
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -14,35 +13,137 @@ import (
 	"testing"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
-	policyv1 "k8s.io/api/policy/v1"
-	kubejson "sigs.k8s.io/json"
-	"sigs.k8s.io/yaml"
+	"go.yaml.in/yaml/v2"
 )
 
-// TestKubernetes decodes the manifests as the API server does, for which a field that it
-// does not know is an error, and wants their figures and names to fit together and the
-// program.
+// What the test reads of the manifests. That there is nothing else in them than the API server
+// knows, and all of its type, is for bridge/deploy, which has the API server's own types.
+type (
+	kubeObject struct {
+		APIVersion string            `yaml:"apiVersion"`
+		Kind       string            `yaml:"kind"`
+		Metadata   kubeMeta          `yaml:"metadata"`
+		Data       map[string]string `yaml:"data"`
+	}
+	kubeMeta struct {
+		Name   string            `yaml:"name"`
+		Labels map[string]string `yaml:"labels"`
+	}
+	kubeSelector struct {
+		MatchLabels map[string]string `yaml:"matchLabels"`
+	}
+	kubeDeployment struct {
+		kubeObject `yaml:",inline"`
+		Spec       struct {
+			Replicas int          `yaml:"replicas"`
+			Selector kubeSelector `yaml:"selector"`
+			Template struct {
+				Metadata kubeMeta `yaml:"metadata"`
+				Spec     kubePod  `yaml:"spec"`
+			} `yaml:"template"`
+		} `yaml:"spec"`
+	}
+	kubePod struct {
+		AutomountServiceAccountToken  *bool          `yaml:"automountServiceAccountToken"`
+		EnableServiceLinks            *bool          `yaml:"enableServiceLinks"`
+		TerminationGracePeriodSeconds int            `yaml:"terminationGracePeriodSeconds"`
+		SecurityContext               map[string]any `yaml:"securityContext"`
+		TopologySpreadConstraints     []struct {
+			LabelSelector kubeSelector `yaml:"labelSelector"`
+		} `yaml:"topologySpreadConstraints"`
+		Containers []kubeContainer `yaml:"containers"`
+		Volumes    []struct {
+			Name   string `yaml:"name"`
+			Secret struct {
+				SecretName  string `yaml:"secretName"`
+				DefaultMode int    `yaml:"defaultMode"`
+				Items       []struct {
+					Key  string `yaml:"key"`
+					Path string `yaml:"path"`
+				} `yaml:"items"`
+			} `yaml:"secret"`
+		} `yaml:"volumes"`
+	}
+	kubeContainer struct {
+		Args    []string `yaml:"args"`
+		EnvFrom []struct {
+			ConfigMapRef kubeMeta `yaml:"configMapRef"`
+		} `yaml:"envFrom"`
+		Env []struct {
+			Name      string `yaml:"name"`
+			Value     string `yaml:"value"`
+			ValueFrom *struct {
+				SecretKeyRef kubeMeta `yaml:"secretKeyRef"`
+			} `yaml:"valueFrom"`
+		} `yaml:"env"`
+		Ports []struct {
+			Name          string `yaml:"name"`
+			ContainerPort int    `yaml:"containerPort"`
+		} `yaml:"ports"`
+		StartupProbe    kubeProbe      `yaml:"startupProbe"`
+		LivenessProbe   kubeProbe      `yaml:"livenessProbe"`
+		ReadinessProbe  kubeProbe      `yaml:"readinessProbe"`
+		SecurityContext map[string]any `yaml:"securityContext"`
+		VolumeMounts    []struct {
+			Name      string `yaml:"name"`
+			MountPath string `yaml:"mountPath"`
+			ReadOnly  bool   `yaml:"readOnly"`
+		} `yaml:"volumeMounts"`
+	}
+	kubeProbe struct {
+		HTTPGet struct {
+			Path string `yaml:"path"`
+			Port string `yaml:"port"`
+		} `yaml:"httpGet"`
+		PeriodSeconds    int `yaml:"periodSeconds"`
+		FailureThreshold int `yaml:"failureThreshold"`
+	}
+	kubeService struct {
+		kubeObject `yaml:",inline"`
+		Spec       struct {
+			Selector map[string]string `yaml:"selector"`
+			Ports    []struct {
+				TargetPort string `yaml:"targetPort"`
+			} `yaml:"ports"`
+		} `yaml:"spec"`
+	}
+	kubeBudget struct {
+		kubeObject `yaml:",inline"`
+		Spec       struct {
+			Selector kubeSelector `yaml:"selector"`
+		} `yaml:"spec"`
+	}
+	kubePolicy struct {
+		kubeObject `yaml:",inline"`
+		Spec       struct {
+			PodSelector kubeSelector `yaml:"podSelector"`
+			PolicyTypes []string     `yaml:"policyTypes"`
+			Ingress     []kubeRule   `yaml:"ingress"`
+			Egress      []kubeRule   `yaml:"egress"`
+		} `yaml:"spec"`
+	}
+	kubeRule struct {
+		From  []any `yaml:"from"`
+		Ports []struct {
+			Port string `yaml:"port"`
+		} `yaml:"ports"`
+	}
+)
+
+// TestKubernetes wants the figures and names of the manifests to fit together and the program.
 func TestKubernetes(t *testing.T) {
-	var config corev1.ConfigMap
-	var deployment appsv1.Deployment
-	var service corev1.Service
-	var budget policyv1.PodDisruptionBudget
-	var policy networkingv1.NetworkPolicy
+	var config kubeObject
+	var deployment kubeDeployment
+	var service kubeService
+	var budget kubeBudget
+	var policy kubePolicy
 	objects := []any{&config, &deployment, &service, &budget, &policy}
 	documents := strings.Split(readFile(t, deployDir+"/kubernetes.yaml"), "\n---\n")
 	if len(documents) != len(objects) {
 		t.Fatalf("%d documents, want %d", len(documents), len(objects))
 	}
 	for i, text := range documents {
-		document, err := yaml.YAMLToJSONStrict([]byte(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		wrong, err := kubejson.UnmarshalStrict(document, objects[i])
-		if err := errors.Join(append(wrong, err)...); err != nil {
+		if err := yaml.Unmarshal([]byte(text), objects[i]); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -56,21 +157,21 @@ func TestKubernetes(t *testing.T) {
 	}
 
 	pod := deployment.Spec.Template.Spec
-	if len(pod.Containers) != 1 || len(pod.TopologySpreadConstraints) != 1 || *deployment.Spec.Replicas < 2 {
+	if len(pod.Containers) != 1 || len(pod.TopologySpreadConstraints) != 1 || deployment.Spec.Replicas < 2 {
 		t.Fatalf("deployment = %+v", deployment.Spec)
 	}
 	for i, labels := range []map[string]string{
 		deployment.Spec.Selector.MatchLabels, service.Spec.Selector, budget.Spec.Selector.MatchLabels, policy.Spec.PodSelector.MatchLabels, pod.TopologySpreadConstraints[0].LabelSelector.MatchLabels,
 	} {
-		if !maps.Equal(labels, deployment.Spec.Template.Labels) {
-			t.Errorf("selector %d is %v, want the labels of the pods, %v", i, labels, deployment.Spec.Template.Labels)
+		if !maps.Equal(labels, deployment.Spec.Template.Metadata.Labels) {
+			t.Errorf("selector %d is %v, want the labels of the pods, %v", i, labels, deployment.Spec.Template.Metadata.Labels)
 		}
 	}
 
 	// The program is started as the kubelet starts it.
 	c := pod.Containers[0]
 	env := maps.Clone(config.Data)
-	if len(c.EnvFrom) != 1 || c.EnvFrom[0].ConfigMapRef == nil || c.EnvFrom[0].ConfigMapRef.Name != config.Name {
+	if len(c.EnvFrom) != 1 || c.EnvFrom[0].ConfigMapRef.Name != config.Metadata.Name {
 		t.Errorf("envFrom = %+v, want the ConfigMap", c.EnvFrom)
 	}
 	if len(c.VolumeMounts) != 1 || len(pod.Volumes) != 1 || c.VolumeMounts[0].Name != pod.Volumes[0].Name || !c.VolumeMounts[0].ReadOnly {
@@ -80,14 +181,14 @@ func TestKubernetes(t *testing.T) {
 	for _, item := range pod.Volumes[0].Secret.Items {
 		writeFile(t, filepath.Join(secrets, item.Path), strings.Repeat(item.Key, 5)+"\n", 0o400)
 	}
-	if mode := *pod.Volumes[0].Secret.DefaultMode; mode != 0o440 {
+	if mode := pod.Volumes[0].Secret.DefaultMode; mode != 0o440 {
 		t.Errorf("secrets have mode %o, want 440: of root and of the group", mode)
 	}
 	for _, v := range c.Env {
 		switch {
 		case v.ValueFrom == nil:
 			env[v.Name] = strings.Replace(v.Value, c.VolumeMounts[0].MountPath, secrets, 1)
-		case v.ValueFrom.SecretKeyRef != nil && v.ValueFrom.SecretKeyRef.Name == pod.Volumes[0].Secret.SecretName:
+		case v.ValueFrom.SecretKeyRef.Name == pod.Volumes[0].Secret.SecretName:
 			env[v.Name] = "redis://gridbridge:password@redis:6379/0"
 		default:
 			t.Errorf("%s comes from %+v", v.Name, v.ValueFrom)
@@ -97,27 +198,27 @@ func TestKubernetes(t *testing.T) {
 
 	ports := map[string]string{} // by name
 	for _, port := range c.Ports {
-		ports[port.Name] = ":" + strconv.Itoa(int(port.ContainerPort))
+		ports[port.Name] = ":" + strconv.Itoa(port.ContainerPort)
 	}
 	if want := map[string]string{"http": s.listen, "admin": s.adminListen}; !maps.Equal(ports, want) {
 		t.Errorf("ports = %v, want %v", ports, want)
 	}
-	if len(service.Spec.Ports) != 1 || service.Spec.Ports[0].TargetPort.StrVal != "http" {
+	if len(service.Spec.Ports) != 1 || service.Spec.Ports[0].TargetPort != "http" {
 		t.Errorf("the service has ports %+v, want users' alone", service.Spec.Ports)
 	}
 	for i, port := range []string{"http", "admin"} {
 		rule := policy.Spec.Ingress[i]
-		if len(policy.Spec.Ingress) != 2 || len(rule.From) != 1 || len(rule.Ports) != 1 || rule.Ports[0].Port.StrVal != port {
+		if len(policy.Spec.Ingress) != 2 || len(rule.From) != 1 || len(rule.Ports) != 1 || rule.Ports[0].Port != port {
 			t.Errorf("who may reach %s: %+v", port, policy.Spec.Ingress)
 		}
 	}
-	if want := []networkingv1.PolicyType{"Ingress", "Egress"}; !slices.Equal(policy.Spec.PolicyTypes, want) {
+	if want := []string{"Ingress", "Egress"}; !slices.Equal(policy.Spec.PolicyTypes, want) {
 		t.Errorf("the policy is of %v, want %v", policy.Spec.PolicyTypes, want)
 	}
 	reachable := map[string]bool{}
 	for _, rule := range policy.Spec.Egress {
 		for _, port := range rule.Ports {
-			reachable[port.Port.String()] = true
+			reachable[port.Port] = true
 		}
 	}
 	app, errApp := url.Parse(s.forwardAuth)
@@ -127,27 +228,27 @@ func TestKubernetes(t *testing.T) {
 	}
 
 	admin := adminHandler(t.Context(), newRegistry())
-	for name, probe := range map[string]*corev1.Probe{"/healthz": c.LivenessProbe, "/healthz at the start": c.StartupProbe, "/readyz": c.ReadinessProbe} {
+	for name, probe := range map[string]kubeProbe{"/healthz": c.LivenessProbe, "/healthz at the start": c.StartupProbe, "/readyz": c.ReadinessProbe} {
 		answer := httptest.NewRecorder()
 		admin.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, probe.HTTPGet.Path, nil))
-		if want := strings.Fields(name)[0]; probe.HTTPGet.Path != want || probe.HTTPGet.Port.StrVal != "admin" || answer.Code != 200 {
+		if want := strings.Fields(name)[0]; probe.HTTPGet.Path != want || probe.HTTPGet.Port != "admin" || answer.Code != 200 {
 			t.Errorf("%s: %+v is answered with %d", name, probe.HTTPGet, answer.Code)
 		}
 	}
 	if seen := time.Duration(c.ReadinessProbe.PeriodSeconds*c.ReadinessProbe.FailureThreshold) * time.Second; seen >= s.drainDelay {
 		t.Errorf("not being ready is seen after %s, and the drain is over after %s", seen, s.drainDelay)
 	}
-	if grace := time.Duration(*pod.TerminationGracePeriodSeconds) * time.Second; grace <= longestStop(s) {
+	if grace := time.Duration(pod.TerminationGracePeriodSeconds) * time.Second; grace <= longestStop(s) {
 		t.Errorf("grace = %s, want more than %s", grace, longestStop(s))
 	}
 
-	yes, no, id := true, false, int64(65532)
+	no, id := false, 65532
 	for _, v := range []struct {
 		name      string
 		got, want any
 	}{
-		{"pod", pod.SecurityContext, &corev1.PodSecurityContext{RunAsNonRoot: &yes, RunAsUser: &id, RunAsGroup: &id, FSGroup: &id, SeccompProfile: &corev1.SeccompProfile{Type: "RuntimeDefault"}}},
-		{"container", c.SecurityContext, &corev1.SecurityContext{AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}}},
+		{"pod", pod.SecurityContext, map[string]any{"runAsNonRoot": true, "runAsUser": id, "runAsGroup": id, "fsGroup": id, "seccompProfile": map[any]any{"type": "RuntimeDefault"}}},
+		{"container", c.SecurityContext, map[string]any{"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": map[any]any{"drop": []any{"ALL"}}}},
 		{"service links", pod.EnableServiceLinks, &no},
 		{"service account token", pod.AutomountServiceAccountToken, &no},
 	} {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"sigs.k8s.io/yaml"
+	"go.yaml.in/yaml/v2"
 )
 
 // makeTargets are what make can be asked for.
@@ -28,7 +28,7 @@ type workflow struct {
 	Jobs        map[string]struct {
 		Uses        string
 		Permissions map[string]string
-		Timeout     any `json:"timeout-minutes"`
+		Timeout     any `yaml:"timeout-minutes"`
 		Steps       []struct {
 			Uses, Run string
 			With      map[string]any
