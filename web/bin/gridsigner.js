@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // For apps whose bundler leaves `new URL("./worker.js", import.meta.url)` alone: puts the files that the browser loads by
 // themselves where the app serves them from.
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve, sep } from "node:path";
 import { parseArgs } from "node:util";
@@ -69,7 +69,7 @@ function check(path, content, ownHash) {
 
 /** Puts a file there whole, so that a server never sends half of one, and through no link that has just been put there. */
 function write(path, content) {
-  const fresh = `${path}.${process.pid}`;
+  const fresh = `${path}.${randomUUID()}`; // nobody has that already
   try {
     writeFileSync(fresh, content, { flag: "wx", mode: 0o644 });
     renameSync(fresh, path);
