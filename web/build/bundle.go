@@ -21,13 +21,20 @@ type script struct {
 	constants map[string]string // identifiers to replace, and by what expression
 	first     []string          // scripts that run before it
 	banner    string            // goes on top
+	library   string            // where it finds gridsigner.js, if it imports that
+	errors    string            // what it has in the place of src/errors.ts
+	readable  bool              // not minified, for who steps through it
 }
 
 var (
 	packageEntry = script{entry: "src/index.ts"}
 	workerEntry  = script{entry: "src/worker.ts"}
 	reactEntry   = script{entry: "src/react/index.ts"}
-	demoEntry    = script{entry: "demo/demo.ts"}
+	demoEntry    = script{entry: "demo/demo.ts", library: "../gridsigner.js"}
+	testingEntry = script{
+		entry: "src/testing/index.ts", library: "./gridsigner.js", errors: "src/testing/errors.ts", readable: true,
+		first: []string{"src/testing/surroundings.ts"}, // whose exports are globals to it
+	}
 )
 
 // runtimeEntry is the script that runs module and knows it by size and hash.
@@ -55,15 +62,15 @@ func bundle(tools toolchain, files map[string][]byte, name string, s script) err
 		Format:            api.FormatESModule,
 		Target:            api.ES2022,
 		Charset:           api.CharsetUTF8,
-		MinifyWhitespace:  true,
-		MinifyIdentifiers: true,
-		MinifySyntax:      true,
+		MinifyWhitespace:  !s.readable,
+		MinifyIdentifiers: !s.readable,
+		MinifySyntax:      !s.readable,
 		Sourcemap:         api.SourceMapLinked,
 		LegalComments:     api.LegalCommentsInline,
 		Define:            s.constants,
 		Banner:            map[string]string{"js": s.banner},
 		Inject:            s.first,
-		Plugins:           []api.Plugin{imports},
+		Plugins:           []api.Plugin{imports(s, tools.web)},
 		LogLevel:          api.LogLevelSilent, // the messages are in the result
 	})
 	messages := append(result.Errors, result.Warnings...) // a warning is a mistake nobody has made yet
@@ -77,14 +84,23 @@ func bundle(tools toolchain, files map[string][]byte, name string, s script) err
 	return err
 }
 
-// imports resolves the names that are no files of ours.
-var imports = api.Plugin{Name: "imports", Setup: func(build api.PluginBuild) {
-	// The demo uses the package that users get, and shares it with other pages.
-	build.OnResolve(api.OnResolveOptions{Filter: `^gridsigner$`}, func(api.OnResolveArgs) (api.OnResolveResult, error) {
-		return api.OnResolveResult{Path: "../gridsigner.js", External: true}, nil
-	})
-	// A second React in an app would be one without a renderer: the hook has to use the app's.
-	build.OnResolve(api.OnResolveOptions{Filter: `^react$`}, func(api.OnResolveArgs) (api.OnResolveResult, error) {
-		return api.OnResolveResult{Path: "react", External: true}, nil
-	})
-}}
+// imports resolves the names that are no files of the script's own.
+func imports(s script, web string) api.Plugin {
+	return api.Plugin{Name: "imports", Setup: func(build api.PluginBuild) {
+		// The package that users get, which is shared with whatever else of the page imports it.
+		build.OnResolve(api.OnResolveOptions{Filter: `^gridsigner$`}, func(api.OnResolveArgs) (api.OnResolveResult, error) {
+			return api.OnResolveResult{Path: s.library, External: true}, nil
+		})
+		// A second React in an app would be one without a renderer: the hook has to use the app's.
+		build.OnResolve(api.OnResolveOptions{Filter: `^react$`}, func(api.OnResolveArgs) (api.OnResolveResult, error) {
+			return api.OnResolveResult{Path: "react", External: true}, nil
+		})
+		build.OnResolve(api.OnResolveOptions{Filter: `/errors\.ts$`}, func(args api.OnResolveArgs) (api.OnResolveResult, error) {
+			instead := filepath.Join(web, filepath.FromSlash(s.errors))
+			if s.errors == "" || args.Importer == instead { // which imports the other
+				return api.OnResolveResult{}, nil
+			}
+			return api.OnResolveResult{Path: instead}, nil
+		})
+	}}
+}

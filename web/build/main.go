@@ -80,7 +80,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	if err := os.WriteFile(filepath.Join(*out, "build-info.json"), append(text, '\n'), 0o644); err != nil {
 		return err
 	}
-	for _, name := range []string{"gridsigner.js", "react.js", "worker.js", "runtime.js", "signer.wasm"} {
+	for _, name := range []string{"gridsigner.js", "react.js", "worker.js", "runtime.js", "testing.js", "signer.wasm"} {
 		f := info.Files[name]
 		fmt.Fprintf(stdout, "%-14s %9d bytes, %8d with brotli, sha256 %s\n", name, f.Size, f.Brotli, f.SHA256)
 	}
@@ -148,7 +148,8 @@ func goCommand(dir string, args ...string) (string, error) {
 func assemble(tools toolchain, module []byte) (map[string][]byte, error) {
 	files := map[string][]byte{"signer.wasm": module}
 	for name, s := range map[string]script{
-		"gridsigner.js": packageEntry, "react.js": reactEntry, "worker.js": workerEntry, "runtime.js": runtimeEntry(tools, module),
+		"gridsigner.js": packageEntry, "react.js": reactEntry, "testing.js": testingEntry, "worker.js": workerEntry,
+		"runtime.js": runtimeEntry(tools, module),
 	} {
 		if err := bundle(tools, files, name, s); err != nil {
 			return nil, err
@@ -156,7 +157,7 @@ func assemble(tools toolchain, module []byte) (map[string][]byte, error) {
 	}
 	// Declarations and nothing else, so they need no compiler to become a .d.ts.
 	for name, source := range map[string]string{
-		"gridsigner.d.ts": "types.ts", "react.d.ts": "react/types.ts",
+		"gridsigner.d.ts": "types.ts", "react.d.ts": "react/types.ts", "testing.d.ts": "testing/types.ts",
 		"worker.d.ts": "assets/script.ts", "runtime.d.ts": "assets/script.ts", "signer.wasm.d.ts": "assets/url.ts",
 	} {
 		var err error
