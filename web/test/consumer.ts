@@ -23,6 +23,7 @@ import {
   type SignOutResult,
 } from "gridsigner";
 import { type SessionState, useSession } from "gridsigner/react";
+import { createTestGrid, createTestSigner, type TestGrid, type TestGridOptions, type TestSigner, type TestSignerOptions } from "gridsigner/testing";
 
 export async function start(token: () => Promise<string>, bar: HTMLProgressElement): Promise<Signer> {
   return createSigner({
@@ -183,6 +184,21 @@ export function greeting(signer: Signer | undefined, signOut: (key: SessionKey) 
 
 export const isOver = (state: SessionState): boolean => state.status !== "signed-in" && state.key === undefined;
 
+/** An app's own tests: what they hand to the app is a signer like any other. */
+export async function test(app: (make: () => Promise<Signer>) => Promise<void>, given: TestGridOptions): Promise<boolean> {
+  const grid: TestGrid = createTestGrid({ ...given, credentials: ["SMS_OTP"], now: () => 0 });
+  const options: TestSignerOptions = { grid, signedIn: "SMS_OTP", autoRefresh: true };
+  await app(() => createTestSigner(options));
+  const signer: TestSigner = await createTestSigner();
+  signer.grid.failNext("submit", "OTP_EXPIRED", { status: 401 });
+  signer.grid.offline = true;
+  const release: () => void = signer.grid.hold();
+  release();
+  await grid.advance(60_000);
+  grid.endSession(grid.sessions[0]?.id ?? grid.token({ email: grid.credential("SMS_OTP").nickname }) + grid.code());
+  return (await signer.keys()).length > 0;
+}
+
 export function mistakes(signer: Signer): unknown[] {
   return [
     // @ts-expect-error the bridge is not optional
@@ -227,6 +243,12 @@ export function mistakes(signer: Signer): unknown[] {
     useSession(signer).session.id,
     // @ts-expect-error a signer that is still being made is none
     useSession(createSigner({ bridgeUrl: "/" })),
+    // @ts-expect-error no such credential
+    createTestSigner({ signedIn: "FAX" }),
+    // @ts-expect-error nothing to fail
+    createTestGrid().failNext("close", "TIMEOUT"),
+    // @ts-expect-error the real one has no Grid of a test's
+    signer.grid,
     // @ts-expect-error no such code
     new GridSignerError("NO_SUCH_CODE", ""),
   ];

@@ -30,6 +30,7 @@ const inChromium = {
   "test/vectors.test.js": "the corpus",
   "test/calls.test.js": "arguments, deadlines, aborts, and what reaches the bridge",
   "test/clock.test.js": "when keys end",
+  "test/contract.test.js": "the behaviours that the test signer has in common with the real one",
   "test/credentials.test.js": "ways to sign in, byte by byte",
   "test/faults.test.js": "storage that fails at each step",
   "test/hostile.test.js": "what a bad bridge gets out of a page",
