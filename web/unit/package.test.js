@@ -122,11 +122,12 @@ test("the licence is the repository's", async () => {
 test("the declarations are the sources' own", async () => {
   assert.ok((await read("dist/gridsigner.d.ts")).equals(await read("src/types.ts")));
   assert.ok((await read("dist/react.d.ts")).equals(await read("src/react/types.ts")));
+  assert.ok((await read("dist/testing.d.ts")).equals(await read("src/testing/types.ts")));
 });
 
 test("build-info.json tells the truth", async () => {
   const { files } = JSON.parse(await read("dist/build-info.json"));
-  for (const name of ["gridsigner.js", "react.js", "runtime.js", "worker.js", "signer.wasm"]) {
+  for (const name of ["gridsigner.js", "react.js", "runtime.js", "testing.js", "worker.js", "signer.wasm"]) {
     const content = await read(`dist/${name}`);
     assert.equal(files[name].sha256, createHash("sha256").update(content).digest("hex"), name);
     assert.equal(files[name].integrity, `sha384-${createHash("sha384").update(content).digest("base64")}`, name);
