@@ -1,5 +1,6 @@
 // The code of the pages as TypeScript sees it, by the declarations that are shipped. What it does: e2e/readme.test.js.
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "node:test";
@@ -61,4 +62,10 @@ test("every block is right by the declarations", () => {
   }
   assert.ok(Object.keys(scripts).length > 2);
   assert.deepEqual(complaints(scripts), []);
+});
+
+test("the example of an app's own tests is the one that is run", async () => {
+  const page = await readFile(path("../README.md"), "utf8");
+  const [, shown] = /<!-- run by web\/unit\/readme\.test\.js, as example\.test\.js -->\n```js\n(.*?)```/s.exec(page);
+  assert.equal(shown, await readFile(path("example.test.js"), "utf8"));
 });
