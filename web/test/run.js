@@ -34,6 +34,7 @@ const inChromium = {
   "test/credentials.test.js": "ways to sign in, byte by byte",
   "test/faults.test.js": "storage that fails at each step",
   "test/hostile.test.js": "what a bad bridge gets out of a page",
+  "test/nowhere.test.js": "what a service worker is told",
   "test/races.test.js": "two things at the same moment",
   "test/react.test.js": "the hook, with React's own order of effects, in two tabs",
   "test/refresh.test.js": "another key for a session, in every tab, whatever the network does",
