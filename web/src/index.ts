@@ -2,7 +2,7 @@
 import * as args from "./arguments.ts";
 import { aborted, Client, isAborted, onAbort, type Servant } from "./client.ts";
 import { GridSignerError } from "./errors.ts";
-import { createPasskey } from "./passkeys.ts";
+import { createPasskey, getPasskey } from "./passkeys.ts";
 import { type Start, workerName } from "./rpc.ts";
 import { type Keys, makeSigner } from "./signer.ts";
 import type * as api from "./types.ts";
@@ -18,12 +18,12 @@ const cure = "copy the files with npx gridsigner copy, and set workerUrl and was
 export async function createSigner(options: api.CreateSignerOptions): Promise<api.Signer> {
   // Node has neither. jsdom and a service worker have no Worker.
   if (!("location" in globalThis && "Worker" in globalThis)) {
-    throw new GridSignerError("LOAD_FAILED", "there is no page of a browser here: for tests there is gridsigner/testing");
+    throw new GridSignerError("LOAD_FAILED", "there is no browser's page here: in tests, use gridsigner/testing");
   }
   const config = readOptions(options);
   const { signal } = config;
   if (signal && isAborted(signal)) throw aborted("createSigner", signal);
-  const [signer, client] = makeSigner(config, connect);
+  const [signer, client] = makeSigner(config, connect, getPasskey);
   const ignore = onAbort("createSigner", signal, (error) => client.end(error));
   await client.ready.finally(ignore);
   return signer;

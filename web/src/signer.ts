@@ -3,7 +3,7 @@ import * as args from "./arguments.ts";
 import type { CallSettings, Client, Servant } from "./client.ts";
 import type { Outcome } from "./custody.ts";
 import type { AskedPasskey, SentOtp } from "./entering.ts";
-import { getPasskey, personMs, readPasskeyOptions } from "./passkeys.ts";
+import { type getPasskey, personMs, readPasskeyOptions } from "./passkeys.ts";
 import type { Listener, Method } from "./rpc.ts";
 import { Sessions } from "./sessions.ts";
 import type * as api from "./types.ts";
@@ -26,8 +26,15 @@ export interface Keys {
   leave: string[];
 }
 
-/** A signer, and the client of its first module. `connect` starts a module, and is called anew where one has died. */
-export function makeSigner<C extends Settings>(config: C, connect: (config: C, keys: Keys, servant: Servant) => Client): [api.Signer, Client] {
+/**
+ * A signer, and the client of its first module. `connect` starts a module, and is called anew where one has died;
+ * `askPerson` has the browser ask for a passkey.
+ */
+export function makeSigner<C extends Settings>(
+  config: C,
+  connect: (config: C, keys: Keys, servant: Servant) => Client,
+  askPerson: typeof getPasskey,
+): [api.Signer, Client] {
   const { timeoutMs } = config;
   const sessions = new Sessions(config.namespace);
   const closing = new AbortController();
@@ -158,7 +165,7 @@ export function makeSigner<C extends Settings>(config: C, connect: (config: C, k
       const deadline = performance.now() + patience.timeoutMs;
       const left = () => Math.max(1, deadline - performance.now());
       const asked = await call<AskedPasskey>("startPasskey", [credentialId, key, { curve, timeoutMs: left() }], patience);
-      const assertion = await getPasskey(asked, options, left(), patience.signal, closing.signal).catch((error) => {
+      const assertion = await askPerson(asked, options, left(), patience.signal, closing.signal).catch((error) => {
         if (!closing.signal.aborted) call("giveUp", [asked.key], settings()).catch(() => {}); // so it is when its time is over, too
         throw error;
       });

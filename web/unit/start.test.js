@@ -100,8 +100,8 @@ test("the page is told how loading goes; a listener that throws is reported", as
 const inlined = `data:text/javascript,${"x".repeat(36_000)}`;
 const dataUrls = { bridgeUrl: "https://app.example/api", wasmUrl: "https://app.example/s.wasm", workerUrl: "data:text/javascript,", worker: false };
 for (const [name, prepare, options, message] of [
-  ["where there is no page, as in Node", () => delete globalThis.location, {}, /there is no page of a browser here: for tests there is gridsigner\/testing/],
-  ["without workers, as in jsdom and in a service worker", () => delete globalThis.Worker, {}, /there is no page of a browser here/],
+  ["where there is no page, as in Node", () => delete globalThis.location, {}, /there is no browser's page here: in tests, use gridsigner\/testing/],
+  ["without workers, as in jsdom and in a service worker", () => delete globalThis.Worker, {}, /there is no browser's page here/],
   ["without a secure context", () => page.set({ isSecureContext: false }), {}, /a secure context is needed/],
   ["where nobody says whether the context is secure", () => delete globalThis.isSecureContext, {}, /a secure context is needed/],
   ["a worker of another origin", () => {}, { workerUrl: "https://cdn.example/worker.js" }, /of this page's origin, https:\/\/app\.example/],

@@ -7,6 +7,8 @@
  * `gridsigner` says, and every error is of its class; one list of behaviours is run against this one and the real one.
  * P-256 keys are real ones of WebCrypto's, where there is that. All others are stand-ins: their public keys are random
  * digits, and no verifier takes their signatures.
+ *
+ * @module gridsigner/testing
  */
 import type { AuthMethod, AuthSession, CredentialType, ErrorCode, ErrorDetails, Signer } from "gridsigner";
 
