@@ -13,7 +13,7 @@ const done = [...asked, "wait", "request", "response", "result"];
 
 // Beside each other, as most of it is waiting.
 test("a session goes on, and the way that it came from is removed", { concurrency: true }, (t) =>
-  Promise.all(["P-256", "secp256k1"].map((curve) => t.test(curve, () =>
+  Promise.all((process.env.SOAK ? ["P-256", "secp256k1"] : ["P-256"]).map((curve) => t.test(curve, () =>
     visitDemo(options, async (guest, demo) => {
       const { page, recorder } = guest;
       await guest.ready();

@@ -235,6 +235,9 @@ const killedSigning = 'the worker is killed at "challenge": the next one goes on
 
 const all = { ...kills, ...cuts };
 
+/** Before it signs, when it has signed, and when Grid has answered. */
+const someKills = Object.fromEntries(Object.entries(kills).filter(([name]) => !/"(response 1|challenge|request 2)"/.test(name)));
+
 /**
  * The scenarios of each visit. A secp256k1 key is in the module that dies, and the next one has to open it; what a network
  * does is the same for each curve.
@@ -242,7 +245,7 @@ const all = { ...kills, ...cuts };
 const visits = Object.entries(
   process.env.SOAK
     ? { "P-256": all, secp256k1: all }
-    : { secp256k1: kills, "P-256": { ...cuts, [killedSigning]: kills[killedSigning] } },
+    : { secp256k1: someKills, "P-256": { ...cuts, [killedSigning]: kills[killedSigning] } },
 );
 
 test("a death at each step", { concurrency: visits.length }, async (t) => {

@@ -162,7 +162,8 @@ for (const [width, viewport] of Object.entries({
   wide: { width: 1280, height: 900 },
   phone: { ...phone, deviceScaleFactor: 2 },
 })) {
-  if (engine !== "chromium") continue; // the pictures are for people, and one engine's are enough
+  // The pictures are for people, and one engine's are enough.
+  if (engine !== "chromium" || !(process.env.SOAK || process.env.PICTURES || process.env.UPDATE_PICTURE)) continue;
   scenario(`pictures: ${width}`, { viewport, tolerates: /^Failed to load resource/ }, async (guest) => {
     await mkdir(shots, { recursive: true });
     const { page } = guest;

@@ -39,6 +39,7 @@ const engines = {
         "--disable-dev-shm-usage", // small in containers
         "--disable-features=AutofillServerCommunication", // it would ask a server about every form
         "--disable-sync",
+        "--js-flags=--liftoff-only", // or V8 optimizes for seconds, on both cores, a module that runs for one
         "--force-prefers-reduced-motion", // nobody watches, and each frame is drawn without a GPU
         "--no-first-run",
       ];

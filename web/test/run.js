@@ -47,7 +47,7 @@ const inChromium = {
   "e2e/examples.test.js": "what bundlers make of the packed tarball, clicked through",
   "e2e/faults.test.js": "what the demo says of each fault",
   "e2e/leaks.test.js": "secrets in requests, answers, files and logs",
-  "e2e/looks.test.js": "keyboard, width, announcements, pictures",
+  "e2e/looks.test.js": "keyboard, width, announcements; for a release, pictures",
   "e2e/readme.test.js": "the code of the pages, as it stands",
   "e2e/revoke.test.js": "every revocation, byte by byte",
   "e2e/signout.test.js": "a sign-out, whatever is in the way",
