@@ -261,16 +261,15 @@ web/node_modules: web/package-lock.json
 	@touch $@
 
 # Debian's packages, where they are missing and this user may install them. Without the optional ones an engine is left out,
-# or the tests with a Redis, of several replicas or of a file of bridge/deploy are skipped, which CI does not accept, or there is
+# or the tests of replicas behind nginx or of a file of bridge/deploy are skipped, which CI does not accept, or there is
 # no bench.
 .PHONY: tools
 tools:
-	@missing= optional=; for t in openssl curl; do command -v $$t > /dev/null || missing="$$missing $$t"; done; \
+	@missing= optional=; for t in openssl curl redis-server; do command -v $$t > /dev/null || missing="$$missing $$t"; done; \
 	{ $(HAS_CHROMIUM) || test -x "$$CHROMIUM"; } > /dev/null || optional="$$optional chromium-headless-shell"; \
 	command -v firefox-esr > /dev/null || command -v firefox > /dev/null || test -x "$$FIREFOX" || optional="$$optional firefox-esr"; \
 	command -v WebKitWebDriver > /dev/null || optional="$$optional webkit2gtk-driver"; \
 	command -v Xvfb > /dev/null || optional="$$optional xvfb"; \
-	command -v redis-server > /dev/null || optional="$$optional redis-server"; \
 	command -v wrk > /dev/null || optional="$$optional wrk"; \
 	command -v nginx > /dev/null || optional="$$optional nginx-light"; \
 	command -v systemd-analyze > /dev/null || optional="$$optional systemd"; \
