@@ -11,15 +11,6 @@ import (
 	"testing"
 )
 
-// TestContributorsLinks wants the files to be there that CONTRIBUTING.md sends its reader to.
-func TestContributorsLinks(t *testing.T) {
-	for _, m := range regexp.MustCompile(`\]\(([a-zA-Z.][^):]*)\)`).FindAllStringSubmatch(readFile(t, repository+"/CONTRIBUTING.md"), -1) {
-		if !exists(filepath.Join(repository, m[1])) {
-			t.Errorf("there is no %s", m[1])
-		}
-	}
-}
-
 // TestContributorsCommands runs each block of commands of CONTRIBUTING.md.
 func TestContributorsCommands(t *testing.T) {
 	ways := map[string]func(*testing.T, string){", of which it holds the names": byName, ", as a release": byRelease}
