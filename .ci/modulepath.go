@@ -10,6 +10,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"go/format"
 	"io/fs"
@@ -42,7 +43,10 @@ func run(to string) error {
 	if err != nil {
 		return fmt.Errorf("run it at the root of the repository: %w", err)
 	}
-	from := string(regexp.MustCompile(`(?m)^module (\S+)$`).FindSubmatch(root)[1])
+	from, err := moduleOf(root)
+	if err != nil {
+		return err
+	}
 	changed := 0
 	err = filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -76,6 +80,15 @@ func run(to string) error {
 	return setRepository("web/package.json", to)
 }
 
+// moduleOf reads the path of a go.mod.
+func moduleOf(text []byte) (string, error) {
+	m := regexp.MustCompile(`(?m)^module ([^\s"]+)$`).FindSubmatch(text)
+	if m == nil {
+		return "", errors.New("go.mod has no line \"module path\", without quotes or a comment")
+	}
+	return string(m[1]), nil
+}
+
 // check refuses what the go command could not fetch, and what is not the root of a repository.
 func check(path string) error {
 	elements := strings.Split(path, "/")
@@ -97,11 +110,13 @@ func named(file string) bool {
 		slices.Contains([]string{"Makefile", "Dockerfile"}, file)
 }
 
-// What is before a module on its line, where the go command takes one, and what is behind the
-// module of a package of ours.
+// What is before a module on its line, where the go command takes one; what is behind the module
+// of a package of ours; and what is behind it in an address, which may end a sentence.
 var (
 	takesModule = regexp.MustCompile(`(\bgo (get|install|mod edit) (-\S+ )*|^\s*(module|require|replace) +|^\t)$`)
 	ofPackage   = regexp.MustCompile(`^/(` + packages + `)(/.*|\.[A-Z].*|\.)?$`)
+
+	behindAddress = regexp.MustCompile(`^((\.git)?\.?|/.*)$`)
 )
 
 // move puts to in the place of from where it is a Go path.
@@ -115,7 +130,7 @@ func move(text []byte, from, to string) []byte {
 		is := false
 		switch {
 		case strings.HasSuffix(line, "://pkg.go.dev/"), strings.HasSuffix(line, "://") && strings.Contains(from, "."): // links
-			is = rest == "" || rest[0] == '/'
+			is = behindAddress.MatchString(rest)
 		case regexp.MustCompile(`[\w./-]$`).MatchString(line): // the end of another name
 		case rest == "":
 			is = takesModule.MatchString(line)

@@ -40,8 +40,30 @@ func TestMove(t *testing.T) {
 			t.Errorf("%s\ncomes back as %s\nwant          %s", got, back, text)
 		}
 	}
-	text := "See https://github.com/you/gridsigner/issues and github.com/you/gridsigner/bridge, not https://github.com/you/gridsigner2."
-	if got, want := string(move([]byte(text), first, second)), "See https://gitlab.com/a/b/c/issues and gitlab.com/a/b/c/bridge, not https://github.com/you/gridsigner2."; got != want {
-		t.Errorf("%s\nbecomes %s\nwant    %s", text, got, want)
+	for text, want := range map[string]string{
+		"https://github.com/you/gridsigner/issues":        "https://gitlab.com/a/b/c/issues",
+		"github.com/you/gridsigner/bridge":                "gitlab.com/a/b/c/bridge",
+		"git clone https://github.com/you/gridsigner.git": "git clone https://gitlab.com/a/b/c.git",
+		"https://github.com/you/gridsigner.git.":          "https://gitlab.com/a/b/c.git.",
+		"It is at https://github.com/you/gridsigner.":     "It is at https://gitlab.com/a/b/c.",
+		"https://github.com/you/gridsigner2":              "",
+		"https://github.com/you/gridsigner.github.io":     "",
+	} {
+		if want == "" {
+			want = text
+		}
+		if got := string(move([]byte(text), first, second)); got != want {
+			t.Errorf("%s\nbecomes %s\nwant    %s", text, got, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"module gridsigner\n\ngo 1.26.0\n":        "gridsigner",
+		"// first\nmodule gridsigner // second\n": "",
+		"module \"gridsigner\"\n":                 "",
+		"go 1.26.0\n":                             "",
+	} {
+		if got, err := moduleOf([]byte(text)); got != want || (err != nil) != (want == "") {
+			t.Errorf("the module of %q is %q, %v, want %q", text, got, err, want)
+		}
 	}
 }
