@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"path/filepath"
 	"regexp"
@@ -27,6 +28,7 @@ type workflow struct {
 	Permissions map[string]string
 	Jobs        map[string]struct {
 		Uses        string
+		Container   struct{ Image string }
 		Permissions map[string]string
 		Timeout     any `yaml:"timeout-minutes"`
 		Steps       []struct {
@@ -46,6 +48,7 @@ func TestWorkflows(t *testing.T) {
 	targets := makeTargets(t)
 	pinned := regexp.MustCompile(`(?m)uses: (actions/[a-z-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)$`)
 	pins := map[string]string{}
+	compilers := map[string][]string{} // by version
 	files, err := filepath.Glob(repository + "/.github/workflows/*")
 	if err != nil || len(files) < 2 {
 		t.Fatalf("workflows: %q, %v", files, err)
@@ -71,7 +74,18 @@ func TestWorkflows(t *testing.T) {
 			if job.Timeout == nil && !strings.HasPrefix(job.Uses, "./") {
 				t.Errorf("%s has no timeout-minutes: it could hang for six hours", name)
 			}
+			if version, ok := strings.CutPrefix(job.Container.Image, "golang:"); ok {
+				version, _, _ = strings.Cut(version, "-")
+				compilers[version] = append(compilers[version], name)
+			}
 			for _, step := range job.Steps {
+				if strings.HasPrefix(step.Uses, "actions/setup-go@") {
+					version := fmt.Sprint(step.With["go-version"])
+					compilers[version] = append(compilers[version], name)
+					if step.With["check-latest"] != nil {
+						t.Errorf("%s takes another Go than it names", name)
+					}
+				}
 				if step.Uses != "" {
 					uses++
 				}
@@ -95,5 +109,14 @@ func TestWorkflows(t *testing.T) {
 				t.Errorf("%s: %s is pinned in two ways", file, pin[1])
 			}
 		}
+	}
+	// What is released is compiled by the Go that it was tested with.
+	for version, jobs := range compilers {
+		if len(compilers) != 1 || !regexp.MustCompile(`^1\.\d+\.\d+$`).MatchString(version) {
+			t.Errorf("%q take Go %s, want one exact version in all", jobs, version)
+		}
+	}
+	if len(compilers) == 0 {
+		t.Error("no job names its Go")
 	}
 }
