@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -144,6 +145,31 @@ func TestPublishing(t *testing.T) {
 	}
 }
 
+// copyTree copies what is in from to a new directory, without an operator's secrets, which are
+// not to be read.
+func copyTree(to, from string) error {
+	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		switch {
+		case entry.IsDir() && strings.HasSuffix(filepath.ToSlash(path), "/bridge/deploy/secrets"):
+			return fs.SkipDir
+		case entry.IsDir():
+			return os.MkdirAll(filepath.Join(to, name), 0o700)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, name), text, 0o600)
+	})
+}
+
 // TestReleasedProgram builds the program of a release twice, in two places: it is the same, byte
 // for byte, and tells the version and the commit that it is of.
 func TestReleasedProgram(t *testing.T) {
@@ -154,12 +180,15 @@ func TestReleasedProgram(t *testing.T) {
 	for i, where := range []string{"here", "there/deeper"} {
 		dir := filepath.Join(t.TempDir(), where)
 		for _, name := range []string{"signer", "bridge"} {
-			if err := os.CopyFS(filepath.Join(dir, name), os.DirFS(filepath.Join(repository, name))); err != nil {
+			if err := copyTree(filepath.Join(dir, name), filepath.Join(repository, name)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		for _, name := range []string{"go.mod", "go.sum", ".gitignore"} {
 			writeFile(t, filepath.Join(dir, name), readFile(t, filepath.Join(repository, name)), 0o600)
+		}
+		if exists(filepath.Join(dir, "bridge/deploy/secrets")) {
+			t.Error("an operator's secrets were copied")
 		}
 		versioned(t, dir, version, version, "")
 		git(t, dir, "init --quiet", "add .", "commit --quiet -m x", "tag v"+version)
