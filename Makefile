@@ -238,23 +238,11 @@ publish-npm: tagged
 module-path: ## Move the Go modules to the path MODULE=github.com/you/gridsigner, and tell npm the repository's address
 	@go run .ci/modulepath.go '$(MODULE)'
 
-# In a copy, and from there to a second path, where every import must be found again. To compile all of it, to vet it and to run the
-# tests that name packages is for check and test-all.
+# To compile all of it, to vet it and to run the tests that name packages is for check and test-all.
 .PHONY: moved
 moved:
 	go test -trimpath .ci/*.go
-	rm -rf .build/moved && mkdir -p .build/moved/web
-	cp -r .ci go.mod go.sum Makefile signer wasm bridge .build/moved/
-	cp -r web/build web/package.json .build/moved/web/
-	for path in example.com/one github.com/you/gridsigner github.com/you/gridsigner; do \
-		$(MAKE) --no-print-directory -C .build/moved module-path MODULE=$$path || exit 1; done
-	cd .build/moved && for path in gridsigner github.com/you/gridsigner/v2 github.com/you "github.com/you/grid signer"; do \
-		if go run .ci/modulepath.go "$$path" 2> /dev/null; then echo "$$path is no path" >&2; exit 1; fi; done
-	cd .build/moved && ! grep -rnE '"gridsigner/|example\.com/one' --include='*.go' --include=go.mod go.mod bridge signer wasm web/build && test -z "$$(gofmt -l .ci signer wasm bridge web/build)"
-	cd .build/moved && grep -q '^  "name": "gridsigner",' web/package.json && grep -q '"url": "git+https://github.com/you/gridsigner.git"' web/package.json
-	cd .build/moved && GOOS=js GOARCH=wasm go list -deps ./wasm > list && go list -test -deps ./... > list && for m in $(MODULES); do go list -C $$m -test -deps ./... > list || exit 1; done
-	$(if $(EVERYWHERE),cd .build/moved && go vet ./... && for m in $(MODULES); do go vet -C $$m ./... || exit 1; done && go test -trimpath -run 'Imports|Dependencies|Requirements|Embedders|Version' ./... && $(MAKE) --no-print-directory wasm bin/gridbridge && bin/gridbridge --version)
-	@rm -rf .build/moved
+	EVERYWHERE='$(EVERYWHERE)' MODULES='$(MODULES)' $(BESIDE) .ci/moved.sh
 
 web/node_modules: web/package-lock.json
 	cd web && npm ci --no-audit --no-fund
