@@ -252,7 +252,7 @@ web/node_modules: web/package-lock.json
 # or the tests of replicas behind nginx or of a file of bridge/deploy are skipped, which CI does not accept, or there is
 # no bench.
 .PHONY: tools
-tools:
+tools: ## Say what the tests need and is missing here; install it, on Debian as root
 	@missing= optional=; for t in openssl curl redis-server; do command -v $$t > /dev/null || missing="$$missing $$t"; done; \
 	{ $(HAS_CHROMIUM) || test -x "$$CHROMIUM"; } > /dev/null || optional="$$optional chromium-headless-shell"; \
 	command -v firefox-esr > /dev/null || command -v firefox > /dev/null || test -x "$$FIREFOX" || optional="$$optional firefox-esr"; \
