@@ -86,6 +86,7 @@ func TestReadmeCommands(t *testing.T) {
 			t.Fatalf("this test needs %s: install it", name)
 		}
 	}
+	searched := withoutGridbridge(t)
 	for _, shell := range []string{"bash", "dash"} {
 		shell := tool(t, shell, shell)
 		for _, v := range []struct{ name, where, installed, want string }{
@@ -115,7 +116,7 @@ func TestReadmeCommands(t *testing.T) {
 				cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 				cmd.WaitDelay = 10 * time.Second
 				cmd.Dir = filepath.Join(dir, v.where)
-				cmd.Env = append(os.Environ(), "RUN_AS_GRIDBRIDGE=1", "TMPDIR="+filepath.Join(dir, "tmp"), "PATH="+filepath.Join(dir, "path")+":"+os.Getenv("PATH"))
+				cmd.Env = append(os.Environ(), "RUN_AS_GRIDBRIDGE=1", "TMPDIR="+filepath.Join(dir, "tmp"), "PATH="+filepath.Join(dir, "path")+":"+searched)
 				cmd.Stdin = strings.NewReader(script + "\necho still here\n")
 				out, err := cmd.CombinedOutput()
 				if got, want := string(out), v.want+"still here\n"; err != nil || got != want {
@@ -127,6 +128,31 @@ func TestReadmeCommands(t *testing.T) {
 			})
 		}
 	}
+}
+
+// withoutGridbridge is a PATH like that of the machine, where somebody may have installed one:
+// instead of a directory that has it, it has one of links to all else that is there.
+func withoutGridbridge(t *testing.T) string {
+	t.Helper()
+	dirs := filepath.SplitList(os.Getenv("PATH"))
+	for i, dir := range dirs {
+		if !exists(filepath.Join(dir, "gridbridge")) {
+			continue
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dirs[i] = t.TempDir()
+		for _, entry := range entries {
+			if name := entry.Name(); name != "gridbridge" {
+				if err := os.Symlink(filepath.Join(dir, name), filepath.Join(dirs[i], name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	return strings.Join(dirs, string(filepath.ListSeparator))
 }
 
 // TestOperatorsCommands runs each block of commands of the operators' page.
