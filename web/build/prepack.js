@@ -27,12 +27,16 @@ function fault() {
     if (createHash("sha256").update(content).digest("hex") !== sha256) return `dist/${name} is not what was built`;
   }
   const built = statSync(join(web, "dist/build-info.json")).mtimeMs;
-  for (const room of ["src", "../signer", "../wasm"]) {
+  const sources = ["../go.mod", "../go.sum", "../Makefile"].map((name) => join(web, name));
+  for (const room of ["src", "build", "../signer", "../wasm"]) {
     for (const entry of readdirSync(join(web, room), { recursive: true, withFileTypes: true })) {
-      const path = join(entry.parentPath, entry.name);
-      if (entry.isFile() && !/_test\.go$|\btestdata\b/.test(path) && statSync(path).mtimeMs > built) return `${path} is newer than dist/`;
+      const path = join(entry.parentPath ?? entry.path, entry.name); // parentPath is there since Node 20.12
+      const isSource = room !== "build" || /\.go$|^go\.(mod|sum)$/.test(entry.name);
+      if (entry.isFile() && isSource && !/_test\.go$|\btestdata\b/.test(path)) sources.push(path);
     }
   }
+  const newer = sources.find((path) => statSync(path).mtimeMs > built);
+  if (newer) return `${newer} is newer than dist/`;
 }
 
 const found = fault();

@@ -64,6 +64,8 @@ test("a package without a build, or with one of something else, is refused, and 
   const copy = join(packages, "copy/web");
   for (const name of ["build/prepack.js", "package.json", "src/worker.ts", "dist"]) await cp(new URL(name, web), join(copy, name), { recursive: true });
   for (const name of ["signer", "wasm"]) await mkdir(join(packages, "copy", name));
+  const others = ["go.mod", "go.sum", "Makefile", "web/build/main.go", "web/build/go.sum"].map((name) => join(packages, "copy", name));
+  for (const path of others) await writeFile(path, "");
   const said = (...args) => spawnSync("node", ["build/prepack.js", ...args], { cwd: copy, encoding: "utf8" }).stderr;
   const built = join(copy, "dist/build-info.json");
   const now = new Date();
@@ -79,6 +81,11 @@ test("a package without a build, or with one of something else, is refused, and 
   await utimes(join(copy, "src/worker.ts"), now, new Date(now.getTime() + 2000));
   assert.match(said(), /worker\.ts is newer than dist\/.*make pack/);
   await utimes(join(copy, "src/worker.ts"), now, new Date(now.getTime() - 2000));
+  for (const path of others) {
+    await utimes(path, now, new Date(now.getTime() + 2000));
+    assert.ok(said().includes(`${path} is newer than dist/`), path);
+    await utimes(path, now, new Date(now.getTime() - 2000));
+  }
   await appendFile(join(copy, "dist/worker.js"), "\n");
   assert.match(said(), /dist\/worker\.js is not what was built/);
   await rm(join(copy, "dist/worker.js"));
