@@ -11,7 +11,7 @@ const usage = `usage: gridsigner copy [--all] DIRECTORY
 Copies worker.js, runtime.js and signer.wasm, which belong together and to this version of gridsigner.js, into a directory that
 your site serves, such as public/gridsigner, and says what to write then. Run it again after each update, or as a part of the build.
 
-  --all      gridsigner.js too: for pages without a bundler
+  --all      gridsigner.js too: for pages without a bundler; one that it has put there is renewed without it too
   --help     this text
   --version  the version of gridsigner
 `;
@@ -56,6 +56,11 @@ function listed(directory) {
   }
 }
 
+/** Whether a file is there as an earlier run has put it there. */
+function isOwn(path, ownHash) {
+  return Boolean(look(path)?.isFile()) && hash(readFileSync(path)) === ownHash;
+}
+
 /** Refuses to replace what no version of this package has put there. */
 function check(path, content, ownHash) {
   const found = look(path);
@@ -79,8 +84,8 @@ function write(path, content) {
 }
 
 function copy(target, all) {
-  const names = ["worker.js", "runtime.js", "signer.wasm", ...(all ? ["gridsigner.js"] : []), list];
-  const files = names.map((name) => {
+  const script = "gridsigner.js";
+  const packed = ["worker.js", "runtime.js", "signer.wasm", script, list].map((name) => {
     try {
       return [name, inPackage(`dist/${name}`)];
     } catch (cause) {
@@ -90,9 +95,12 @@ function copy(target, all) {
   const directory = open(target);
   const own = listed(directory);
   if ("signer.wasm" in own) own[list] = hash(readFileSync(join(directory, list)));
+  // A script that an earlier run with --all has put there would not go with what is beside it now.
+  const takesScript = all || isOwn(join(directory, script), own[script]);
+  const files = packed.filter(([name]) => name !== script || takesScript);
   for (const [name, content] of files) check(join(directory, name), content, own[name]); // all of them before the first is written
   for (const [name, content] of files) write(join(directory, name), content);
-  return names;
+  return files.map(([name]) => name);
 }
 
 /** Where the browser finds a directory, of the customs of most: what is in public/ is at the root of the site. */

@@ -65,6 +65,21 @@ test("once more, and over another version's, it puts its own there", () => {
   for (const name of copied) assert.ok(readFileSync(at("public", name)).equals(dist(name)), name);
 });
 
+test("a gridsigner.js that --all has put there is of the others' version afterwards too", () => {
+  run("copy", "--all", "public");
+  writeFileSync(at("public/gridsigner.js"), "earlier");
+  assert.equal(run("copy", "public").status, 0);
+  assert.equal(readFileSync(at("public/gridsigner.js"), "utf8"), "earlier"); // not on the list: the app's own
+  const info = JSON.parse(dist("build-info.json"));
+  info.files["gridsigner.js"].sha256 = createHash("sha256").update("earlier").digest("hex");
+  writeFileSync(at("public/build-info.json"), JSON.stringify(info));
+  const { status, stdout } = run("copy", "public");
+  assert.equal(status, 0);
+  assert.ok(readFileSync(at("public/gridsigner.js")).equals(dist("gridsigner.js")));
+  assert.ok(stdout.includes("gridsigner.js, ") && stdout.includes("workerUrl"), stdout);
+  assert.equal(run("copy", "--all", "public").status, 0);
+});
+
 test("a file of the app's is left alone, and so is everything else then", () => {
   for (const name of copied) {
     mkdirSync(at(name));
