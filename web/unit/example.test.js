@@ -17,13 +17,17 @@ test("the button signs out, also where Grid hears of it later", async () => {
   const signer = await createTestSigner({ signedIn: true });
   const page = document.body.appendChild(document.createElement("main"));
   const shows = async (text) => {
-    while (page.textContent !== text) await act(() => new Promise(setImmediate));
+    const end = Date.now() + 5_000;
+    while (page.textContent !== text && Date.now() < end) await act(() => new Promise(setImmediate));
+    assert.equal(page.textContent, text);
   };
-  await act(() => createRoot(page).render(createElement(Account, { signer })));
+  const root = createRoot(page);
+  await act(() => root.render(createElement(Account, { signer })));
   await shows("Sign out");
   signer.grid.offline = true;
   await act(() => page.querySelector("button").click());
   await shows("signed-out");
+  await act(() => root.unmount());
   assert.equal(signer.grid.sessions.length, 1);
   signer.grid.offline = false;
   await signer.grid.advance(0); // it goes on by itself
