@@ -48,7 +48,7 @@ export function onAbort(what: string, signal: AbortSignal | undefined, abort: (e
   return () => removeEventListener.call(signal, "abort", listener);
 }
 
-/** The page's side of one module. It ends with the module; index.ts then makes another. */
+/** The page's side of one module. It ends with the module; signer.ts then makes another. */
 export class Client {
   /** Settles once: the module is ready for calls, or never will be. */
   readonly ready: Promise<void>;

@@ -8,7 +8,7 @@ import type { Challenge, ErrorCode, IntentName, SignatureFormat } from "../types
 /** An intent as arguments.ts reads it. */
 type Facts = { name: string; targetPublicKey?: string; type?: string; email?: string; phoneNumber?: string; oidcToken?: string; attestationObject?: string };
 
-export interface Conditions {
+interface Conditions {
   intent: string | Facts | undefined;
   format: string | undefined;
   publicKey: string;

@@ -11,7 +11,7 @@ import { type Judged, judge, parse, submitted } from "./judge.ts";
 import { sign } from "./keys.ts";
 
 /** What Grid wants signed, for what, and what comes of it. */
-export interface Operation<T> {
+interface Operation<T> {
   type?: string | undefined;
   /** The name of the activity and its parameters; none for a sign-in by a code, whose token is signed. */
   activity: [string, object] | undefined;
