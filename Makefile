@@ -268,4 +268,5 @@ tools: ## Say what the tests need and is missing here; install it, on Debian as 
 
 .PHONY: clean
 clean: ## Remove everything that was built
-	rm -rf .build bin web/dist web/node_modules
+	rm -rf .build bin web/dist web/docs web/.tsc web/node_modules web/bench/node_modules web/*.tgz
+	cd web/examples && rm -rf */node_modules */dist */.next */.parcel-cache */public/gridsigner
