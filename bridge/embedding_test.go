@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -172,17 +171,26 @@ func TestEmbeddersProgram(t *testing.T) {
 	_, session, _ := strings.Cut(cookie, "=")
 	backend.Env = append(backend.Env, "LISTEN="+address, "GRID_BASE_URL="+grid.URL, "GRID_CLIENT_ID="+seed.ClientID, "GRID_CLIENT_SECRET="+canary,
 		"APP_SESSION="+session, "APP_ACCOUNT="+seed.AccountID)
+	var stderr strings.Builder
+	backend.Stderr = &stderr
 	if err := backend.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer backend.Wait()
-	defer backend.Process.Kill()
-	for deadline := time.Now().Add(time.Minute); ; runtime.Gosched() {
+	ended := make(chan error, 1)
+	go func() { ended <- backend.Wait() }()
+	defer func() { backend.Process.Kill(); <-ended }()
+	tries := time.NewTicker(20 * time.Millisecond)
+	defer tries.Stop()
+	for {
 		if conn, err := net.Dial("tcp", address); err == nil {
 			conn.Close()
 			break
-		} else if time.Now().After(deadline) {
-			t.Fatal(err)
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("%v\n%s", err, &stderr)
+		case <-tries.C:
 		}
 	}
 	passes(t, address, seed.AccountID)

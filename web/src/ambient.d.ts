@@ -18,7 +18,7 @@ declare class Go {
 declare var gridsigner: unknown;
 
 /** Of runtime.js, which sets it: a bundler may have taken away what that exports. */
-declare var gridsignerLoad: typeof import("./runtime.ts").load;
+declare var gridsignerLoad: typeof import("./runtime.ts").load | undefined;
 
 /** Where a page requires Trusted Types. */
 declare var trustedTypes:

@@ -17,9 +17,11 @@ export function serve(port: Port): void {
       const first = request();
       first.catch(() => {}); // asked once more below, by who then looks for the reason
       try {
-        const { load = gridsignerLoad } = await runtime.catch((cause) => {
+        const found = runtime.then(({ load = globalThis.gridsignerLoad }) => load ?? Promise.reject(new Error("it is another file")));
+        const load = await found.catch((cause) => {
           throw new GridSignerError("LOAD_FAILED", `${runtimeUrl} could not be loaded: ${cause}`, { cause, retryable: true });
         });
+        globalThis.gridsignerLoad = undefined;
         return await load(wasmUrl, () => first.catch(request), onProgress);
       } catch (error) {
         enough.abort(); // however much more there is of what is no module of ours

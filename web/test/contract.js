@@ -222,7 +222,7 @@ export const behaviours = {
       const placeholder = await refusal(signer.signIn({ credentialId: ways.OAUTH, oidcToken: "header.payload.signature", key: await signer.createKey() }));
       return { refused, placeholder, gone, started: await refusal(signer.startOtp(unknown)), ofToken: await refusal(signer.startOtp(ways.OAUTH)), keys: (await signer.keys()).length, told };
     },
-    gives: { refused: ["UPSTREAM_REFUSED", 401, false], placeholder: ["UPSTREAM_REFUSED", 401, false], gone: "KEY_LOST", started: ["UPSTREAM_REFUSED", 404, false], ofToken: ["UPSTREAM_REFUSED", 400, false], keys: 0, told: [] },
+    gives: { refused: ["UPSTREAM_REFUSED", 401, false], placeholder: ["UPSTREAM_REFUSED", 400, false], gone: "KEY_LOST", started: ["UPSTREAM_REFUSED", 404, false], ofToken: ["UPSTREAM_REFUSED", 400, false], keys: 0, told: [] },
   },
 
   "a key to which Grid seals another signs nothing before, and then is that": {

@@ -247,7 +247,8 @@ export class Grid implements api.TestGrid {
   /** Nobody looks at the signature of a token, as in Grid's sandbox. */
   checkToken(token: string, nonce?: string): { email: string } {
     const claims = claimsOf(token);
-    const isFresh = claims && Math.abs(this.now() - (claims.iat ?? 0) * 1000) <= tokenMs;
+    if (!claims) throw refused(400, "INVALID_INPUT");
+    const isFresh = Math.abs(this.now() - (claims.iat ?? 0) * 1000) <= tokenMs;
     if (!isFresh || (nonce !== undefined && claims.nonce !== nonce)) throw refused(401, "UNAUTHORIZED");
     return { email: claims.email ?? claims.sub ?? "" };
   }
