@@ -220,7 +220,8 @@ tagged:
 	test -z "$$(git status --porcelain)" || refuse "the tree is not clean"; \
 	test "$$(sed -n '1,/^  "packages"/s/^  "version": "\(.*\)",$$/\1/p' web/package-lock.json)" = "$(VERSION)" || refuse "web/package-lock.json is of another version than web/package.json, $(VERSION)"; \
 	grep -m 1 '^## ' web/CHANGELOG.md | grep -qxE '## $(VERSION) - [0-9]{4}-[0-9]{2}-[0-9]{2}' || refuse "web/CHANGELOG.md does not begin with $(VERSION) and its date"; \
-	grep -q '"repository"' web/package.json || refuse "web/package.json does not say where the project is at home: make module-path"; \
+	for field in repository homepage bugs; do \
+		grep -q "^  \"$$field\":" web/package.json || refuse "web/package.json has no $$field, and does not say where the project is at home: make module-path"; done; \
 	git tag --points-at HEAD | grep -qxF 'v$(VERSION)' || refuse "the commit has no tag v$(VERSION)"
 
 # What was made, and summed, where nothing could be published. For the workflow, which has the rights that these need.

@@ -57,7 +57,9 @@ func versioned(t *testing.T, dir, version, lock, changelog string) {
 		text := readFile(t, filepath.Join(repository, name))
 		if name == "web/package.json" && !strings.Contains(text, `"repository"`) {
 			text = strings.Replace(text, "{", `{
-  "repository": "https://app.example",`, 1)
+  "repository": "https://app.example",
+  "homepage": "https://app.example",
+  "bugs": "https://app.example",`, 1)
 		}
 		was := is.FindString(text)
 		writeFile(t, filepath.Join(dir, name), strings.ReplaceAll(text, was, is.ReplaceAllString(was, `"version": "`+version+`"`)), 0o600)
@@ -74,7 +76,7 @@ func TestWhatIsNoRelease(t *testing.T) {
 		name, want       string // what it is refused with, "" where it is not
 		changelog, lock  string // "" for what is right
 		tag, uncommitted string
-		homeless         bool
+		homeless         string // the field that is missing at the top of package.json, and is further down
 	}{
 		{name: "all-of-one-version"},
 		{name: "no-tag", tag: "other", want: "the commit has no tag v9.8.7"},
@@ -82,7 +84,9 @@ func TestWhatIsNoRelease(t *testing.T) {
 		{name: "no-date", changelog: "## 9.8.7 - Unreleased", want: "web/CHANGELOG.md does not begin with 9.8.7 and its date"},
 		{name: "changelog-of-another-version", changelog: "## 9.8.8 - 2030-01-01\n\n## 9.8.7 - 2029-01-01", want: "web/CHANGELOG.md does not begin with 9.8.7 and its date"},
 		{name: "lock-of-another-version", lock: "9.8.6", want: "web/package-lock.json is of another version than web/package.json, 9.8.7"},
-		{name: "no-home", homeless: true, want: "make module-path"},
+		{name: "no-repository", homeless: "repository", want: "make module-path"},
+		{name: "no-homepage", homeless: "homepage", want: "make module-path"},
+		{name: "no-bugs", homeless: "bugs", want: "make module-path"},
 		{name: "not-committed", uncommitted: "web/CHANGELOG.md", want: "the tree is not clean"},
 		{name: "not-added", uncommitted: "new.go", want: "the tree is not clean"},
 	} {
@@ -90,9 +94,9 @@ func TestWhatIsNoRelease(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			versioned(t, dir, "9.8.7", cmp.Or(tt.lock, "9.8.7"), cmp.Or(tt.changelog, "## 9.8.7 - 2030-01-01"))
-			if tt.homeless {
+			if tt.homeless != "" {
 				manifest := filepath.Join(dir, "web/package.json")
-				writeFile(t, manifest, strings.ReplaceAll(readFile(t, manifest), `"repository"`, `"other"`), 0o600)
+				writeFile(t, manifest, strings.Replace(readFile(t, manifest), `  "`+tt.homeless+`"`, `  "other": {"`+tt.homeless+`": ""}, "another"`, 1), 0o600)
 			}
 			git(t, dir, "init --quiet", "add .", "commit --quiet -m x", "tag "+cmp.Or(tt.tag, "v9.8.7"))
 			if tt.uncommitted != "" {
