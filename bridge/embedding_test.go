@@ -2,6 +2,7 @@ package bridge_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -161,12 +162,7 @@ func TestEmbeddersProgram(t *testing.T) {
 	}
 	grid, seed := httptest.NewServer(sim), sim.Seed()
 	defer grid.Close()
-	ln, err := net.Listen("tcp", "127.0.0.1:0") // finds a free port
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := ln.Addr().String()
-	ln.Close()
+	address := freeAddress(t)
 	backend := in("./backend")
 	_, session, _ := strings.Cut(cookie, "=")
 	backend.Env = append(backend.Env, "LISTEN="+address, "GRID_BASE_URL="+grid.URL, "GRID_CLIENT_ID="+seed.ClientID, "GRID_CLIENT_SECRET="+canary,
@@ -176,24 +172,52 @@ func TestEmbeddersProgram(t *testing.T) {
 	if err := backend.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- backend.Wait() }()
-	defer func() { backend.Process.Kill(); <-ended }()
-	tries := time.NewTicker(20 * time.Millisecond)
-	defer tries.Stop()
-	for {
-		if conn, err := net.Dial("tcp", address); err == nil {
-			conn.Close()
-			break
-		}
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("%v\n%s", err, &stderr)
-		case <-tries.C:
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		backend.Wait()
+	}()
+	defer func() {
+		backend.Process.Kill()
+		<-ended
+	}()
+	awaits(t, address, ended, &stderr)
+	passes(t, address, seed.AccountID)
+}
+
+// freeAddress finds an address for a program. Its port is none that the system gives to whoever
+// asks for any, as other tests do meanwhile.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	for range 1000 {
+		if ln, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 20000+rand.IntN(12000))); err == nil {
+			defer ln.Close()
+			return ln.Addr().String()
 		}
 	}
-	passes(t, address, seed.AccountID)
+	t.Fatal("no free port")
+	return ""
+}
+
+// awaits returns once a program listens, and fails with what it said where it ended instead.
+func awaits(t *testing.T, address string, ended <-chan struct{}, said *strings.Builder) {
+	t.Helper()
+	again, late := time.NewTicker(10*time.Millisecond), time.After(time.Minute)
+	defer again.Stop()
+	for {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			conn.Close()
+			return
+		}
+		select {
+		case <-ended: // and so has whatever wrote to said
+			t.Fatalf("it ended:\n%s", said)
+		case <-late:
+			t.Fatal(err)
+		case <-again.C:
+		}
+	}
 }
 
 // passes holds the bridge at address against the conformance suite, as Alice.
