@@ -108,13 +108,13 @@ $(WASM_MOD): go.mod go.sum Makefile wasm/dcrd/secp256k1_js.go
 .PHONY: test
 test: tools ## Prove every behaviour once, where that is cheapest; installs what it needs
 	@$(MAKE) --no-print-directory web web/node_modules
-	@$(MAKE) --no-print-directory --jobs=6 --output-sync=target BESIDE=nice test-go test-rules test-wasm size fuzz-parsers moved
+	@$(MAKE) --no-print-directory --jobs=5 --output-sync=target BESIDE=nice test-go test-rules test-wasm budgets moved
 	@$(MAKE) --no-print-directory test-browsers
 
 .PHONY: test-all
 test-all: ## Every test in every engine, 100,000 signatures in each, 10,000 revocations under pressure, and the long fuzz: for releases
 	REVOCATIONS=10000 SOAK=1 $(MAKE) --no-print-directory test EVERYWHERE=--all
-	$(MAKE) --no-print-directory fuzz programs
+	$(MAKE) --no-print-directory reproduced fuzz programs
 
 # In the other modules there is nothing to race: the tests of web/build are made of what "make web" compiles anyway, esbuild above
 # all. Nor is there in the arithmetic of 100,000 signatures, which would take eight minutes.
@@ -136,25 +136,33 @@ test-web: test-rules test-browsers ## The package's and the demo's tests; test-b
 test-rules: web web/node_modules
 	cd web && $(BESIDE) npm run typecheck && $(BESIDE) npm test -- $(EVERYWHERE) node
 
+# For a release what the browsers talk to looks for data races, as the Go tests do always.
+BRIDGE := $(if $(EVERYWHERE),.build,bin)/gridbridge
 .PHONY: test-browsers
-test-browsers: web .build/gridbridge web/node_modules
-	cd web && npm run typecheck && GRIDBRIDGE="$(CURDIR)/.build/gridbridge" npm test -- $(EVERYWHERE) $(or $(ENGINES),chromium firefox webkit)
+test-browsers: web $(BRIDGE) web/node_modules
+	cd web && npm run typecheck && GRIDBRIDGE="$(CURDIR)/$(BRIDGE)" npm test -- $(EVERYWHERE) $(or $(ENGINES),chromium firefox webkit)
 
-# What the browsers talk to looks for data races, and is made of what the Go tests have compiled already.
+# Made of what the Go tests have compiled already.
 .PHONY: .build/gridbridge
 .build/gridbridge:
 	go build -race -trimpath -o $@ ./bridge/cmd/gridbridge
 
-# Builds once more in another directory with an empty cache, so that neither can be what made the bytes equal.
 .PHONY: size
-size: web ## Hold what is downloaded to its budgets, and two builds to the same bytes
+size: budgets reproduced ## Hold what is downloaded to its budgets, and two builds to the same bytes
+
+.PHONY: budgets
+budgets: web
+	@set -- signer.wasm $(WASM_BUDGET) gridsigner.js $(PAGE_BUDGET) worker.js $(WORKER_BUDGET) react.js $(REACT_BUDGET); while [ $$# -gt 0 ]; do \
+		n=$$(wc -c < web/dist/$$1.br); echo "$$1.br: $$n bytes of $$2"; test "$$n" -le $$2 || exit 1; shift 2; done
+
+# Builds once more in another directory with an empty cache, so that neither can be what made the bytes equal.
+.PHONY: reproduced
+reproduced: web
 	rm -rf .build/again && mkdir -p .build/again
 	cp -r go.mod go.sum Makefile signer wasm .build/again/
-	GOCACHE="$(CURDIR)/.build/again/cache" $(BESIDE) $(MAKE) --no-print-directory -C .build/again wasm
+	GOCACHE="$(CURDIR)/.build/again/cache" $(MAKE) --no-print-directory -C .build/again wasm
 	cmp web/dist/signer.wasm .build/again/web/dist/signer.wasm
 	@rm -rf .build/again
-	@set -- signer.wasm $(WASM_BUDGET) gridsigner.js $(PAGE_BUDGET) worker.js $(WORKER_BUDGET) react.js $(REACT_BUDGET); while [ $$# -gt 0 ]; do n=$$(wc -c < web/dist/$$1.br); \
-		echo "$$1.br: $$n bytes of $$2"; test "$$n" -le $$2 || exit 1; shift 2; done
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target, FUZZ_RUNS times each
@@ -166,9 +174,9 @@ fuzz: ## Fuzz every target, FUZZ_RUNS times each
 .PHONY: fuzz-parsers
 fuzz-parsers:
 	@mkdir -p .build
-	$(BESIDE) go test -c -vet=off -gcflags=gridsigner/signer=-d=libfuzzer -o .build/fuzz.test ./signer
+	go test -c -vet=off -gcflags=gridsigner/signer=-d=libfuzzer -o .build/fuzz.test ./signer
 	@cd signer && for f in FuzzJSON FuzzStamp; do \
-		$(BESIDE) ../.build/fuzz.test -test.run '^$$' -test.fuzz "^$$f$$" -test.fuzztime 20000x -test.fuzzcachedir ../.build/fuzz || exit 1; done
+		../.build/fuzz.test -test.run '^$$' -test.fuzz "^$$f$$" -test.fuzztime 20000x -test.fuzzcachedir ../.build/fuzz || exit 1; done
 
 # The two halves judge what they measure. Both tables are printed, whichever fails.
 .PHONY: bench
@@ -188,6 +196,7 @@ check: ## What a reviewer runs: format, vet, linters, tidy, tests, and a clean t
 	go mod tidy -diff
 	for m in $(MODULES); do (cd $$m && go vet ./... && "$(CURDIR)/.build/staticcheck" ./... && go mod tidy -diff) || exit 1; done
 	$(MAKE) --no-print-directory moved EVERYWHERE=--all
+	$(MAKE) --no-print-directory reproduced fuzz-parsers
 	$(MAKE) --no-print-directory test
 	test -z "$$(git status --porcelain)"
 

@@ -176,7 +176,7 @@ for (const curve of ["P-256", "secp256k1"]) {
   });
 }
 
-const races = process.env.SOAK ? [[2, [1, 2, 3, 4], 25], [4, [5, 6, 7], 25]] : [[2, [1], 5], [4, [2], 5]];
+const races = process.env.SOAK ? [[2, [1, 2, 3, 4], 25], [4, [5, 6, 7], 25]] : [[2, [1], 6]];
 for (const [count, seeds, refreshes] of races) {
   for (const seed of seeds) {
     test(`${count} tabs race, ${refreshes} refreshes over a network that fails, seed ${seed}: one session is left, and its key`, async () => {

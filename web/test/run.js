@@ -15,18 +15,18 @@ const inEveryEngine = {
   "test/loader.test.js": "streaming, MIME types, integrity, and what is said of a worker that fails",
   "test/policy.test.js": "content security policies, trusted types, and how a violation shows",
   "test/lifetime.test.js": "how a worker dies, and who is told",
-  "test/signatures.test.js": "WebCrypto's signatures, and the module's",
   "test/sealed.test.js": "which points WebCrypto takes, and what it opens",
   "test/custody.test.js": "what WebCrypto and IndexedDB give away, and keep",
   "test/keys.test.js": "which keys an engine takes over, and what it does to those it has",
   "test/storage.test.js": "the contract of the storage port",
-  "test/tabs.test.js": "transactions and channels between tabs, and sign-outs that outlive one",
   "e2e/journey.test.js": "the whole of it; in Chromium once for each curve",
-  "e2e/signin.test.js": "codes and tokens; passkeys and the export in Chromium",
 };
 
 /** What is ours: a state machine, a fault, a picture. It is the same everywhere, so Chromium's word is enough, but for --all. */
 const inChromium = {
+  "e2e/signin.test.js": "codes and tokens; passkeys and the export in Chromium",
+  "test/tabs.test.js": "transactions and channels between tabs, and sign-outs that outlive one",
+  "test/signatures.test.js": "WebCrypto's signatures, and the module's",
   "test/vectors.test.js": "the corpus",
   "test/calls.test.js": "arguments, deadlines, aborts, and what reaches the bridge",
   "test/clock.test.js": "when keys end",

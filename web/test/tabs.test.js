@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
 import { makeBridge } from "./bridge.js";
-import { browser, engine, loaded, openTab } from "./browser.js";
+import { browser, loaded, openTab } from "./browser.js";
 import { random } from "./random.js";
 import { sendWorker, serve } from "./server.js";
 
@@ -72,7 +72,7 @@ const actions = {
   },
 };
 
-const short = engine === "chromium" ? [[2, [1, 2], 12], [5, [5], 15]] : [[2, [1], 12]];
+const short = [[2, [1], 12], [5, [5], 15]];
 for (const [count, seeds, steps] of process.env.SOAK ? [[2, [1, 2, 3, 4], 12], [5, [5, 6], 15]] : short) {
   for (const seed of seeds) {
     test(`${count} tabs sign in, refresh and sign out at once, seed ${seed}`, async () => {
