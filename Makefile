@@ -107,7 +107,7 @@ $(WASM_MOD): go.mod go.sum Makefile wasm/dcrd/secp256k1_js.go
 # has to say in one piece, at its end. What these compile is compiled before. Then the browsers have both cores.
 .PHONY: test
 test: tools ## Prove every behaviour once, where that is cheapest; installs what it needs
-	@$(MAKE) --no-print-directory web web/node_modules
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target web web/node_modules
 	@$(MAKE) --no-print-directory --jobs=5 --output-sync=target BESIDE=nice test-go test-rules test-wasm budgets moved
 	@$(MAKE) --no-print-directory test-browsers
 
@@ -140,7 +140,7 @@ test-rules: web web/node_modules
 BRIDGE := $(if $(EVERYWHERE),.build,bin)/gridbridge
 .PHONY: test-browsers
 test-browsers: web $(BRIDGE) web/node_modules
-	cd web && npm run typecheck && GRIDBRIDGE="$(CURDIR)/$(BRIDGE)" npm test -- $(EVERYWHERE) $(or $(ENGINES),chromium firefox webkit)
+	cd web && GRIDBRIDGE="$(CURDIR)/$(BRIDGE)" npm test -- $(EVERYWHERE) $(or $(ENGINES),chromium firefox webkit)
 
 # Made of what the Go tests have compiled already.
 .PHONY: .build/gridbridge
