@@ -116,7 +116,10 @@ async function run(name, { accountId, credentialId, emailCredentialId, otpSigner
 /** As JSON has it: what is undefined has no place of its own in an array. */
 const plain = (value) => JSON.parse(JSON.stringify(value, (_, part) => (part === undefined ? null : part)));
 
-for (const [name, { gives }] of Object.entries(behaviours)) {
+/** What the real signer does the other files show each time; that the list says the same of it, a third of the list, and for a release all. */
+const held = Object.entries(behaviours).filter((_, i) => process.env.SOAK || i % 3 === 0);
+
+for (const [name, { gives }] of held) {
   test(name, async () => {
     try {
       assert.deepEqual(JSON.parse(await page.evaluate(run, name, demo)), plain(gives));
