@@ -21,7 +21,7 @@ type script struct {
 	constants map[string]string // identifiers to replace, and by what expression
 	first     []string          // scripts that run before it
 	banner    string            // goes on top
-	library   string            // where it finds gridsigner.js, if it imports that
+	packaged  string            // where it finds gridsigner.js, if it imports that
 	errors    string            // what it has in the place of src/errors.ts
 	readable  bool              // not minified, for who steps through it
 }
@@ -30,9 +30,9 @@ var (
 	packageEntry = script{entry: "src/index.ts"}
 	workerEntry  = script{entry: "src/worker.ts"}
 	reactEntry   = script{entry: "src/react/index.ts"}
-	demoEntry    = script{entry: "demo/demo.ts", library: "../gridsigner.js"}
+	demoEntry    = script{entry: "demo/demo.ts", packaged: "../gridsigner.js"}
 	testingEntry = script{
-		entry: "src/testing/index.ts", library: "./gridsigner.js", errors: "src/testing/errors.ts", readable: true,
+		entry: "src/testing/index.ts", packaged: "./gridsigner.js", errors: "src/testing/errors.ts", readable: true,
 		first: []string{"src/testing/surroundings.ts"}, // whose exports are globals to it
 	}
 )
@@ -89,7 +89,7 @@ func imports(s script, web string) api.Plugin {
 	return api.Plugin{Name: "imports", Setup: func(build api.PluginBuild) {
 		// The package that users get, which is shared with whatever else of the page imports it.
 		build.OnResolve(api.OnResolveOptions{Filter: `^gridsigner$`}, func(api.OnResolveArgs) (api.OnResolveResult, error) {
-			return api.OnResolveResult{Path: s.library, External: true}, nil
+			return api.OnResolveResult{Path: s.packaged, External: true}, nil
 		})
 		// A second React in an app would be one without a renderer: the hook has to use the app's.
 		build.OnResolve(api.OnResolveOptions{Filter: `^react$`}, func(api.OnResolveArgs) (api.OnResolveResult, error) {
